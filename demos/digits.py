@@ -1,0 +1,169 @@
+"""Trains a network on handwritten digits: 64 → 32 → 10, ReLU, softmax cross-entropy, Adam.
+
+    python demos/digits.py                  the 1,797 digits of 8×8 pixels that scikit-learn carries
+    python demos/digits.py --data DIR       MNIST's four IDX files in DIR, gzipped or not: 784 → 100 → 10
+
+It shows the accuracy on digits never seen, and writes two pictures to out/digits/: the loss curve, and the digits that
+it got wrong.
+"""
+
+import argparse
+import gzip
+import math
+import random
+import struct
+import zlib
+from pathlib import Path
+
+from micrograd import nn, optim
+from micrograd.data import DataLoader, split
+from micrograd.functional import cross_entropy, mean
+
+BATCH_SIZE = 16
+LEARNING_RATE = 0.01  # at the first step; it sinks to 0 at the last
+WEIGHT_DECAY = 0.001
+OUT = Path("out/digits")
+
+
+def read_idx(path: Path) -> tuple[tuple[int, ...], bytes]:
+    """The sizes and the bytes of an IDX file of unsigned bytes, gzipped or not (yann.lecun.com/exdb/mnist)."""
+    raw = path.read_bytes()
+    try:
+        data = gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
+    except (EOFError, OSError, zlib.error) as error:
+        raise ValueError(f"{path} is a damaged gzip file: {error}") from error
+    if len(data) < 4 or data[:3] != b"\0\0\x08":
+        raise ValueError(f"{path} is not an IDX file of bytes: it begins with {data[:4].hex(' ') or 'nothing'}")
+    header = 4 + 4 * data[3]
+    if len(data) < header:
+        raise ValueError(f"{path} is truncated: {len(data)} bytes, of which the header alone takes {header}")
+    sizes = struct.unpack(f">{data[3]}I", data[4:header])
+    if len(data) - header != math.prod(sizes):
+        shape = "×".join(map(str, sizes))
+        raise ValueError(f"{path} should hold {shape} = {math.prod(sizes)} bytes, and holds {len(data) - header}")
+    return sizes, data[header:]
+
+
+def find(folder: Path, name: str) -> Path:
+    for path in (folder / name, folder / f"{name}.gz", folder / name.replace("-idx", ".idx")):
+        if path.exists():
+            return path
+    raise FileNotFoundError(f"there is neither {name} nor {name}.gz in {folder}")
+
+
+def mnist(folder: Path, part: str) -> list[tuple[list[float], int]]:
+    """The samples (784 pixels from 0 to 1, digit) of a part, "train" or "t10k"."""
+    images, labels = find(folder, f"{part}-images-idx3-ubyte"), find(folder, f"{part}-labels-idx1-ubyte")
+    (sizes, pixels), (count, digits) = read_idx(images), read_idx(labels)
+    if len(sizes) != 3 or len(count) != 1 or sizes[0] != count[0]:
+        raise ValueError(f"{images} and {labels} do not hold as many images as labels: {sizes} and {count}")
+    area = sizes[1] * sizes[2]
+    return [([p / 255 for p in pixels[i * area : (i + 1) * area]], digit) for i, digit in enumerate(digits)]
+
+
+def small_digits() -> tuple[list[tuple[list[float], int]], list[tuple[list[float], int]]]:
+    """Samples (64 pixels from 0 to 1, digit): 1,438 to train on, 359 to test with, always the same."""
+    from sklearn.datasets import load_digits
+
+    images, digits = load_digits(return_X_y=True)
+    samples = [([float(p) / 16 for p in image], int(digit)) for image, digit in zip(images, digits, strict=True)]
+    return split(samples, 0.8, random.Random(0))
+
+
+def predict(model: nn.MLP, pixels: list[float]) -> int:
+    scores = [score.data for score in model(pixels)]
+    return scores.index(max(scores))
+
+
+def train(model: nn.MLP, samples: list[tuple[list[float], int]], epochs: int, rng: random.Random) -> list[float]:
+    """Trains the model, and returns the loss of every step."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    optimizer = optim.Adam(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    batches = DataLoader(samples, BATCH_SIZE, shuffle=True, rng=rng)
+    losses: list[float] = []
+    columns = [TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn()]
+    with Progress(*columns) as progress:
+        task = progress.add_task("training", total=epochs * len(batches))
+        for epoch in range(epochs):
+            right = seen = 0
+            for batch in batches:
+                outputs = [(model(pixels), digit) for pixels, digit in batch]
+                loss = mean(cross_entropy(logits, digit) for logits, digit in outputs)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.lr = LEARNING_RATE * (1 - len(losses) / (epochs * len(batches)))
+                optimizer.step()
+                losses.append(loss.data)
+                right += sum(logits[digit].data == max(x.data for x in logits) for logits, digit in outputs)
+                seen += len(batch)
+                recent = losses[-20:]
+                text = f"epoch {epoch + 1:2}  loss {sum(recent) / len(recent):.3f}  accuracy {right / seen:.3f}"
+                progress.update(task, advance=1, description=text)
+    return losses
+
+
+def show(predictions: list[tuple[list[float], int, int]], losses: list[float]) -> None:
+    """Prints the table of results on the test digits (pixels, digit, prediction), and draws the pictures."""
+    import matplotlib
+    from rich.console import Console
+    from rich.table import Table
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    table = Table("digit", "tested", "wrong", "taken for", title="digits never seen")
+    for digit in range(10):
+        taken = [guess for _, truth, guess in predictions if truth == digit]
+        wrong = sorted(guess for guess in taken if guess != digit)
+        table.add_row(str(digit), str(len(taken)), str(len(wrong)), " ".join(map(str, wrong)))
+    mistakes = [p for p in predictions if p[1] != p[2]]
+    console = Console()
+    console.print(table)
+    console.print(f"accuracy {1 - len(mistakes) / len(predictions):.4f}: {len(mistakes)} of {len(predictions)} wrong")
+
+    OUT.mkdir(parents=True, exist_ok=True)
+    smooth = [sum(losses[max(0, i - 20) : i + 1]) / len(losses[max(0, i - 20) : i + 1]) for i in range(len(losses))]
+    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
+    axes.plot(losses, color="0.8", label="each step")
+    axes.plot(smooth, label="mean of 20 steps")
+    axes.set(xlabel="step", ylabel="cross-entropy", yscale="log", title="Loss while training")
+    axes.legend()
+    figure.savefig(OUT / "loss.png", dpi=120)
+
+    shown = mistakes[:32]
+    side = math.isqrt(len(predictions[0][0]))
+    rows = max(1, math.ceil(len(shown) / 8))
+    figure, grid = plt.subplots(rows, 8, figsize=(8, 1.4 * rows + 0.5), layout="constrained", squeeze=False)
+    for axes in grid.flat:
+        axes.axis("off")
+    for axes, (pixels, truth, guess) in zip(grid.flat, shown, strict=False):
+        axes.imshow([pixels[i * side : (i + 1) * side] for i in range(side)], cmap="gray_r", vmin=0, vmax=1)
+        axes.set_title(f"{truth}, not {guess}", fontsize=10)
+    figure.suptitle(f"{len(mistakes)} of {len(predictions)} wrong" + f", the first {len(shown)}" * (len(mistakes) > 32))
+    figure.savefig(OUT / "wrong.png", dpi=120)
+    console.print(f"pictures: {OUT}/loss.png, {OUT}/wrong.png")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--hidden", type=int, help="neurons in the hidden layer (32, or 100 for MNIST)")
+    parser.add_argument("--epochs", type=int, help="how often to go through the training digits (15, or 1 for MNIST)")
+    parser.add_argument("--seed", type=int, default=0, help="for the initial weights and the order of the digits")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="a folder with MNIST's four IDX files")
+    options = parser.parse_args()
+
+    try:
+        training, test = (mnist(options.data, "train"), mnist(options.data, "t10k")) if options.data else small_digits()
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"digits: {error}") from error
+    hidden = options.hidden or (100 if options.data else 32)
+    epochs = options.epochs if options.epochs is not None else (1 if options.data else 15)
+    rng = random.Random(options.seed)
+    model = nn.MLP(len(training[0][0]), [hidden, 10], activation="relu", rng=rng)
+    losses = train(model, training, epochs, rng)
+    show([(pixels, digit, predict(model, pixels)) for pixels, digit in test], losses)
+
+
+if __name__ == "__main__":
+    main()

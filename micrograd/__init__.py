@@ -1,0 +1,32 @@
+"""micrograd: a scalar autograd engine, and a small neural-network library on top of it.
+
+>>> from micrograd import Value
+>>> x = Value(2.0)
+>>> y = x**2 + 3 * x
+>>> y.backward()
+>>> x.grad
+7.0
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from .engine import Value, grad
+
+if TYPE_CHECKING:
+    from . import data, functional, nn, optim
+
+__all__ = ["Value", "data", "functional", "grad", "nn", "optim"]
+__version__ = "1.0.0"
+
+
+def __getattr__(name: str) -> Any:  # loads a module when it is first asked for, to keep the import instant
+    if name in __all__:
+        return import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

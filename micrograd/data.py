@@ -1,0 +1,84 @@
+"""Batches and splits of data, which is any sequence of samples.
+
+Batch, stochastic and mini-batch gradient descent differ in one number:
+
+>>> samples = list(range(100))
+>>> [len(DataLoader(samples, batch_size=k)) for k in (100, 1, 20)]
+[1, 100, 5]
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from typing import Any, Generic, TypeVar
+
+__all__ = ["DataLoader", "split"]
+
+Sample = TypeVar("Sample")
+
+
+class DataLoader(Generic[Sample]):
+    """Goes through the data in batches, once each time that it is iterated over.
+
+    Args:
+        data: a sequence of samples.
+        batch_size: how many samples a batch has; the last one has what is left.
+        shuffle: go through the samples in a new random order each time.
+        rng: what shuffles: a ``random.Random``, or the module ``random`` itself.
+        drop_last: leave out a last batch that is not full.
+
+    Raises:
+        ValueError: if the batch size is below 1.
+
+    >>> list(DataLoader("abcde", batch_size=2))
+    [['a', 'b'], ['c', 'd'], ['e']]
+    >>> list(DataLoader("abcde", batch_size=2, shuffle=True, rng=random.Random(0), drop_last=True))
+    [['c', 'b'], ['a', 'e']]
+    """
+
+    def __init__(
+        self,
+        data: Sequence[Sample],
+        batch_size: int = 1,
+        shuffle: bool = False,
+        rng: Any = random,
+        drop_last: bool = False,
+    ) -> None:
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, not {batch_size}")
+        self.data = data
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.rng = rng
+        self.drop_last = drop_last
+
+    def __len__(self) -> int:
+        """The number of batches."""
+        whole, rest = divmod(len(self.data), self.batch_size)
+        return whole + (rest > 0 and not self.drop_last)
+
+    def __iter__(self) -> Iterator[list[Sample]]:
+        order = list(range(len(self.data)))
+        if self.shuffle:
+            self.rng.shuffle(order)
+        for i in range(len(self)):
+            yield [self.data[j] for j in order[i * self.batch_size : (i + 1) * self.batch_size]]
+
+
+def split(data: Sequence[Sample], fraction: float, rng: Any = random) -> tuple[list[Sample], list[Sample]]:
+    """Deals the samples out at random into two lists, the first with this fraction of them.
+
+    Raises:
+        ValueError: if the fraction is not between 0 and 1.
+
+    >>> train, test = split(range(10), 0.8, random.Random(0))
+    >>> len(train), len(test), sorted(train + test) == list(range(10))
+    (8, 2, True)
+    """
+    if not 0 <= fraction <= 1:
+        raise ValueError(f"the fraction must be between 0 and 1, not {fraction}")
+    order = list(range(len(data)))
+    rng.shuffle(order)
+    cut = round(fraction * len(order))
+    return [data[i] for i in order[:cut]], [data[i] for i in order[cut:]]

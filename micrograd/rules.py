@@ -1,0 +1,204 @@
+"""The table of calculus: one line an operation, and nothing else.
+
+A line gives the operation's name, its operands, its value, and its local gradients ∂out/∂operand. Constants of an
+operation, numbers that are not operands, stand behind with their defaults.
+
+The value is computed on floats. The local gradients are written with plain operators and the table's own functions,
+because the same text is run on floats and on Values (which gives derivatives of derivatives), and read by people.
+That is why a test for zero is written ``0 <= a <= 0``: Values order by their data but equal only themselves.
+
+At a kink, and where a gradient does not exist, the value is PyTorch's: 0 for ``abs`` and ``relu`` at 0, one half each
+for ``maximum`` and ``minimum`` at a tie, ∞ for ``sqrt`` at 0.
+
+A new line is at once an operation like any other, on numbers, on Values and to any order:
+
+>>> softsign = rule("softsign", "x", "x / (1 + abs(x))", "1 / (1 + abs(x)) ** 2")
+>>> softsign(1.0)
+0.5
+>>> from micrograd import Value, grad
+>>> x = Value(1.0)
+>>> (slope,) = grad(softsign(x), [x], create_graph=True)
+>>> slope.data, grad(slope, [x])
+(0.25, (-0.25,))
+>>> del RULES["softsign"]
+"""
+
+from __future__ import annotations
+
+import builtins
+import math
+from collections.abc import Callable
+from functools import cached_property
+from operator import mul
+from textwrap import indent
+from typing import Any
+
+__all__ = ["RULES", "Rule", "rule"]
+
+
+class Rule:
+    """An operation: its name, and the texts of its value and its local gradients.
+
+    Called with numbers it gives a number; with at least one Value among them, the Value that remembers them.
+
+    Attributes:
+        name: what the operation is called in :data:`RULES` and in a node's ``op``.
+        operands: their names, separated by commas; ``*a`` for any number of them.
+        value: the value, an expression in the operands.
+        local: the local gradients, an expression in ``out`` and the operands for each of them; for any number of
+            operands one expression, for the sequence of them.
+        constants: names and numbers that the expressions use besides.
+
+    >>> exp(0)
+    1.0
+    >>> tanh.local
+    ('1 - out * out',)
+    """
+
+    def __init__(self, name: str, operands: str, value: str, local: tuple[str, ...], constants: dict[str, Any]) -> None:
+        self.name = name
+        self.operands = operands
+        self.value = value
+        self.local = local
+        self.constants = constants
+
+        self.whole: Rule | None = None  # what it was bound from
+        # What the engine keeps here: see engine.operation.
+        self.node: Any = None
+        self.pull: Any = None
+        self.number = ""
+        self.with_number: dict[str, Rule] = {}
+        self._makers: dict[object, Callable[..., Any]] = {}
+
+    def __repr__(self) -> str:
+        return f"<rule {self.name!r}: {self.value}>"
+
+    def __call__(self, *operands: Any, **constants: Any) -> Any:
+        bound = self.bind(self.name, **constants) if constants else self
+        for operand in operands:
+            if hasattr(operand, "_apply"):
+                return operand._apply(bound, operands)
+        return bound.forward(*map(float, operands))
+
+    @property
+    def variadic(self) -> bool:
+        """Whether it takes any number of operands."""
+        return self.operands.startswith("*")
+
+    @cached_property
+    def forward(self) -> Callable[..., float]:
+        """The value as a function of floats."""
+        return self.compile("forward", lambda: f"def f({self.operands}): return {self.value}", FLOATS)
+
+    def compile(self, key: object, write: Callable[[], str], names: dict[str, Any], **more: Any) -> Callable[..., Any]:
+        """A function that has texts of this rule in it.
+
+        Args:
+            key: what the function is for. Its source is written once for all rules bound from this one.
+            write: gives the source, a definition of ``f``.
+            names: what the names in the texts mean: :data:`FLOATS` or :data:`VALUES`.
+            more: further names for the source.
+        """
+        given = {**self.constants, **more}
+        if key not in self._makers:
+            source = f"def make({', '.join(given)}):\n{indent(write(), '    ')}\n    return f"
+            scope: dict[str, Any] = {}
+            exec(compile(source, f"<rule {self.name}>", "exec"), names, scope)
+            self._makers[key] = scope["make"]
+        function: Callable[..., Any] = self._makers[key](**given)
+        return function
+
+    def bind(self, name: str, **constants: Any) -> Rule:
+        """This rule under another name, with other constants.
+
+        >>> power.bind("**3", n=3.0).forward(2.0)
+        8.0
+        """
+        bound = Rule(name, self.operands, self.value, self.local, {**self.constants, **constants})
+        bound.whole = self
+        bound._makers = self._makers
+        return bound
+
+
+RULES: dict[str, Rule] = {}
+"""Every operation, by its name."""
+
+
+def _real(x: float | complex) -> float:
+    if isinstance(x, complex):
+        raise ValueError("a negative number has no real power with a fractional exponent")
+    return x
+
+
+FLOATS: dict[str, Any] = {**vars(math), "real": _real, "mul": mul}
+"""What the names in the texts mean on floats: the functions of the module math, and every rule."""
+
+VALUES: dict[str, Any] = {"inf": math.inf, "nan": math.nan}
+"""What the names in the local gradients mean on Values: every rule."""
+
+
+def rule(name: str, operands: str, value: str, *local: str, **constants: Any) -> Rule:
+    """Adds an operation to the table and returns it; for the arguments see :class:`Rule`.
+
+    Raises:
+        ValueError: if the table has an operation of that name already.
+        SyntaxError: if a text is not an expression.
+    """
+    if name in RULES:
+        raise ValueError(f"the table has a rule {name!r} already: take another name, or delete RULES[{name!r}] first")
+    for text in (value, *local):
+        compile(text, f"<rule {name}>", "eval")
+    new = RULES[name] = Rule(name, operands, value, local, constants)
+    if not hasattr(builtins, name):  # abs and sum keep their meaning
+        FLOATS.setdefault(name, new.forward)
+        VALUES[name] = new
+    return new
+
+
+# fmt: off
+# without operands
+leaf       = Rule("", "", "0.0", (), {})
+constant   = Rule("", "", "0.0", (), {})
+
+#                 name          operands  value                  local gradients
+# arithmetic
+add        = rule("+",          "a, b",   "a + b",               "1.0", "1.0")
+subtract   = rule("-",          "a, b",   "a - b",               "1.0", "-1.0")
+multiply   = rule("*",          "a, b",   "a * b",               "b", "a")
+divide     = rule("/",          "a, b",   "a / b",               "1 / b", "-out / b")
+negate     = rule("neg",        "a",      "-a",                  "-1.0")
+power      = rule("power",      "a",      "real(a ** n)",        "n * a ** (n - 1) if n >= 1 or not 0 <= a <= 0 else "
+                                                                 "inf if n > 0 else 0.0", n=2.0)
+power_of   = rule("**",         "a, b",   "real(a ** b)",        "b * a ** (b - 1) if b >= 1 or not 0 <= a <= 0 else "
+                                                                 "inf if b > 0 else 0.0",
+                                                                 "out * log(a) if a > 0 else 0.0 if 0 <= a else nan")
+# functions
+exp        = rule("exp",        "a",      "exp(a)",              "out")
+log        = rule("log",        "a",      "log(a)",              "1 / a")
+sqrt       = rule("sqrt",       "a",      "sqrt(a)",             "inf if 0 <= out <= 0 else 0.5 / out")
+sin        = rule("sin",        "a",      "sin(a)",              "cos(a)")
+cos        = rule("cos",        "a",      "cos(a)",              "-sin(a)")
+tanh       = rule("tanh",       "a",      "tanh(a)",             "1 - out * out")
+sigmoid    = rule("sigmoid",    "a",      "1 / (1 + exp(-a)) if a >= 0 else exp(a) / (1 + exp(a))",
+                                                                 "out * (1 - out)")
+softplus   = rule("softplus",   "a",      "max(a, 0.0) + log1p(exp(-abs(a)))",
+                                                                 "sigmoid(a)")
+# functions with a kink
+absolute   = rule("abs",        "a",      "abs(a)",              "1.0 if a > 0 else -1.0 if a < 0 else 0.0")
+relu       = rule("relu",       "a",      "0.0 if a <= 0 else a", "0.0 if a <= 0 else 1.0")
+leaky_relu = rule("leaky_relu", "a",      "a if a > 0 else slope * a",
+                                                                 "1.0 if a > 0 else slope", slope=0.01)
+maximum    = rule("maximum",    "a, b",   "a if a >= b or a != a else b",
+                                                                 "1.0 if a > b else 0.0 if a < b else 0.5",
+                                                                 "1.0 if a < b else 0.0 if a > b else 0.5")
+minimum    = rule("minimum",    "a, b",   "a if a <= b or a != a else b",
+                                                                 "1.0 if a < b else 0.0 if a > b else 0.5",
+                                                                 "1.0 if a > b else 0.0 if a < b else 0.5")
+# of any number of operands: dot's are a₁…aₙ b₁…bₙ; weigh is dot with constants x for b
+total      = rule("sum",        "*a",     "sum(a)",              "(1.0,) * len(a)")
+dot        = rule("dot",        "*ab",    "sum(map(mul, ab[:len(ab) // 2], ab[len(ab) // 2:]))",
+                                                                 "ab[len(ab) // 2:] + ab[:len(ab) // 2]")
+weigh      = rule("weigh",      "*a",     "sum(map(mul, a, x))", "x", x=())
+logsumexp  = rule("logsumexp",  "*a",     "(m := max(a)) + log(sum([exp(x - m) for x in a]))",
+                                                                 "[exp(x - out) for x in a]")
+# fmt: on

@@ -1,0 +1,101 @@
+"""The demos' own parts: reading MNIST's files, and making two moons."""
+
+import gzip
+import importlib.util
+import random
+import struct
+import sys
+from pathlib import Path
+
+import pytest
+
+DEMOS = Path(__file__).parents[1] / "demos"
+
+
+def load(name):
+    spec = importlib.util.spec_from_file_location(name, DEMOS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+digits, moons = load("digits"), load("moons")
+
+
+def idx(sizes, data):
+    return bytes([0, 0, 8, len(sizes)]) + struct.pack(f">{len(sizes)}I", *sizes) + bytes(data)
+
+
+IMAGES, LABELS = idx([3, 2, 2], range(0, 240, 20)), idx([3], [7, 0, 9])
+
+
+def write(folder, packed):
+    for part in ("train", "t10k"):
+        for name, content in ((f"{part}-images-idx3-ubyte", IMAGES), (f"{part}-labels-idx1-ubyte", LABELS)):
+            path = folder / (name + ".gz" * packed)
+            path.write_bytes(gzip.compress(content) if packed else content)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_mnist_files_are_read(tmp_path, packed):
+    write(tmp_path, packed)
+    samples = digits.mnist(tmp_path, "t10k")
+    assert [digit for _, digit in samples] == [7, 0, 9]
+    assert samples[1][0] == [80 / 255, 100 / 255, 120 / 255, 140 / 255]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "not an IDX file .* nothing"),
+        (b"\x89PNG\r\n\x1a\n", "not an IDX file of bytes: it begins with 89 50 4e 47"),
+        (bytes([0, 0, 13, 1]) + bytes(8), "not an IDX file of bytes"),
+        (IMAGES[:10], "truncated: 10 bytes, of which the header alone takes 16"),
+        (IMAGES[:-1], "should hold 3×2×2 = 12 bytes, and holds 11"),
+        (IMAGES + b"x", "should hold 3×2×2 = 12 bytes, and holds 13"),
+        (gzip.compress(IMAGES)[:-9], "damaged gzip file"),
+        (gzip.compress(IMAGES)[:12] + b"xxxxxxxxxxxx", "damaged gzip file"),
+        (LABELS, "as many images as labels"),
+        (idx([2, 2, 2], range(8)), "as many images as labels"),
+    ],
+)
+def test_a_foreign_or_truncated_file_is_an_error(tmp_path, content, message):
+    write(tmp_path, packed=False)
+    (tmp_path / "train-images-idx3-ubyte").write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        digits.mnist(tmp_path, "train")
+
+
+def test_every_truncation_is_an_error(tmp_path):
+    path = tmp_path / "file"
+    for whole in (IMAGES, gzip.compress(IMAGES)):
+        for length in range(len(whole)):
+            path.write_bytes(whole[:length])
+            with pytest.raises(ValueError, match="file"):
+                digits.read_idx(path)
+
+
+def test_a_missing_file_is_named(tmp_path, monkeypatch, capsys):
+    with pytest.raises(FileNotFoundError, match=r"neither train-images-idx3-ubyte nor train-images-idx3-ubyte\.gz"):
+        digits.mnist(tmp_path, "train")
+    monkeypatch.setattr(sys, "argv", ["digits.py", "--data", str(tmp_path)])
+    with pytest.raises(SystemExit, match="digits: there is neither"):
+        digits.main()
+
+
+def test_the_split_of_the_small_digits_is_fixed():
+    training, test = digits.small_digits()
+    assert (len(training), len(test)) == (1438, 359)
+    assert digits.small_digits()[1] == test
+    assert {len(pixels) for pixels, _ in test} == {64}
+    assert {digit for _, digit in test} == set(range(10))
+    assert max(map(max, (pixels for pixels, _ in test))) == 1.0
+
+
+def test_two_moons_are_two_half_circles():
+    samples = moons.two_moons(50, 0.0, random.Random(0))
+    assert sum(label for _, label in samples) == 0
+    for (x, y), label in samples:
+        centre = (0.0, 0.0) if label > 0 else (1.0, 0.5)
+        assert (x - centre[0]) ** 2 + (y - centre[1]) ** 2 == pytest.approx(1.0)
+        assert (y - centre[1]) * label >= 0

@@ -1,0 +1,211 @@
+"""What a Value remembers, and what backward() makes of it."""
+
+import gc
+import math
+import subprocess
+import sys
+import tracemalloc
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from micrograd import Value, functional, grad
+from micrograd.engine import topological_order
+
+
+def test_parents_operations_and_labels():
+    a, b = Value(2, label="a"), Value(-3.0, "b")
+    out = a * b
+    assert out.parents == (a, b)
+    assert (out.op, out._op, out._prev) == ("*", "*", {a, b})
+    assert (a.parents, a.op, a._prev) == ((), "", set())
+    assert repr(out) == "Value(data=-6.0, grad=0.0, op='*')"
+    assert repr(a) == "Value(data=2.0, grad=0.0, label='a')"
+
+
+def test_a_number_in_an_expression_becomes_a_leaf_with_a_gradient():
+    x = Value(3.0)
+    y = x * 2
+    z = 10 / y
+    z.backward()
+    constant = y.parents[1]
+    assert y.parents == (x, constant)
+    assert y.parents[1] is constant
+    assert (constant.data, constant.grad, constant.parents) == (2.0, -10 / 6**2 * 3, ())
+    assert (z.parents[0].data, z.parents[0].grad) == (10.0, 1 / 6)
+    x.grad = 0.0
+    z.backward()
+    assert x.grad == -10 / 6**2 * 2
+
+
+def test_a_number_that_was_looked_at_before_backward():
+    x = Value(3.0)
+    y = 1 - x
+    one = y.parents[0]
+    (y * y).backward()
+    assert (one.grad, x.grad) == (-4.0, 4.0)
+
+
+@given(st.lists(st.floats(-2, 2), min_size=3, max_size=3))
+def test_backward_twice_doubles_exactly(points):
+    values = [Value(x) for x in points]
+    a, b, c = values
+    out = (a * b + c).tanh() * (a - b * 3).exp() + functional.sum([a, a, b * c, 1])
+    out.backward()
+    once = [v.grad for v in values]
+    interior = out.parents[0].grad
+    out.backward()
+    assert [v.grad for v in values] == [2 * g for g in once]
+    assert out.parents[0].grad == interior
+
+
+def test_gradients_accumulate_over_losses():
+    x = Value(3.0)
+    (x * x).backward()
+    (2 * x).backward()
+    assert x.grad == 8.0
+
+
+def test_backward_of_a_leaf():
+    x = Value(3.0)
+    x.backward()
+    x.backward()
+    assert x.grad == 2.0
+
+
+def test_a_node_used_many_times():
+    x = Value(0.5)
+    y = x
+    for _ in range(200):
+        y = y + y * 0.01  # 2^200 paths
+    y.backward()
+    assert x.grad == pytest.approx(1.01**200)
+
+
+def test_grad_touches_no_grad():
+    x, y = Value(2.0), Value(3.0)
+    x.grad = 5.0
+    inner = x * y
+    inner.grad = 7.0
+    out = inner * x
+    assert grad(out, [x, y, inner, Value(1.0), out]) == (12.0, 4.0, 2.0, 0.0, 1.0)
+    assert grad(out, x) == (12.0,)
+    assert (x.grad, y.grad, inner.grad, out.grad) == (5.0, 0.0, 7.0, 0.0)
+    second = grad(grad(out, [x], create_graph=True)[0], [x, y])
+    assert second == (6.0, 4.0)
+    assert (x.grad, y.grad, inner.grad, out.grad) == (5.0, 0.0, 7.0, 0.0)
+
+
+def test_topological_order_has_parents_first():
+    x = Value(1.0)
+    out = ((x + 1) * (x - 2)).tanh() + x
+    order = topological_order(out)
+    assert len(order) == len(set(order)) == 8
+    assert all(order.index(parent) < order.index(node) for node in order for parent in node.parents)
+    assert topological_order(x) == [x]
+
+
+@pytest.mark.parametrize(
+    "x", [2, 2.0, True, Fraction(1, 2), np.float64(2), np.float32(0.5), np.int8(2), np.bool_(True), np.array(2.0)]
+)
+def test_data_is_a_python_float(x):
+    made = [
+        Value(x),
+        Value(3) + x,
+        x * Value(3),
+        Value(3) - x,
+        x / Value(3),
+        Value(3) ** x,
+        functional.sum([x, Value(1)]),
+    ]
+    for value in made:
+        assert type(value) is Value
+        assert type(value.data) is float
+    made[2].backward()
+    assert made[2].parents[1].grad == float(x) if made[2].parents[1].rule.name == "" else True
+
+
+def test_order_is_by_data_and_equality_by_identity():
+    a, b = Value(1.0), Value(1.0)
+    assert a <= b
+    assert a >= b
+    assert not a < b
+    assert not a > 1
+    assert a < 2
+    assert a != b
+    assert len({a, b, a}) == 2
+    assert max(a, Value(3.0)).data == 3.0
+
+
+def test_functions_and_methods_agree():
+    for name in ("exp", "log", "sqrt", "sin", "cos", "tanh", "sigmoid", "softplus", "relu", "leaky_relu"):
+        assert getattr(Value(0.7), name)().data == getattr(functional, name)(0.7), name
+
+
+def test_a_chain_of_any_length_runs_backward_and_is_freed():
+    code = (
+        "from micrograd import Value\n"
+        "x = out = Value(1.0)\n"
+        "for _ in range(300_000): out = out * x\n"
+        "out.backward()\n"
+        "assert x.grad == 300_001.0\n"
+        "del out\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_dropping_a_loss_frees_its_graph_without_the_collector():
+    def step():
+        x = Value(0.5)
+        out = functional.sum([x.tanh() * i + functional.dot([x, x], [1.0, x]) for i in range(30)])
+        functional.dot([x, x], [1.0, 2.0]).leaky_relu(0.3).backward()
+        out.backward()
+        grad(out, [x], create_graph=True)
+
+    gc.disable()
+    try:
+        tracemalloc.start()
+        for _ in range(100):  # meanwhile the interpreter's free lists fill
+            step()
+        before, _ = tracemalloc.get_traced_memory()
+        for _ in range(1000):
+            step()
+        after, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert after - before < 5000
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
+
+
+def test_a_node_takes_at_most_200_bytes():
+    tracemalloc.start()
+    x = out = Value(1.0)
+    for _ in range(10_000):
+        out = out * x
+    out.backward()
+    size, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert size / 10_000 < 200
+
+
+def test_import_is_instant_and_needs_the_standard_library_only():
+    code = (
+        "import sys; before = set(sys.modules); import micrograd; "
+        "print(*{m.split('.')[0] for m in set(sys.modules) - before})"
+    )
+    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+    assert set(loaded) - {"micrograd"} <= set(sys.stdlib_module_names)
+    code = (
+        "import sys, micrograd; assert 'micrograd.nn' not in sys.modules; micrograd.nn.MLP; from micrograd import optim"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_infinities_pass_through():
+    x = Value(math.inf)
+    assert (x + 1).data == math.inf
+    assert (1 / x).data == 0.0

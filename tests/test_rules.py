@@ -1,0 +1,159 @@
+"""Every line of the table, checked against finite differences: a new line is tested by being there."""
+
+import math
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from micrograd import Value, grad, rules
+from micrograd.rules import RULES, rule
+
+numbers = st.floats(-3, 3).map(lambda x: round(x, 6))
+# Where an operation is defined on part of the line only, the operands are moved there.
+DOMAINS = {
+    "log": lambda a: (abs(a) + 0.1,),
+    "sqrt": lambda a: (abs(a) + 0.1,),
+    "/": lambda a, b: (a, b + math.copysign(0.3, b)),
+    "**": lambda a, b: (abs(a) + 0.1, b),
+    "power": lambda a: (abs(a) + 0.1,),
+}
+KINKS = {"abs": 1, "relu": 1, "leaky_relu": 1, "maximum": 2, "minimum": 2}
+
+
+def derivative(f, points, i):
+    """The central difference by operand i, extrapolated once (Richardson)."""
+
+    def slope(h):
+        up, down = list(points), list(points)
+        up[i], down[i] = points[i] + h, points[i] - h
+        return (f(*up) - f(*down)) / (2 * h)
+
+    return (4 * slope(5e-4) - slope(1e-3)) / 3
+
+
+TABLE = [r.bind("weigh", x=(0.5, -2.0, 1.5, 3.0)) if r.name == "weigh" else r for r in RULES.values()]
+every_rule = pytest.mark.parametrize("operation", TABLE, ids=lambda r: r.name)
+every_binary_rule = pytest.mark.parametrize("operation", [r for r in TABLE if len(r.local) == 2], ids=lambda r: r.name)
+
+
+def operands_of(chosen, drawn):
+    count = 4 if chosen.operands.startswith("*") else len(chosen.local)
+    return DOMAINS.get(chosen.name, lambda *x: x)(*drawn[:count])
+
+
+@every_rule
+@given(drawn=st.lists(numbers, min_size=4, max_size=4))
+def test_first_and_second_derivatives(operation, drawn):
+    points = operands_of(operation, drawn)
+    if operation.name in KINKS:
+        assume(abs(points[0] - (points[1] if KINKS[operation.name] == 2 else 0)) > 0.01)
+    values = [Value(x) for x in points]
+    out = operation(*values)
+    assert out.data == operation(*points)
+    gradients = grad(out, values, create_graph=True)
+    out.backward()
+    for i, gradient in enumerate(gradients):
+        assert gradient.data == pytest.approx(values[i].grad, rel=1e-14, abs=1e-14)
+        assert gradient.data == pytest.approx(derivative(operation, points, i), rel=1e-6, abs=1e-6)
+        for j, second in enumerate(grad(gradient, values)):
+
+            def slope(*moved, i=i):
+                moved = [Value(x) for x in moved]
+                return grad(operation(*moved), moved)[i]
+
+            assert second == pytest.approx(derivative(slope, points, j), rel=1e-5, abs=1e-5)
+
+
+@every_binary_rule
+@given(a=numbers, b=numbers)
+def test_a_number_is_a_constant_on_either_side(operation, a, b):
+    a, b = operands_of(operation, (a, b))
+    for x, y in ((Value(a), b), (a, Value(b)), (Value(a), Value(b))):
+        out = operation(x, y)
+        assert out.data == operation(a, b)
+        known = [v for v in (x, y) if isinstance(v, Value)]
+        whole = dict(zip("ab", grad(operation(p := Value(a), q := Value(b)), [p, q]), strict=True))
+        assert grad(out, known) == tuple(whole[name] for name, v in (("a", x), ("b", y)) if isinstance(v, Value))
+
+
+@pytest.mark.parametrize(
+    ("expression", "inputs", "expected"),
+    [
+        (lambda x: abs(x), [0.0], [0.0]),
+        (lambda x: x.relu(), [0.0], [0.0]),
+        (lambda x: x.leaky_relu(0.25), [0.0], [0.25]),
+        (lambda x: x.leaky_relu(0.25), [-2.0], [0.25]),
+        (lambda x, y: x.maximum(y), [1.5, 1.5], [0.5, 0.5]),
+        (lambda x, y: x.minimum(y), [1.5, 1.5], [0.5, 0.5]),
+        (lambda x: x.sqrt(), [0.0], [math.inf]),
+        (lambda x: x**0.5, [0.0], [math.inf]),
+        (lambda x: x**0, [0.0], [0.0]),
+        (lambda x: x**1, [0.0], [1.0]),
+        (lambda x: x**2, [0.0], [0.0]),
+        (lambda x: x**3, [-2.0], [12.0]),
+        (lambda x: x**-2, [-2.0], [0.25]),
+        (lambda x, y: x**y, [0.0, 2.0], [0.0, 0.0]),
+        (lambda x, y: x**y, [0.0, 0.5], [math.inf, 0.0]),
+        (lambda x, y: x**y, [0.0, 0.0], [0.0, 0.0]),
+        (lambda x, y: x**y, [-2.0, 3.0], [12.0, math.nan]),
+        (lambda y: 2**y, [3.0], [8 * math.log(2)]),
+    ],
+)
+def test_kinks_and_edges_are_those_of_pytorch(expression, inputs, expected):
+    values = [Value(x) for x in inputs]
+    expression(*values).backward()
+    assert [v.grad for v in values] == pytest.approx(expected, nan_ok=True)
+
+
+@pytest.mark.parametrize("x", [3.0, -3.0, 0.0])
+@pytest.mark.parametrize("square", [lambda x: x**2, lambda x: x ** Value(2.0), lambda x: x * x])
+def test_a_square_through_its_fourth_derivative(square, x):
+    at = Value(x)
+    out = square(at)
+    for expected in (2 * x, 2.0, 0.0, 0.0):
+        (out,) = grad(out, [at], create_graph=True)
+        assert out.data == expected
+
+
+def test_fourth_derivative_of_a_gaussian():
+    x = Value(0.0)
+    out = (-(x**2)).exp()
+    for _ in range(4):
+        (out,) = grad(out, [x], create_graph=True)
+    assert out.data == 12.0
+
+
+@pytest.mark.parametrize("x", [-1000.0, -40.0, 0.0, 40.0, 1000.0])
+def test_sigmoid_and_softplus_are_exact_far_out(x):
+    assert rules.sigmoid(x) == pytest.approx(1 / (1 + math.exp(-x)) if x > -700 else 0.0, rel=1e-15)
+    assert rules.softplus(x) == pytest.approx(max(x, math.exp(x) if x < -30 else x, math.log(2) if x == 0 else 0))
+
+
+def test_nan_is_never_hidden():
+    for function in ("relu", "leaky_relu", "abs", "tanh", "sigmoid", "softplus", "exp"):
+        assert math.isnan(getattr(Value(math.nan), function)().data), function
+    for function in ("maximum", "minimum"):
+        assert math.isnan(getattr(Value(math.nan), function)(1.0).data)
+        assert math.isnan(getattr(Value(1.0), function)(math.nan).data)
+
+
+def test_a_rule_added_at_run_time():
+    softsign = rule("softsign", "x", "x / (1 + abs(x))", "1 / (1 + abs(x)) ** 2")
+    try:
+        x = Value(-3.0)
+        out = softsign(x) * 2
+        assert out.data == -1.5
+        (slope,) = grad(out, [x], create_graph=True)
+        assert slope.data == 0.125
+        assert grad(slope, [x])[0] == pytest.approx(2 * 2 / 4**3)
+        with pytest.raises(ValueError, match="already"):
+            rule("softsign", "x", "x", "1.0")
+    finally:
+        del RULES["softsign"]
+
+
+def test_a_rule_that_is_no_expression():
+    with pytest.raises(SyntaxError):
+        rule("broken", "x", "x +", "1.0")
+    assert "broken" not in RULES
