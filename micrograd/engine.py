@@ -12,9 +12,8 @@ Value(data=15.0, grad=0.0, op='+')
 from __future__ import annotations
 
 import operator
-import re
 from collections.abc import Callable, Iterable, Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 from numbers import Real
 from typing import Any, NoReturn, Union, cast
 
@@ -33,7 +32,7 @@ Number = Union["Value", float]
 _NODE = """
 def f({signature}):
     "One node of the graph: {value}, a line of micrograd.rules."
-    out = new_(Value_)
+    out = new_()
     {take}
     try:
         out.data = {value}
@@ -81,21 +80,28 @@ def _pull(rule: Rule, data: str = ".data") -> Callable[[Value], None]:
     def write() -> str:
         names = rule.operands.lstrip("*").split(", ")
         if rule.variadic:
-            parents = f"{names[0]}_"
+            parents, texts = f"{names[0]}_", rule.local[0]
             values = {names[0]: f"[a_{data} for a_ in {parents}]"}
             chain_rule = f"for parent, local in zip({parents}, {rule.local[0]}, strict=True): "
             chain_rule += _CHAIN_RULE.format(parent="parent", local="local")
         else:
             locals_ = {f"{a}_": local for a, local in zip(names, rule.local, strict=True) if a != rule.number}
-            parents = "".join(f"{parent}, " for parent in locals_)
+            parents, texts = "".join(f"{parent}, " for parent in locals_), " ".join(locals_.values())
             values = {a: f"{a}_{data}" for a in names} | {rule.number: "node._number"}
             chain_rule = "; ".join(_CHAIN_RULE.format(parent=parent, local=local) for parent, local in locals_.items())
         values["out"] = f"node{data}"
-        used = set(re.findall(r"\w+", chain_rule))
-        load = "; ".join(f"{a} = {value}" for a, value in values.items() if a in used)
+        load = "; ".join(f"{a} = {value}" for a, value in values.items() if a and a in texts)
         return _PULL.format(parents=parents, load=load or "pass", chain_rule=chain_rule)
 
     return rule.compile(("pull", rule.number, data), write, rules.FLOATS if data else rules.VALUES)
+
+
+def _pull_at_first_use(rule: Rule) -> Callable[[Value], None]:  # which keeps the import instant
+    def pull(node: Value) -> None:
+        rule.pull = _pull(rule)
+        rule.pull(node)
+
+    return pull
 
 
 def operation(rule: Rule) -> Callable[..., Value]:
@@ -108,8 +114,8 @@ def operation(rule: Rule) -> Callable[..., Value]:
             for name in rule.operands.split(", "):
                 variant = rule.with_number[name] = rule.bind(rule.name)
                 variant.number = name
-                variant.pull = _pull(variant)
-        rule.pull = _pull(rule)
+                variant.pull = _pull_at_first_use(variant)
+        rule.pull = _pull_at_first_use(rule) if rule.whole is None else _pull(rule)
         node = _node(rule)
         node.__name__ = rule.name
         if rule.whole is not None:  # what a bound rule kept would point back at it
@@ -383,4 +389,4 @@ def grad(output: Value, inputs: Value | Iterable[Value], create_graph: bool = Fa
     return tuple([lift(gradient) for gradient in gradients] if create_graph else gradients)
 
 
-rules.FLOATS.update(new_=object.__new__, Value_=Value, to_float_=to_float, explained_=_explained)
+rules.FLOATS.update(new_=partial(object.__new__, Value), Value_=Value, to_float_=to_float, explained_=_explained)

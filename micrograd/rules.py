@@ -30,7 +30,6 @@ import math
 from collections.abc import Callable
 from functools import cached_property
 from operator import mul
-from textwrap import indent
 from typing import Any
 
 __all__ = ["RULES", "Rule", "rule"]
@@ -101,7 +100,8 @@ class Rule:
         """
         given = {**self.constants, **more}
         if key not in self._makers:
-            source = f"def make({', '.join(given)}):\n{indent(write(), '    ')}\n    return f"
+            definition = write().strip().replace("\n", "\n    ")
+            source = f"def make({', '.join(given)}):\n    {definition}\n    return f"
             scope: dict[str, Any] = {}
             exec(compile(source, f"<rule {self.name}>", "exec"), names, scope)
             self._makers[key] = scope["make"]
@@ -141,11 +141,15 @@ def rule(name: str, operands: str, value: str, *local: str, **constants: Any) ->
     """Adds an operation to the table and returns it; for the arguments see :class:`Rule`.
 
     Raises:
-        ValueError: if the table has an operation of that name already.
+        ValueError: if the table has an operation of that name already, or not each operand has a local gradient.
         SyntaxError: if a text is not an expression.
     """
     if name in RULES:
         raise ValueError(f"the table has a rule {name!r} already: take another name, or delete RULES[{name!r}] first")
+    if len(local) != len(operands.split(",")):
+        raise ValueError(
+            f"rule {name!r} has operands {operands!r}, and needs a local gradient for each, not {len(local)}"
+        )
     for text in (value, *local):
         compile(text, f"<rule {name}>", "eval")
     new = RULES[name] = Rule(name, operands, value, local, constants)

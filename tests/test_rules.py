@@ -156,4 +156,6 @@ def test_a_rule_added_at_run_time():
 def test_a_rule_that_is_no_expression():
     with pytest.raises(SyntaxError):
         rule("broken", "x", "x +", "1.0")
+    with pytest.raises(ValueError, match="'a, b', and needs a local gradient for each, not 1"):
+        rule("broken", "a, b", "a + b", "1.0")
     assert "broken" not in RULES
