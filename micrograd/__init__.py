@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 from .engine import Value, grad
 
 if TYPE_CHECKING:
-    from . import data, functional, nn, optim
+    from . import data, derivatives, functional, nn, optim, testing
 
-__all__ = ["Value", "data", "functional", "grad", "nn", "optim"]
+__all__ = ["Value", "data", "derivatives", "functional", "grad", "nn", "optim", "testing"]
 __version__ = "1.0.0"
 
 

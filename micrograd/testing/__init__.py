@@ -1,0 +1,12 @@
+"""Checking gradients: :func:`gradcheck` against finite differences, and random expressions for Hypothesis.
+
+>>> from micrograd.testing import gradcheck
+>>> print(gradcheck(lambda x, y: (x * y).tanh(), [0.5, 1.0]))
+input  analytic        numeric         error    verdict
+x      0.786447732966  0.786447732966  ...  ok
+y      0.393223866483  0.393223866483  ...  ok
+"""
+
+from .gradcheck import GradcheckError, Report, Row, gradcheck, gradgradcheck
+
+__all__ = ["GradcheckError", "Report", "Row", "gradcheck", "gradgradcheck"]

@@ -1,0 +1,334 @@
+"""Gradients against finite differences, with the judgement of where those can be trusted.
+
+The derivative is estimated from central differences over a ladder of steps h, h/2, h/4, …, extrapolated to h = 0 by
+Richardson's method; the entry of the triangle that agrees best with its neighbours is taken, and how well it agrees
+is its error (Ridders, *Accurate computation of F'(x) and F'(x) F''(x)*, 1982). A gradient is wrong where it is off by
+more than that error and rounding explain.
+
+Where it is off, the slopes on both sides tell why: at a kink they stay apart as h shrinks, and any gradient between
+them is a subgradient; at the edge of a domain there is only one of them.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import Any
+
+from ..engine import Value, grad, topological_order
+from ..nn import Module
+
+__all__ = ["GradcheckError", "Report", "Row", "gradcheck", "gradgradcheck"]
+
+EPSILON = 2.0**-52
+UNDERFLOW = 2.0**-1022
+# How far beyond the estimated error a gradient may be. The estimate is the best of about a hundred, and so it is low
+# at times by a factor of ten; a bug is off by a part of the gradient, millions of times the error.
+SAFETY = 100.0
+
+
+@dataclass(frozen=True)
+class Row:
+    """What was found for one input.
+
+    Attributes:
+        path: where the input is: ``x``, ``model.layers.0.neurons.2.w.1``; with several outputs, ``1 by x``.
+        analytic: the gradient that was checked.
+        numeric: the finite difference; nan where there is none.
+        error: the error bar of ``numeric``.
+        verdict: ``ok``; ``kink``, a subgradient; ``edge``, of the domain, where it cannot be told; or ``wrong``.
+    """
+
+    path: str
+    analytic: float
+    numeric: float
+    error: float
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """A row an input. It prints as a table."""
+
+    rows: list[Row] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return all(row.verdict != "wrong" for row in self.rows)
+
+    def __str__(self) -> str:
+        lines = [("input", "analytic", "numeric", "error", "verdict")]
+        lines += [(r.path, f"{r.analytic:.12g}", f"{r.numeric:.12g}", f"{r.error:.1e}", r.verdict) for r in self.rows]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        return "\n".join(
+            "  ".join(f"{cell:{width}}" for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+        )
+
+
+class GradcheckError(AssertionError):
+    """A gradient is wrong. The message is the table of what was found; ``report`` has it as data."""
+
+    def __init__(self, report: Report) -> None:
+        wrong = [row.path for row in report.rows if row.verdict == "wrong"]
+        super().__init__(f"wrong by {', '.join(wrong)}\n{report}")
+        self.report = report
+
+
+def gradcheck(f: Callable[..., Any], inputs: Any, raises: bool = True) -> Report:
+    """Checks the gradients of ``f`` at a point.
+
+    Args:
+        f: gives a Value, or a list of Values. It is called again and again, and must give the same each time.
+        inputs: its arguments in a list or tuple, or the one argument if it is something else. Every Value and every
+            float in them, in lists, dicts and modules at any depth, is an input; all else is passed on as it is.
+        raises: raise an error if something is wrong, instead of only telling in the report.
+
+    Returns:
+        A report with a row an input, and an input for every output if there are several.
+
+    Raises:
+        GradcheckError: if a gradient is wrong.
+        ValueError: if there is nothing to check, or ``f`` does not give the same twice.
+        TypeError: if ``f`` gives something else than Values.
+
+    >>> from micrograd import Value
+    >>> print(gradcheck(lambda x: x["a"].relu() + x["b"][0], {"a": 0.0, "b": [Value(1.0)]}))
+    input  analytic  numeric  error    verdict
+    x.a    0         0.5      ...      kink
+    x.b.0  1         1        ...      ok
+    """
+    arguments = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
+    arguments = [_lifted(argument) for argument in arguments]
+    leaves = dict(_named(f, arguments))
+    if not leaves:
+        raise ValueError("there is nothing to check: the inputs hold neither a Value nor a float")
+
+    def evaluate() -> list[Value]:
+        out = f(*arguments)
+        outputs = list(out) if isinstance(out, (list, tuple)) else [out]
+        for output in outputs:
+            if not isinstance(output, Value):
+                raise TypeError(f"the function must give Values, not {type(output).__name__} {output!r}")
+        return outputs
+
+    outputs, again = evaluate(), evaluate()
+    if [o.data for o in outputs] != [o.data for o in again] and all(o.data == o.data for o in outputs):
+        raise ValueError("the function gives another result at the same point: take what is random out of it")
+    gradients = [grad(output, leaves.values()) for output in outputs]
+    rows: list[list[Row]] = [[] for _ in outputs]
+    for j, (path, leaf) in enumerate(leaves.items()):
+        steps = _steps(leaf.data)
+        results = _probe(evaluate, leaf, steps, len(outputs))
+        for i, output in enumerate(outputs):
+            name = f"{i} by {path}" if len(outputs) > 1 else path
+            samples = [(h, below[i], above[i]) for h, (below, above) in zip(steps, results, strict=True)]
+            row = _judge(name, gradients[i][j], output.data, _noise(output), samples)
+            if row.verdict == "wrong" and _at_kinks(output):
+                row = replace(row, verdict="kink")
+            rows[i].append(row)
+    report = Report([row for group in rows for row in group])
+    if raises and not report.ok:
+        raise GradcheckError(report)
+    return report
+
+
+def gradgradcheck(f: Callable[..., Any], inputs: Any, raises: bool = True) -> Report:
+    """Checks the second derivatives of ``f``: :func:`gradcheck` of its gradients.
+
+    A row ``1 by x.a`` is the derivative by x.a of the gradient number 1, counting from 0 through outputs and inputs.
+
+    >>> gradgradcheck(lambda x: x.exp() * x, [0.5]).ok
+    True
+    """
+    arguments = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
+    arguments = [_lifted(argument) for argument in arguments]
+    leaves = [leaf for _, leaf in _named(f, arguments)]
+
+    def gradients(*arguments: Any) -> list[Value]:
+        out = f(*arguments)
+        outputs = list(out) if isinstance(out, (list, tuple)) else [out]
+        return [gradient for output in outputs for gradient in grad(output, leaves, create_graph=True)]
+
+    functions_signature = _parameter_names(f, len(arguments))
+    gradients.__signature__ = functions_signature  # type: ignore[attr-defined]
+    return gradcheck(gradients, arguments, raises)
+
+
+def _lifted(tree: Any) -> Any:
+    # The same structure with Values in place of floats; a Value or module is itself, so that f sees the user's own.
+    if isinstance(tree, float):
+        return Value(tree)
+    if isinstance(tree, dict):
+        return {key: _lifted(item) for key, item in tree.items()}
+    if isinstance(tree, (list, tuple)):
+        return [_lifted(item) for item in tree]
+    return tree
+
+
+def _leaves(tree: Any, path: str) -> Iterator[tuple[str, Value]]:
+    if isinstance(tree, Value):
+        yield path, tree
+    elif isinstance(tree, Module):
+        for name, parameter in tree.named_parameters():
+            yield f"{path}.{name}", parameter
+    elif isinstance(tree, (dict, list)):
+        for key, item in tree.items() if isinstance(tree, dict) else enumerate(tree):
+            yield from _leaves(item, f"{path}.{key}")
+
+
+def _named(f: Callable[..., Any], arguments: Sequence[Any]) -> Iterator[tuple[str, Value]]:
+    seen: set[Value] = set()
+    for name, argument in zip(_parameter_names(f, len(arguments)).parameters, arguments, strict=True):
+        for path, leaf in _leaves(argument, name):
+            if leaf not in seen:
+                seen.add(leaf)
+                yield path, leaf
+
+
+def _parameter_names(f: Callable[..., Any], count: int) -> inspect.Signature:
+    # The function's own names of its arguments as far as it has them, else x0, x1, ….
+    try:
+        names = [p.name for p in inspect.signature(f).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+    except (TypeError, ValueError):
+        names = []
+    names = (names if len(names) >= count else [f"x{i}" for i in range(count)])[:count]
+    return inspect.Signature([inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in names])
+
+
+def _steps(x: float) -> list[float]:
+    # Powers of two: from a quarter of 1 or of |x| down to where rounding drowns the difference. For a very small x,
+    # two ladders, one for its own size and one for what is around it.
+    size = 2.0 ** max(round(math.log2(abs(x))), -1000) if x and math.isfinite(x) else 1.0
+    ladders = [(size, 18), (1.0, 18)] if size < 2.0**-40 else [(max(size, 1.0), 18 + abs(round(math.log2(size))))]
+    return [top / 4 / 2**i for top, count in sorted(ladders, reverse=True) for i in range(count)]
+
+
+def _probe(
+    evaluate: Callable[[], list[Value]], leaf: Value, steps: list[float], count: int
+) -> list[tuple[list[float], list[float]]]:
+    # The outputs at x - h and at x + h for each step; nan where they are not defined. The leaf is put back.
+    x = leaf.data
+    results = []
+    try:
+        for h in steps:
+            sides = []
+            for leaf.data in (x - h, x + h):
+                try:
+                    sides.append([output.data for output in evaluate()])
+                except (ArithmeticError, ValueError):
+                    sides.append([math.nan] * count)
+            results.append((sides[0], sides[1]))
+    finally:
+        leaf.data = x
+    return results
+
+
+def _noise(output: Value) -> float:
+    # What rounding does to the output: every node is off by a relative ε, and passes that on by its gradient.
+    nodes = topological_order(output)
+    parts = [abs(slope * node.data) for slope, node in zip(grad(output, nodes), nodes, strict=True)]
+    return EPSILON * math.fsum(part for part in parts if math.isfinite(part)) + UNDERFLOW
+
+
+def _at_kinks(output: Value) -> bool:
+    # Where operations at their kinks are composed, the chain rule need not give a subgradient, though each of its
+    # factors is one: x - relu(x) + relu(-x) has slope 1 - 0 + 0 at 0. So each operation is checked on its own.
+    operations = [node for node in topological_order(output) if node.parents]
+    verdicts: set[str] = set()
+    for node in operations if len(operations) > 1 else ():
+        report = gradcheck(lambda *operands, rule=node.rule: rule(*operands), [p.data for p in node.parents], False)
+        verdicts.update(row.verdict for row in report.rows)
+    return "kink" in verdicts and "wrong" not in verdicts
+
+
+def _judge(path: str, analytic: float, at: float, noise: float, samples: list[tuple[float, float, float]]) -> Row:
+    def slope(a: float, b: float, h: float, width: float) -> tuple[float, float, float]:
+        return h, (b - a) / width, (noise + EPSILON * (abs(a) + abs(b))) / h
+
+    left = [slope(below, at, h, h) for h, below, _ in samples]
+    right = [slope(at, above, h, h) for h, _, above in samples]
+    central = [slope(below, above, h, 2 * h) for h, below, above in samples]
+    estimates = list(_extrapolated(central, order=2))
+    numeric, error = min(estimates, key=lambda e: e[1], default=(math.nan, math.inf))
+    kinks = list(_kinks(left, right))
+    if kinks and kinks[0].here and kinks[0].has(analytic):
+        return Row(path, analytic, kinks[0].middle, kinks[0].reach, "kink")
+    if any(abs(analytic - n) <= SAFETY * e for n, e in estimates if e <= 1e-6 * abs(n) or e <= 10 * error):
+        return Row(path, analytic, numeric, error, "ok")
+    _, below, above = samples[-1]
+    if not (math.isfinite(below) and math.isfinite(above)):
+        return _judge_edge(
+            path, analytic, [side for side, end in ((left, below), (right, above)) if math.isfinite(end)]
+        )
+    for kink in kinks:
+        if kink.has(analytic):
+            return Row(path, analytic, kink.middle, kink.reach, "kink")
+    return Row(path, analytic, numeric, error, "wrong")
+
+
+def _judge_edge(path: str, analytic: float, sides: list[list[tuple[float, float, float]]]) -> Row:
+    # Only one side is defined, or none: where its slope can be told, the gradient must be that.
+    for side in sides:
+        numeric, error = min(_extrapolated(side, order=1), key=lambda e: e[1], default=(math.nan, math.inf))
+        steep = all(abs(b) > 1.1 * abs(a) for (_, a, _), (_, b, _) in pairwise(side[-4:]))
+        if math.isfinite(analytic) and not steep and error < 1e-3 * abs(numeric):
+            return Row(path, analytic, numeric, error, "edge" if abs(analytic - numeric) <= SAFETY * error else "wrong")
+    return Row(path, analytic, math.nan, math.inf, "edge")
+
+
+@dataclass(frozen=True)
+class _Kink:
+    """Slopes on the left and on the right that stay apart as the step shrinks; ``here``: down to the smallest."""
+
+    low: float
+    high: float
+    here: bool
+
+    @property
+    def middle(self) -> float:
+        return (self.low + self.high) / 2
+
+    @property
+    def reach(self) -> float:
+        return (self.high - self.low) / 2
+
+    def has(self, gradient: float) -> bool:
+        return not math.isfinite(gradient) or abs(gradient - self.middle) <= 1.01 * self.reach
+
+
+def _kinks(left: list[tuple[float, float, float]], right: list[tuple[float, float, float]]) -> Iterator[_Kink]:
+    # From the smallest step up, wherever three gaps in a row are larger than rounding and do not shrink with the step.
+    here = True
+    for i in range(len(left) - 3, -1, -1):
+        three = range(i, i + 3)
+        gaps = [abs(right[k][1] - left[k][1]) for k in three]
+        if left[i][0] != 4 * left[i + 2][0] or not all(
+            g > 8 * (left[k][2] + right[k][2]) for g, k in zip(gaps, three, strict=True)
+        ):
+            continue
+        if gaps[1] > 0.7 * gaps[0] and gaps[2] > 0.7 * gaps[1]:
+            slopes = [side[k][1] for side in (left, right) for k in three]
+            yield _Kink(min(slopes), max(slopes), here)
+        here = False
+
+
+def _extrapolated(differences: list[tuple[float, float, float]], order: int) -> Iterator[tuple[float, float]]:
+    """Every entry of Richardson's triangle, with the error that its neighbours and rounding give it."""
+    previous: list[float] = []
+    before_h = math.nan
+    for h, slope, rounding in differences:
+        if not math.isfinite(slope) or h != before_h / 2:
+            previous = []
+        before_h = h
+        if not math.isfinite(slope):
+            continue
+        row = [slope]
+        for j, before in enumerate(previous[:8]):
+            factor = 2.0 ** (order * (j + 1))
+            row.append((factor * row[j] - before) / (factor - 1))
+            yield row[-1], max(abs(row[-1] - row[j]), abs(row[-1] - before)) + rounding
+        previous = row

@@ -1,0 +1,202 @@
+"""Strategies for Hypothesis: numbers, Values, and random expressions that are well defined where they are evaluated.
+
+>>> from hypothesis import given
+>>> from micrograd.testing import gradcheck
+>>> @given(expressions(operations=["*", "tanh"]))
+... def test_gradients(expression):
+...     gradcheck(expression, expression.point)
+>>> test_gradients()
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..engine import Value, lift, operation
+from ..rules import RULES, Rule
+
+try:
+    from hypothesis import strategies as st
+except ImportError as error:
+    raise ImportError("micrograd.testing.strategies needs Hypothesis: pip install 'micrograd[test]'") from error
+
+__all__ = ["Expression", "expressions", "finite_floats", "values"]
+
+
+def finite_floats(min_value: float = -1e3, max_value: float = 1e3) -> st.SearchStrategy[float]:
+    """Floats between two bounds, small whole numbers and halves often among them, where the kinks are."""
+    few = st.integers(math.ceil(2 * max(min_value, -8)), math.floor(2 * min(max_value, 8))).map(lambda n: n / 2)
+    return few | st.floats(min_value, max_value, allow_nan=False, allow_subnormal=False)
+
+
+def values(min_value: float = -1e3, max_value: float = 1e3) -> st.SearchStrategy[Value]:
+    """Leaf Values with finite data."""
+    return finite_floats(min_value, max_value).map(Value)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One node of an expression: an operation, and the numbers of the nodes that are its operands."""
+
+    rule: Rule
+    operands: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Expression:
+    """A random expression graph, and a point at which it is well defined.
+
+    Called with numbers it gives a number, with Values the Value that remembers them. It prints as Python source.
+
+    Attributes:
+        point: a number for each of its arguments.
+        steps: its operations, each on arguments and on steps before it; the last one is the result.
+
+    >>> e = Expression((0.5, 2.0), (Step(RULES["*"], (0, 1)), Step(RULES["tanh"], (2,)), Step(RULES["+"], (2, 3))))
+    >>> print(e)
+    from micrograd.rules import RULES
+    def f(x0, x1):
+        x2 = x0 * x1
+        x3 = RULES['tanh'](x2)
+        return x2 + x3
+    f(0.5, 2.0)
+    >>> e(0.5, 2.0)
+    1.7615941559557649
+    >>> e(Value(0.5), 2.0).op
+    '+'
+    """
+
+    point: tuple[float, ...]
+    steps: tuple[Step, ...]
+
+    @property
+    def size(self) -> int:
+        """The number of nodes: arguments that are used, and operations."""
+        return len(self.steps) + len({i for step in self.steps for i in step.operands if i < len(self.point)})
+
+    def __call__(self, *arguments: Any) -> Any:
+        if not any(isinstance(argument, Value) for argument in arguments):
+            return self._run([float(x) for x in arguments], lambda rule: rule.forward)
+        return self._run([lift(x) for x in arguments], operation)
+
+    def _run(self, nodes: list[Any], meaning: Callable[[Rule], Callable[..., Any]]) -> Any:
+        if len(nodes) != len(self.point):
+            raise TypeError(f"the expression takes {len(self.point)} arguments, not {len(nodes)}")
+        for step in self.steps:
+            nodes.append(meaning(step.rule)(*[nodes[i] for i in step.operands]))
+        return nodes[-1]
+
+    def function(self) -> Callable[..., Any]:
+        """The printed source as a plain function.
+
+        >>> Expression((3.0,), (Step(RULES["neg"], (0,)),)).function()(5.0)
+        -5.0
+        """
+        scope: dict[str, Any] = {}
+        exec(str(self).rpartition("\n")[0], scope)
+        made: Callable[..., Any] = scope["f"]
+        return made
+
+    def __str__(self) -> str:
+        count = len(self.point)
+        last = count + len(self.steps) - 1
+        lines = [f"def f({', '.join(f'x{i}' for i in range(count))}):"]
+        for i, step in enumerate(self.steps, count):
+            lines.append(f"    {'return' if i == last else f'x{i} ='} {_source(step)}")
+        if any("RULES" in line for line in lines):
+            lines.insert(0, "from micrograd.rules import RULES")
+        return "\n".join([*lines, f"f({', '.join(map(repr, self.point))})"])
+
+    __repr__ = __str__
+
+
+def _source(step: Step) -> str:
+    names = [f"x{i}" for i in step.operands]
+    name, constants = step.rule.name, step.rule.constants
+    if name == "neg":
+        return f"-{names[0]}"
+    if name == "power":
+        return f"{names[0]} ** {constants['n']!r}"
+    if len(names) == 2 and not name.isidentifier():
+        return f"{names[0]} {name} {names[1]}"
+    keywords = [f"{key}={value!r}" for key, value in constants.items()]
+    return f"RULES[{name!r}]({', '.join(names + keywords)})"
+
+
+def expressions(
+    max_leaves: int = 8, operations: Sequence[str] | None = None, bound: float = 1e3
+) -> st.SearchStrategy[Expression]:
+    """Random expressions of the operations in the table, those added at run time included.
+
+    An operation is taken only where it is defined, in a neighbourhood of the point too, and where its value and its
+    slopes stay within the bound. Operands are used more than once. They shrink to small ones.
+
+    Args:
+        max_leaves: the most operations that one expression has.
+        operations: names in ``RULES``; all of them if none are given.
+        bound: of the size of all values and slopes.
+
+    Raises:
+        ValueError: if there is no operation of a given name, or nothing to make expressions of.
+    """
+    chosen = list(RULES if operations is None else operations)
+    unknown = [name for name in chosen if name not in RULES]
+    if unknown or not chosen or max_leaves < 1:
+        raise ValueError(f"no expressions of at most {max_leaves} operations of {chosen}; unknown are {unknown}")
+    return _expressions(max_leaves, chosen, bound)
+
+
+@st.composite
+def _expressions(draw: st.DrawFn, max_leaves: int, names: list[str], bound: float) -> Expression:
+    point = tuple(draw(st.lists(finite_floats(-4, 4), min_size=1, max_size=3)))
+    numbers = list(point)
+    steps: list[Step] = []
+    for _ in range(draw(st.integers(1, max_leaves))):
+        # The last node is always an operand, so that all of the graph is used.
+        last = len(numbers) - 1 if steps else draw(st.integers(0, len(point) - 1))
+        others = draw(st.lists(st.integers(0, len(numbers) - 1), min_size=3, max_size=3))
+        order = draw(st.integers(0, 3))
+        operands = [*others[:order], last, *others[order:]]
+        possible = []
+        for name in names:
+            for rule in _with_constants(RULES[name]):
+                count = 4 if rule.variadic else len(rule.local)
+                taken = tuple(operands[max(0, order - count + 1) :][:count])
+                if _tame(rule, [numbers[i] for i in taken], bound):
+                    possible.append(Step(rule, taken))
+        if not possible:
+            break
+        step = draw(st.sampled_from(possible))
+        steps.append(step)
+        numbers.append(step.rule.forward(*[numbers[i] for i in step.operands]))
+    if not steps:  # a point at which nothing is tame
+        from hypothesis import reject
+
+        reject()
+    return Expression(point, tuple(steps))
+
+
+def _with_constants(rule: Rule) -> list[Rule]:
+    if rule.name == "power":
+        return [rule.bind("power", n=n) for n in (2.0, 3.0, -1.0, 0.5)]
+    if rule.name == "weigh":
+        return [rule.bind("weigh", x=(0.5, -2.0, 1.0, 3.0))]
+    return [rule]
+
+
+def _tame(rule: Rule, point: list[float], bound: float) -> bool:
+    # Defined, with values and slopes within the bound, at the point and on both sides of it.
+    try:
+        for shift in (0.0, 0.05, -0.05):
+            moved = [Value(x + shift) for x in point]
+            out = operation(rule)(*moved)
+            out.backward()
+            if not all(abs(number) <= bound for number in (out.data, *(x.grad for x in moved))):
+                return False
+        apart = [x if i % 2 else x + 0.05 for i, x in enumerate(point)]
+        return abs(rule.forward(*apart)) <= bound
+    except (ArithmeticError, ValueError):
+        return False
