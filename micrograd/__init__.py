@@ -17,12 +17,18 @@ from .engine import Value, grad
 
 if TYPE_CHECKING:
     from . import data, derivatives, functional, nn, optim, testing
+    from .anomaly import detect_anomaly
 
-__all__ = ["Value", "data", "derivatives", "functional", "grad", "nn", "optim", "testing"]
+__all__ = ["Value", "data", "derivatives", "detect_anomaly", "functional", "grad", "nn", "optim", "testing"]
 __version__ = "1.0.0"
 
 
+_FUNCTIONS = {"detect_anomaly": "anomaly"}
+
+
 def __getattr__(name: str) -> Any:  # loads a module when it is first asked for, to keep the import instant
+    if name in _FUNCTIONS:
+        return getattr(import_module(f".{_FUNCTIONS[name]}", __name__), name)
     if name in __all__:
         return import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,130 @@
+"""Where did it go wrong? The first value or gradient that is not finite, and the line that made it."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from . import engine, rules
+from .engine import Value, operation
+
+__all__ = ["AnomalyError", "detect_anomaly"]
+
+_PACKAGE = str(Path(__file__).parent)
+_data: Any = Value.__dict__["data"]
+
+
+class AnomalyError(ArithmeticError):
+    """A value or a gradient that is not finite."""
+
+
+class _Traced(Value):
+    # A node that knows the line that made it, and does not take a number that is not finite.
+
+    __slots__ = ("origin",)
+
+    origin: str
+
+    @property
+    def data(self) -> float:
+        return _data.__get__(self)  # type: ignore[no-any-return]
+
+    @data.setter
+    def data(self, number: float) -> None:
+        if not math.isfinite(number):
+            bad = [i for i, parent in enumerate(self._parents) if not math.isfinite(parent.data)]
+            found = [f"operand {i}{_name(self._parents[i])} is {self._parents[i].data}" for i in bad[:3]]
+            raise AnomalyError(f"gave {number}, at {self.origin}; {', '.join(found) or 'its operands are finite'}")
+        _data.__set__(self, number)
+
+
+def _name(node: Value) -> str:
+    return f" ({node.label})" if node.label else ""
+
+
+def _new() -> _Traced:
+    frame = sys._getframe(1)
+    while frame.f_back and frame.f_code.co_filename.startswith((_PACKAGE, "<rule ")):
+        frame = frame.f_back
+    node: _Traced = object.__new__(_Traced)
+    node.origin = f"{frame.f_code.co_filename}:{frame.f_lineno}"
+    return node
+
+
+@contextmanager
+def detect_anomaly() -> Iterator[None]:
+    """Within the block, raises at the first value or gradient that is not finite.
+
+    The error names the operation, its operands and the line of code that made it; for a gradient, the path from the
+    loss too. Each node made in the block remembers its file and line; outside the block nothing is done. The block
+    holds for all threads, and may stand in another one.
+
+    Raises:
+        AnomalyError: at the first nan or infinity. Leaves keep the ``grad`` that they had.
+
+    >>> x = Value(0.0, label="x")
+    >>> with detect_anomaly():
+    ...     (3 * x.sqrt()).backward()
+    Traceback (most recent call last):
+        ...
+    micrograd.anomaly.AnomalyError: the gradient of sqrt, at <doctest ...>:2, by operand 0 (x) = 0.0 is inf; from the
+    loss: * (<doctest ...>:2) → sqrt (<doctest ...>:2)
+    """
+    new, chain_rule = rules.FLOATS["new_"], engine._chain_rule
+
+    def checked(root: Value, operations: list[Value], differentiable: bool = False) -> None:
+        chain_rule(root, operations, differentiable)
+        for node in reversed(operations):
+            _check(root, node)
+
+    rules.FLOATS["new_"], engine._chain_rule = _new, checked
+    try:
+        yield
+    finally:
+        rules.FLOATS["new_"], engine._chain_rule = new, chain_rule
+
+
+def _check(root: Value, node: Value) -> None:
+    if all(_finite(parent.grad) for parent in node._parents) or not _finite(node.grad):
+        return
+    # The parents' gradients are sums over all their children: was it this one? Its operation is asked on its own.
+    operands = [Value(parent.data) for parent in node.parents]
+    alone = operation(node.rule)(*operands)
+    alone.grad = node.grad.data if isinstance(node.grad, Value) else node.grad
+    alone.rule.pull(alone)
+    for i, (parent, operand) in enumerate(zip(node.parents, operands, strict=True)):
+        if not math.isfinite(operand.grad):
+            path = " → ".join(f"{step.op} ({_origin(step)})" for step in _path(root, node))
+            raise AnomalyError(
+                f"the gradient of {node.op}, at {_origin(node)}, by operand {i}{_name(parent)} = {parent.data} is "
+                f"{operand.grad}; from the loss: {path}"
+            )
+
+
+def _finite(gradient: Any) -> bool:
+    return math.isfinite(gradient.data if isinstance(gradient, Value) else gradient)
+
+
+def _origin(node: Value) -> str:
+    return getattr(node, "origin", "made outside the block")
+
+
+def _path(root: Value, node: Value) -> list[Value]:
+    """A shortest path through the graph."""
+    came_from: dict[Value, Value] = {}
+    found = [root]
+    for child in found:
+        if child is node:
+            break
+        for parent in child.parents:
+            if parent not in came_from:
+                came_from[parent] = child
+                found.append(parent)
+    path = [node]
+    while path[-1] is not root:
+        path.append(came_from[path[-1]])
+    return path[::-1]
