@@ -15,7 +15,7 @@ import struct
 import zlib
 from pathlib import Path
 
-from micrograd import nn, optim
+from micrograd import Value, nn, optim
 from micrograd.data import DataLoader, split
 from micrograd.functional import cross_entropy, mean
 
@@ -45,10 +45,11 @@ def read_idx(path: Path) -> tuple[tuple[int, ...], bytes]:
 
 
 def find(folder: Path, name: str) -> Path:
-    for path in (folder / name, folder / f"{name}.gz", folder / name.replace("-idx", ".idx")):
+    names = [name, f"{name}.gz", name.replace("-idx", ".idx"), f"{name.replace('-idx', '.idx')}.gz"]
+    for path in map(folder.joinpath, names):
         if path.exists():
             return path
-    raise FileNotFoundError(f"there is neither {name} nor {name}.gz in {folder}")
+    raise FileNotFoundError(f"there is none of {', '.join(names)} in {folder}")
 
 
 def mnist(folder: Path, part: str) -> list[tuple[list[float], int]]:
@@ -57,6 +58,8 @@ def mnist(folder: Path, part: str) -> list[tuple[list[float], int]]:
     (sizes, pixels), (count, digits) = read_idx(images), read_idx(labels)
     if len(sizes) != 3 or len(count) != 1 or sizes[0] != count[0]:
         raise ValueError(f"{images} and {labels} do not hold as many images as labels: {sizes} and {count}")
+    if not digits or sizes[1] != sizes[2] or max(digits) > 9:
+        raise ValueError(f"{images} and {labels} do not hold square images of the digits 0 to 9: {sizes}")
     area = sizes[1] * sizes[2]
     return [([p / 255 for p in pixels[i * area : (i + 1) * area]], digit) for i, digit in enumerate(digits)]
 
@@ -70,9 +73,8 @@ def small_digits() -> tuple[list[tuple[list[float], int]], list[tuple[list[float
     return split(samples, 0.8, random.Random(0))
 
 
-def predict(model: nn.MLP, pixels: list[float]) -> int:
-    scores = [score.data for score in model(pixels)]
-    return scores.index(max(scores))
+def guess(scores: list[Value]) -> int:
+    return max(range(len(scores)), key=lambda digit: scores[digit].data)
 
 
 def train(model: nn.MLP, samples: list[tuple[list[float], int]], epochs: int, rng: random.Random) -> list[float]:
@@ -95,7 +97,7 @@ def train(model: nn.MLP, samples: list[tuple[list[float], int]], epochs: int, rn
                 optimizer.lr = LEARNING_RATE * (1 - len(losses) / (epochs * len(batches)))
                 optimizer.step()
                 losses.append(loss.data)
-                right += sum(logits[digit].data == max(x.data for x in logits) for logits, digit in outputs)
+                right += sum(guess(logits) == digit for logits, digit in outputs)
                 seen += len(batch)
                 recent = losses[-20:]
                 text = f"epoch {epoch + 1:2}  loss {sum(recent) / len(recent):.3f}  accuracy {right / seen:.3f}"
@@ -114,8 +116,8 @@ def show(predictions: list[tuple[list[float], int, int]], losses: list[float]) -
 
     table = Table("digit", "tested", "wrong", "taken for", title="digits never seen")
     for digit in range(10):
-        taken = [guess for _, truth, guess in predictions if truth == digit]
-        wrong = sorted(guess for guess in taken if guess != digit)
+        taken = [prediction for _, truth, prediction in predictions if truth == digit]
+        wrong = sorted(prediction for prediction in taken if prediction != digit)
         table.add_row(str(digit), str(len(taken)), str(len(wrong)), " ".join(map(str, wrong)))
     mistakes = [p for p in predictions if p[1] != p[2]]
     console = Console()
@@ -123,7 +125,8 @@ def show(predictions: list[tuple[list[float], int, int]], losses: list[float]) -
     console.print(f"accuracy {1 - len(mistakes) / len(predictions):.4f}: {len(mistakes)} of {len(predictions)} wrong")
 
     OUT.mkdir(parents=True, exist_ok=True)
-    smooth = [sum(losses[max(0, i - 20) : i + 1]) / len(losses[max(0, i - 20) : i + 1]) for i in range(len(losses))]
+    windows = [losses[max(0, i - 20) : i + 1] for i in range(len(losses))]
+    smooth = [sum(window) / len(window) for window in windows]
     figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
     axes.plot(losses, color="0.8", label="each step")
     axes.plot(smooth, label="mean of 20 steps")
@@ -137,9 +140,9 @@ def show(predictions: list[tuple[list[float], int, int]], losses: list[float]) -
     figure, grid = plt.subplots(rows, 8, figsize=(8, 1.4 * rows + 0.5), layout="constrained", squeeze=False)
     for axes in grid.flat:
         axes.axis("off")
-    for axes, (pixels, truth, guess) in zip(grid.flat, shown, strict=False):
+    for axes, (pixels, truth, prediction) in zip(grid.flat, shown, strict=False):
         axes.imshow([pixels[i * side : (i + 1) * side] for i in range(side)], cmap="gray_r", vmin=0, vmax=1)
-        axes.set_title(f"{truth}, not {guess}", fontsize=10)
+        axes.set_title(f"{truth}, not {prediction}", fontsize=10)
     figure.suptitle(f"{len(mistakes)} of {len(predictions)} wrong" + f", the first {len(shown)}" * (len(mistakes) > 32))
     figure.savefig(OUT / "wrong.png", dpi=120)
     console.print(f"pictures: {OUT}/loss.png, {OUT}/wrong.png")
@@ -153,16 +156,22 @@ def main() -> None:
     parser.add_argument("--data", type=Path, metavar="DIR", help="a folder with MNIST's four IDX files")
     options = parser.parse_args()
 
+    if min(options.hidden or 1, options.epochs or 1) < 1 or options.hidden == 0:
+        parser.error("--hidden takes a number above 0, --epochs one that is not below 0")
     try:
         training, test = (mnist(options.data, "train"), mnist(options.data, "t10k")) if options.data else small_digits()
-    except (OSError, ValueError) as error:
+        if len(training[0][0]) != len(test[0][0]):
+            raise ValueError(
+                f"training and test images differ in size: {len(training[0][0])}, {len(test[0][0])} pixels"
+            )
+    except (ImportError, OSError, ValueError) as error:
         raise SystemExit(f"digits: {error}") from error
     hidden = options.hidden or (100 if options.data else 32)
     epochs = options.epochs if options.epochs is not None else (1 if options.data else 10)
     rng = random.Random(options.seed)
     model = nn.MLP(len(training[0][0]), [hidden, 10], activation="relu", rng=rng)
     losses = train(model, training, epochs, rng)
-    show([(pixels, digit, predict(model, pixels)) for pixels, digit in test], losses)
+    show([(pixels, digit, guess(model(pixels))) for pixels, digit in test], losses)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ Value(data=15.0, grad=0.0, op='+')
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache, partial
@@ -37,60 +38,64 @@ def f({signature}):
     try:
         out.data = {value}
     except (ArithmeticError, ValueError) as error:
-        raise explained_(error, rule, {operands}) from None
+        raise explained_(error, rule_, {operands}) from None
     out.grad = 0.0
     out.label = ""
     return out
 """
-_TAKE_ALL = "{a} = [a_.data for a_ in {a}_]; out._parents = {a}_; out.rule = rule"
-_TAKE_ONE = "{a} = {a}_.data; out._parents = ({a}_,); out.rule = rule"
-_TAKE_NUMBER = "{a} = {a}_.data; {b} = out._number = to_float_({b}_); out._parents = ({a}_,); out.rule = rule_{b}"
+_TAKE_ALL = "{a} = [a_.data for a_ in {a}_]; out._parents = {a}_; out.rule = rule_"
+_TAKE_ONE = "{a} = {a}_.data; out._parents = ({a}_,); out.rule = rule_"
+_TAKE_NUMBER = "{a} = {a}_.data; {b} = out._number = to_float_({b}_); out._parents = ({a}_,); out.rule = rule_{b}_"
 _TAKE_TWO = """if isinstance({b}_, Value_):
-        {a} = {a}_.data; {b} = {b}_.data; out._parents = ({a}_, {b}_); out.rule = rule
+        {a} = {a}_.data; {b} = {b}_.data; out._parents = ({a}_, {b}_); out.rule = rule_
     else:
         """ + _TAKE_NUMBER  # fmt: skip
 
 _PULL = """
-def f(node):
-    {parents} = node._parents
+def f(node_):
+    {parents} = node_._parents
     {load}
-    upstream = node.grad
+    upstream_ = node_.grad
     {chain_rule}
 """
-_CHAIN_RULE = "{parent}.grad += ({local}) * upstream"
+_CHAIN_RULE = "{parent}.grad += ({local}) * upstream_"
 
 
 def _node(rule: Rule, reflected: bool = False) -> Callable[..., Value]:
     def write() -> str:
-        names = rule.operands.lstrip("*").split(", ")
-        a, b = reversed(names) if reflected else (names * 2)[:2]
-        take = _TAKE_NUMBER if reflected else _TAKE_ALL if rule.variadic else (_TAKE_ONE, _TAKE_TWO)[len(names) - 1]
-        return _NODE.format(
-            signature=f"*{a}_" if rule.variadic else ", ".join(f"{name}_" for name in dict.fromkeys((a, b))),
-            take=take.format(a=a, b=b),
-            value=rule.value,
-            operands=f"{a}_" if rule.variadic else "(" + "".join(f"{name}_, " for name in names) + ")",
-        )
+        nodes = [f"{name}_" for name in rule.names]
+        a, b = rule.names[0], rule.names[-1]
+        operands = nodes[0] if rule.variadic else f"({', '.join(nodes)},)"
+        if rule.variadic:
+            signature, take = f"*{a}_", _TAKE_ALL
+        elif reflected:
+            (a, b), signature, take = (b, a), ", ".join(reversed(nodes)), _TAKE_NUMBER
+        else:
+            signature, take = ", ".join(nodes), _TAKE_TWO if rule.with_number else _TAKE_ONE
+            if len(nodes) > 1 and not rule.with_number:
+                take = "; ".join(f"{name} = {name}_.data" for name in rule.names)
+                take += f"; out._parents = {operands}; out.rule = rule_"
+        return _NODE.format(signature=signature, take=take.format(a=a, b=b), value=rule.value, operands=operands)
 
-    variants = {f"rule_{name}": variant for name, variant in rule.with_number.items()}
-    return rule.compile(("node", reflected), write, rules.FLOATS, rule=rule, **variants)
+    variants = {f"rule_{name}_": variant for name, variant in rule.with_number.items()}
+    return rule.compile(("node", reflected), write, rules.FLOATS, rule_=rule, **variants)
 
 
 def _pull(rule: Rule, data: str = ".data") -> Callable[[Value], None]:
     def write() -> str:
-        names = rule.operands.lstrip("*").split(", ")
+        a = rule.names[0]
         if rule.variadic:
-            parents, texts = f"{names[0]}_", rule.local[0]
-            values = {names[0]: f"[a_{data} for a_ in {parents}]"}
-            chain_rule = f"for parent, local in zip({parents}, {rule.local[0]}, strict=True): "
-            chain_rule += _CHAIN_RULE.format(parent="parent", local="local")
+            parents, texts = f"{a}_", rule.local[0]
+            values = {a: f"[{a}__{data} for {a}__ in {parents}]"}
+            chain_rule = f"for parent_, local_ in zip({parents}, {texts}, strict=True): "
+            chain_rule += _CHAIN_RULE.format(parent="parent_", local="local_")
         else:
-            locals_ = {f"{a}_": local for a, local in zip(names, rule.local, strict=True) if a != rule.number}
+            locals_ = {f"{a}_": local for a, local in zip(rule.names, rule.local, strict=True) if a != rule.number}
             parents, texts = "".join(f"{parent}, " for parent in locals_), " ".join(locals_.values())
-            values = {a: f"{a}_{data}" for a in names} | {rule.number: "node._number"}
+            values = {a: "node_._number" if a == rule.number else f"{a}_{data}" for a in rule.names}
             chain_rule = "; ".join(_CHAIN_RULE.format(parent=parent, local=local) for parent, local in locals_.items())
-        values["out"] = f"node{data}"
-        load = "; ".join(f"{a} = {value}" for a, value in values.items() if a and a in texts)
+        values["out"] = f"node_{data}"
+        load = "; ".join(f"{a} = {value}" for a, value in values.items() if a in texts)
         return _PULL.format(parents=parents, load=load or "pass", chain_rule=chain_rule)
 
     return rule.compile(("pull", rule.number, data), write, rules.FLOATS if data else rules.VALUES)
@@ -110,26 +115,23 @@ def operation(rule: Rule) -> Callable[..., Value]:
     Its errors are those of Python's float, with the operation and the operands in the message.
     """
     if rule.node is None:
-        if len(rule.local) == 2:
-            for name in rule.operands.split(", "):
+        if rule.whole is not None:  # bound: what it kept would point back at it
+            rule.pull = _pull(rule)
+            return _node(rule)
+        if len(rule.names) == 2:
+            for name in rule.names:
                 variant = rule.with_number[name] = rule.bind(rule.name)
                 variant.number = name
                 variant.pull = _pull_at_first_use(variant)
-        rule.pull = _pull_at_first_use(rule) if rule.whole is None else _pull(rule)
-        node = _node(rule)
-        node.__name__ = rule.name
-        if rule.whole is not None:  # what a bound rule kept would point back at it
-            return node
-        rule.node = node
+        rule.pull = _pull_at_first_use(rule)
+        rule.node = _node(rule)
+        rule.node.__name__ = rule.node.__qualname__ = rule.name
     return cast("Callable[..., Value]", rule.node)
 
 
-def _explained(error: Exception, rule: Rule, parents: tuple[Number, ...], where: str = "") -> Exception:
-    shown = [f"{p.label}={p.data!r}" if p.label else repr(p.data) for p in map(lift, parents[:4])]
-    shown += ["…"] * (len(parents) > 4)
-    infix = len(shown) == 2 and not rule.name.isidentifier()
-    text = f" {rule.name} ".join(shown) if infix else f"{rule.name}({', '.join(shown)})"
-    return type(error)(f"{where}{text}: {error.args[-1] if error.args else type(error).__name__}")
+def _explained(error: Exception, rule: Rule, operands: Iterable[Number], where: str = "") -> Exception:
+    values = [lift(operand) for operand in operands]
+    return rule.explained(error, [f"{v.label}={v.data!r}" if v.label else repr(v.data) for v in values], where)
 
 
 def to_float(x: Any) -> float:
@@ -166,7 +168,12 @@ def _comparison(compare: Callable[[float, float], bool]) -> Callable[[Value, Num
 
 @lru_cache(maxsize=4096)
 def _power(n: float) -> Callable[[Value], Value]:
-    return operation(rules.power.bind(f"**{n:g}", n=n))
+    return operation(rules.power.bind(f"**{repr(n).removesuffix('.0')}", n=n))
+
+
+@lru_cache(maxsize=256)
+def _leaky_relu(negative_slope: float) -> Callable[[Value], Value]:
+    return operation(rules.leaky_relu.bind("leaky_relu", negative_slope=negative_slope))
 
 
 class Value:
@@ -226,7 +233,7 @@ class Value:
 
     def leaky_relu(self, negative_slope: float = 0.01) -> Value:
         """``a`` where it is positive, else ``negative_slope * a``."""
-        return operation(rules.leaky_relu.bind("leaky_relu", slope=to_float(negative_slope)))(self)
+        return _leaky_relu(to_float(negative_slope))(self)
 
     __lt__, __le__ = _comparison(operator.lt), _comparison(operator.le)
     __gt__, __ge__ = _comparison(operator.gt), _comparison(operator.ge)
@@ -249,16 +256,23 @@ class Value:
 
     @property
     def parents(self) -> tuple[Value, ...]:
-        """The operands it was made of; a leaf has none."""
-        if self.rule.number:  # it becomes a constant, with the gradient that it would have had
-            number, (known,) = lift(self._number), self._parents
-            first = self.rule.operands.startswith(self.rule.number)
-            self.rule = self.rule.whole or self.rule
+        """The operands it was made of; a leaf has none.
+
+        A plain number among them becomes a constant when it is first looked at, with the gradient that the last
+        ``backward()`` would have given it.
+        """
+        if self.rule.number:
+            (known,), number, whole = self._parents, lift(self._number), cast(Rule, self.rule.whole)
+            first = self.rule.number == whole.names[0]
             if self.grad:
                 stand_in = Value(known.data)
-                self._parents = (number, stand_in) if first else (stand_in, number)
-                self.rule.pull(self)
-            self._parents = (number, known) if first else (known, number)
+                try:
+                    alone = operation(whole)(number, stand_in) if first else operation(whole)(stand_in, number)
+                    alone.data, alone.grad = self.data, self.grad
+                    whole.pull(alone)
+                except (ArithmeticError, ValueError):
+                    number.grad = math.nan
+            self._parents, self.rule = (number, known) if first else (known, number), whole
         return self._parents
 
     # For code that knows the published package.
@@ -292,6 +306,7 @@ class Value:
         try:
             _chain_rule(self, operations)
         except BaseException:
+            self.grad = 0.0
             for node in operations:
                 for parent in node._parents:
                     parent.grad = 0.0
@@ -339,7 +354,7 @@ def _chain_rule(root: Value, operations: list[Value], differentiable: bool = Fal
             for node in reversed(operations):
                 node.rule.pull(node)
     except (ArithmeticError, ValueError) as error:
-        raise _explained(error, node.rule, node._parents, "in the gradient of ") from None
+        raise _explained(error, node.rule, node.parents, "in the gradient of ") from None
 
 
 def topological_order(root: Value) -> list[Value]:
@@ -366,7 +381,10 @@ def grad(output: Value, inputs: Value | Iterable[Value], create_graph: bool = Fa
         create_graph: return Values, which can be differentiated again, instead of floats.
 
     Raises:
+        TypeError: if one of them is not a Value.
         ValueError, ArithmeticError: what Python's float raises, with the operation and the operands.
+
+    The nodes' ``grad`` is borrowed meanwhile: let no other thread work on the same graph.
 
     >>> x = Value(2.0)
     >>> grad(x**3, [x])
@@ -376,6 +394,9 @@ def grad(output: Value, inputs: Value | Iterable[Value], create_graph: bool = Fa
     (12.0,)
     """
     inputs = [inputs] if isinstance(inputs, Value) else list(inputs)
+    for node in (output, *inputs):
+        if not isinstance(node, Value):
+            raise TypeError(f"grad() takes Values, not {type(node).__name__} {node!r}")
     operations = _order(output)[0]
     before = {parent: parent.grad for node in operations for parent in node._parents} | {output: output.grad}
     try:

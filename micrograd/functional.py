@@ -9,15 +9,27 @@ True
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from . import rules
 from .engine import Number, Value, lift, operation, to_float
-from .rules import cos, exp, leaky_relu, log, maximum, minimum, relu, sigmoid, sin, softplus, sqrt, tanh
+from .rules import cos, exp, log, maximum, minimum, relu, sigmoid, sin, softplus, sqrt, tanh
 
 __all__ = [
     "cos", "cross_entropy", "dot", "exp", "leaky_relu", "log", "log_softmax", "logsumexp", "maximum", "mean", "minimum",
     "mse_loss", "relu", "sigmoid", "sin", "softmax", "softplus", "sqrt", "sum", "tanh", "weighted_sums",
 ]  # fmt: skip
+
+
+def leaky_relu(x: Number, negative_slope: float = 0.01) -> Any:
+    """``x`` where it is positive, else ``negative_slope * x``.
+
+    >>> leaky_relu(Value(-2), 0.1).data
+    -0.2
+    """
+    if isinstance(x, Value):
+        return x.leaky_relu(negative_slope)
+    return rules.leaky_relu(x, negative_slope=negative_slope)
 
 
 def sum(values: Iterable[Number]) -> Value:
@@ -51,8 +63,6 @@ def dot(a: Sequence[Number], b: Sequence[Number]) -> Value:
     >>> dot([Value(1), Value(2)], [3, Value(4)])
     Value(data=11.0, grad=0.0, op='dot')
     """
-    if len(a) != len(b):
-        raise ValueError(f"a dot product takes two vectors of one length, not of {len(a)} and {len(b)}")
     if not any(isinstance(x, Value) for x in a):
         a, b = b, a
     return weighted_sums(b)([lift(x) for x in a])
@@ -63,6 +73,9 @@ def weighted_sums(x: Iterable[Number]) -> Callable[[Sequence[Value]], Value]:
 
     Plain numbers in ``x`` are constants of the node, and cost no gradient.
 
+    Raises:
+        ValueError: by the function, if the lengths differ.
+
     >>> of_inputs = weighted_sums([2.0, 3.0])
     >>> of_inputs([Value(10), Value(1)]).data
     23.0
@@ -70,9 +83,15 @@ def weighted_sums(x: Iterable[Number]) -> Callable[[Sequence[Value]], Value]:
     x = list(x)
     if any(isinstance(xi, Value) for xi in x):
         product, values = operation(rules.dot), [lift(xi) for xi in x]
-        return lambda w: product(*w, *values)
-    weighed = operation(rules.weigh.bind("dot", x=[to_float(xi) for xi in x]))
-    return lambda w: weighed(*w)
+    else:
+        product, values = operation(rules.weigh.bind("dot", x=[to_float(xi) for xi in x])), []
+
+    def of_x(w: Sequence[Value]) -> Value:
+        if len(w) != len(x):
+            raise ValueError(f"a dot product takes two vectors of one length, not of {len(w)} and {len(x)}")
+        return product(*w, *values)
+
+    return of_x
 
 
 def logsumexp(values: Iterable[Number]) -> Value:
@@ -94,8 +113,10 @@ def log_softmax(logits: Iterable[Number]) -> list[Value]:
         ValueError: if there are no logits.
     """
     logits = _filled(logits, "log_softmax")
-    total = logsumexp(logits)
-    return [lift(x) - total for x in logits]
+    top = max(lift(x).data for x in logits)
+    shifted = [lift(x) - top for x in logits]  # by a constant, which makes no difference but for rounding
+    total = logsumexp(shifted)
+    return [x - total for x in shifted]
 
 
 def softmax(logits: Iterable[Number]) -> list[Value]:
@@ -111,7 +132,7 @@ def softmax(logits: Iterable[Number]) -> list[Value]:
 
 
 def cross_entropy(logits: Iterable[Number], target: int) -> Value:
-    """The negative log-likelihood −log softmax(logits)[target], from logits of any size.
+    """The negative log-likelihood −log softmax(logits)[target] = log Σ exp(xⱼ − x_target), from logits of any size.
 
     Raises:
         ValueError: if there are no logits, or the target is not the index of one.
@@ -124,7 +145,8 @@ def cross_entropy(logits: Iterable[Number], target: int) -> Value:
         raise ValueError(
             f"the target is the index of one of {len(logits)} logits, 0 to {len(logits) - 1}, not {target}"
         )
-    return logsumexp(logits) - logits[target]
+    true = lift(logits[target])
+    return logsumexp([lift(x) - true for x in logits])
 
 
 def mse_loss(predictions: Number | Iterable[Number], targets: Number | Iterable[Number]) -> Value:

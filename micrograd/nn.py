@@ -42,9 +42,13 @@ class Module:
         return [parameter for _, parameter in self.named_parameters()]
 
     def named_parameters(self) -> Iterator[tuple[str, Value]]:
-        """The parameters and where they are, each once: ``("layers.0.neurons.2.w.1", Value(…))``."""
+        """The parameters and where they are, each once: ``("layers.0.neurons.2.w.1", Value(…))``.
+
+        Raises:
+            TypeError: if there are parameters in a set.
+        """
         seen: set[Value] = set()
-        for name, value in _leaves(vars(self), ""):
+        for name, value in _leaves(vars(self), "", {self}):
             if value not in seen:
                 seen.add(value)
                 yield name, value
@@ -55,16 +59,23 @@ class Module:
             parameter.grad = 0.0
 
 
-def _leaves(tree: Any, path: str) -> Iterator[tuple[str, Value]]:
+def _leaves(tree: Any, path: str, modules: set[Module]) -> Iterator[tuple[str, Value]]:
     if isinstance(tree, Value):
         if not tree.parents:
             yield path, tree
         return
     if isinstance(tree, Module):
-        tree = dict(tree.named_parameters())
+        if tree in modules:  # it refers back to one that it is part of, or is used twice
+            return
+        modules.add(tree)
+        tree = vars(tree)
+    elif isinstance(tree, (set, frozenset)) and any(isinstance(item, (Value, Module)) for item in tree):
+        raise TypeError(f"{path} is a set, in which parameters have no order: take a list")
+    elif getattr(getattr(tree, "dtype", None), "kind", "") == "O":  # an array of Values
+        tree = tree.tolist()
     items = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, (list, tuple)) else ()
     for key, item in items:
-        yield from _leaves(item, f"{path}.{key}" if path else str(key))
+        yield from _leaves(item, f"{path}.{key}" if path else str(key), modules)
 
 
 def _uniform(rng: Any, fan_in: int, fan_out: int, gain: float) -> float:
@@ -157,8 +168,9 @@ class Neuron(Module):
 
 
 def _weighted_sums(x: Sequence[Number], nin: int, where: Module) -> Callable[[Sequence[Value]], Value]:
-    # The bias is the weight of an input that is always 1.
-    inputs = [1.0, *x]
+    if isinstance(x, (Value, int, float)):
+        raise TypeError(f"{type(where).__name__} takes a sequence of {nin} inputs, not {x!r}")
+    inputs = [1.0, *x]  # the bias is the weight of an input that is always 1
     if len(inputs) != nin + 1:
         raise ValueError(f"{type(where).__name__} takes {nin} inputs, not {len(inputs) - 1}")
     return weighted_sums(inputs)

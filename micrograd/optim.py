@@ -30,7 +30,7 @@ class Optimizer:
     """What all optimizers share. A new one gives the size of its state and its update rule.
 
     Args:
-        parameters: the Values to train.
+        params: the Values to train.
         lr: the learning rate, at least 0. It is an attribute, and may be changed between steps.
 
     Raises:
@@ -38,7 +38,7 @@ class Optimizer:
         ValueError: if there are no parameters, one is given twice, or a setting is out of its range.
 
     >>> class SignDescent(Optimizer):
-    ...     def update(self, parameter, gradient, state):
+    ...     def update(self, parameter, gradient, state, step):
     ...         return parameter - self.lr * (gradient > 0) + self.lr * (gradient < 0), state
     >>> x = Value(1.0)
     >>> (x * x).backward()
@@ -50,8 +50,8 @@ class Optimizer:
     state_size = 0
     """How many numbers, at first 0, are remembered for each parameter."""
 
-    def __init__(self, parameters: Iterable[Value], lr: float = 1e-3) -> None:
-        self.parameters = list(parameters)
+    def __init__(self, params: Iterable[Value], lr: float = 1e-3) -> None:
+        self.parameters = list(params)
         for parameter in self.parameters:
             if not isinstance(parameter, Value):
                 raise TypeError(f"an optimizer trains Values, not {type(parameter).__name__} {parameter!r}")
@@ -63,8 +63,8 @@ class Optimizer:
         self.steps = 0
         self.state: list[State] = [(0.0,) * self.state_size for _ in self.parameters]
 
-    def update(self, parameter: Any, gradient: Any, state: State) -> tuple[Any, State]:
-        """The parameter and its state after step number ``self.steps``, the first being 1."""
+    def update(self, parameter: Any, gradient: Any, state: State, step: int) -> tuple[Any, State]:
+        """The parameter and its state after a step, whose number is 1 for the first."""
         raise NotImplementedError(f"{type(self).__name__} has no update rule")
 
     def step(self) -> None:
@@ -77,9 +77,12 @@ class Optimizer:
             if not math.isfinite(parameter.grad):
                 name = f" ({parameter.label})" if parameter.label else ""
                 raise ValueError(f"the gradient of parameter {i}{name} is {parameter.grad}: no parameter was updated")
-        self.steps += 1
-        for i, parameter in enumerate(self.parameters):
-            parameter.data, self.state[i] = self.update(parameter.data, parameter.grad, self.state[i])
+        step = self.steps + 1
+        updated = [self.update(p.data, p.grad, s, step) for p, s in zip(self.parameters, self.state, strict=True)]
+        for parameter, (data, _) in zip(self.parameters, updated, strict=True):
+            parameter.data = float(data)
+        self.state = [state for _, state in updated]
+        self.steps = step
 
     def zero_grad(self) -> None:
         """Sets the gradients of all parameters to 0."""
@@ -90,41 +93,46 @@ class Optimizer:
 class SGD(Optimizer):
     """Gradient descent, with momentum.
 
-    g ← g + weight_decay·θ;  v ← momentum·v + g;  θ ← θ − lr·v, or with Nesterov's momentum θ − lr·(g + momentum·v)
+    g ← g + weight_decay·θ;  v ← momentum·v + (1 − dampening)·g, at first g;
+    θ ← θ − lr·v, or with Nesterov's momentum θ − lr·(g + momentum·v)
 
     Args:
-        parameters: the Values to train.
+        params: the Values to train.
         lr: the learning rate.
         momentum: how much of the previous step is kept (Polyak, 1964).
+        dampening: how much of the gradient is left out.
         weight_decay: the L2 penalty's factor.
         nesterov: look ahead along the momentum (Sutskever et al., *On the importance of initialization and momentum
             in deep learning*, 2013).
 
     Raises:
-        ValueError: if a setting is out of its range, or Nesterov's momentum is wanted without any momentum.
+        ValueError: if a setting is out of its range, or Nesterov's momentum is wanted without momentum or
+            with dampening.
     """
 
     state_size = 1
 
     def __init__(
         self,
-        parameters: Iterable[Value],
+        params: Iterable[Value],
         lr: float = 1e-3,
         momentum: float = 0.0,
+        dampening: float = 0.0,
         weight_decay: float = 0.0,
         nesterov: bool = False,
     ) -> None:
-        super().__init__(parameters, lr)
+        super().__init__(params, lr)
         self.momentum = _within("momentum", momentum)
+        self.dampening = _within("dampening", dampening)
         self.weight_decay = _within("weight_decay", weight_decay)
         self.nesterov = nesterov
-        if nesterov and not momentum:
-            raise ValueError("Nesterov's momentum needs a momentum above 0")
+        if nesterov and (not momentum or dampening):
+            raise ValueError("Nesterov's momentum needs a momentum above 0, and no dampening")
 
-    def update(self, parameter: Any, gradient: Any, state: State) -> tuple[Any, State]:
+    def update(self, parameter: Any, gradient: Any, state: State, step: int) -> tuple[Any, State]:
         (velocity,) = state
         gradient = gradient + self.weight_decay * parameter
-        velocity = self.momentum * velocity + gradient
+        velocity = gradient if step == 1 else self.momentum * velocity + (1 - self.dampening) * gradient
         direction = gradient + self.momentum * velocity if self.nesterov else velocity
         return parameter - self.lr * direction, (velocity,)
 
@@ -136,7 +144,7 @@ class Adam(Optimizer):
     θ ← θ − lr · m/(1 − β₁ᵗ) / (√(v/(1 − β₂ᵗ)) + eps)
 
     Args:
-        parameters: the Values to train.
+        params: the Values to train.
         lr: the learning rate.
         betas: (β₁, β₂), what is kept of the running means of g and g².
         eps: added to the root.
@@ -150,24 +158,24 @@ class Adam(Optimizer):
 
     def __init__(
         self,
-        parameters: Iterable[Value],
+        params: Iterable[Value],
         lr: float = 1e-3,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.0,
     ) -> None:
-        super().__init__(parameters, lr)
+        super().__init__(params, lr)
         self.betas = _within("betas[0]", betas[0], below=1.0), _within("betas[1]", betas[1], below=1.0)
         self.eps = _within("eps", eps)
         self.weight_decay = _within("weight_decay", weight_decay)
 
-    def update(self, parameter: Any, gradient: Any, state: State) -> tuple[Any, State]:
+    def update(self, parameter: Any, gradient: Any, state: State, step: int) -> tuple[Any, State]:
         (beta1, beta2), (m, v) = self.betas, state
         gradient = gradient + self.weight_decay * parameter
         m = beta1 * m + (1 - beta1) * gradient
         v = beta2 * v + (1 - beta2) * gradient * gradient
-        denominator = _sqrt(v) / math.sqrt(1 - beta2**self.steps) + self.eps
-        return parameter - self.lr / (1 - beta1**self.steps) * m / denominator, (m, v)
+        denominator = _sqrt(v) / math.sqrt(1 - beta2**step) + self.eps
+        return parameter - self.lr / (1 - beta1**step) * m / denominator, (m, v)
 
 
 def _sqrt(x: Any) -> Any:
@@ -175,7 +183,10 @@ def _sqrt(x: Any) -> Any:
 
 
 def _within(name: str, value: float, below: float = math.inf) -> float:
-    value = to_float(value)
+    try:
+        value = to_float(value)
+    except TypeError:
+        raise TypeError(f"{name} is a number, not {type(value).__name__} {value!r}") from None
     if not 0 <= value < below:
         raise ValueError(f"{name} must be at least 0 and below {below}, not {value}")
     return value

@@ -8,7 +8,7 @@ because the same text is run on floats and on Values (which gives derivatives of
 That is why a test for zero is written ``0 <= a <= 0``: Values order by their data but equal only themselves.
 
 At a kink, and where a gradient does not exist, the value is PyTorch's: 0 for ``abs`` and ``relu`` at 0, one half each
-for ``maximum`` and ``minimum`` at a tie, ∞ for ``sqrt`` at 0.
+for ``maximum`` and ``minimum`` at a tie, ∞ for ``sqrt`` at 0 (written ∞ − out, whose own slope is −∞).
 
 A new line is at once an operation like any other, on numbers, on Values and to any order:
 
@@ -61,6 +61,8 @@ class Rule:
         self.local = local
         self.constants = constants
 
+        self.names = [operand.strip() for operand in operands.lstrip("*").split(",")]
+        self.variadic = operands.startswith("*")
         self.whole: Rule | None = None  # what it was bound from
         # What the engine keeps here: see engine.operation.
         self.node: Any = None
@@ -77,12 +79,27 @@ class Rule:
         for operand in operands:
             if hasattr(operand, "_apply"):
                 return operand._apply(bound, operands)
-        return bound.forward(*map(float, operands))
+            if not hasattr(operand, "__float__"):
+                raise TypeError(f"{self.name}() takes numbers and Values, not {type(operand).__name__} {operand!r}")
+        try:
+            return bound.forward(*map(float, operands))
+        except (ArithmeticError, ValueError) as error:
+            raise bound.explained(error, [repr(float(operand)) for operand in operands]) from None
 
-    @property
-    def variadic(self) -> bool:
-        """Whether it takes any number of operands."""
-        return self.operands.startswith("*")
+    def __deepcopy__(self, memo: object) -> Rule:
+        return self
+
+    def __reduce__(self) -> Any:
+        if self.whole is not None:
+            raise TypeError(f"a graph with {self.name!r} in it can't be pickled: take its leaves, or their data")
+        return (_named, (self.name,)) if self.name else "leaf" if self is leaf else "constant"
+
+    def explained(self, error: Exception, operands: list[str], where: str = "") -> Exception:
+        """The same error with this operation and its operands in the message."""
+        shown = operands[:4] + ["…"] * (len(operands) > 4)
+        infix = len(shown) == 2 and not self.name.isidentifier()
+        text = f" {self.name} ".join(shown) if infix else f"{self.name}({', '.join(shown)})"
+        return type(error)(f"{where}{text}: {error.args[-1] if error.args else type(error).__name__}")
 
     @cached_property
     def forward(self) -> Callable[..., float]:
@@ -111,9 +128,16 @@ class Rule:
     def bind(self, name: str, **constants: Any) -> Rule:
         """This rule under another name, with other constants.
 
+        Raises:
+            TypeError: if the rule has no constant of a given name.
+
         >>> power.bind("**3", n=3.0).forward(2.0)
         8.0
         """
+        unknown = constants.keys() - self.constants.keys()
+        if unknown:
+            known = ", ".join(self.constants) or "none"
+            raise TypeError(f"{self.name} has no constant {', '.join(sorted(unknown))}; it has {known}")
         bound = Rule(name, self.operands, self.value, self.local, {**self.constants, **constants})
         bound.whole = self
         bound._makers = self._makers
@@ -133,28 +157,38 @@ def _real(x: float | complex) -> float:
 FLOATS: dict[str, Any] = {**vars(math), "real": _real, "mul": mul}
 """What the names in the texts mean on floats: the functions of the module math, and every rule."""
 
-VALUES: dict[str, Any] = {"inf": math.inf, "nan": math.nan}
+VALUES: dict[str, Any] = {name: vars(math)[name] for name in ("e", "inf", "nan", "pi", "tau")}
 """What the names in the local gradients mean on Values: every rule."""
+
+
+def _named(name: str) -> Rule:
+    return RULES[name]
 
 
 def rule(name: str, operands: str, value: str, *local: str, **constants: Any) -> Rule:
     """Adds an operation to the table and returns it; for the arguments see :class:`Rule`.
 
     Raises:
-        ValueError: if the table has an operation of that name already, or not each operand has a local gradient.
+        ValueError: if the table has an operation of that name already, an operand has no name that can be used, or
+            not each has a local gradient.
         SyntaxError: if a text is not an expression.
     """
     if name in RULES:
         raise ValueError(f"the table has a rule {name!r} already: take another name, or delete RULES[{name!r}] first")
-    if len(local) != len(operands.split(",")):
+    new = Rule(name, operands, value, local, constants)
+    for operand in [*new.names, *constants]:
+        if not operand.isidentifier() or operand.endswith("_") or operand == "out":
+            raise ValueError(f"rule {name!r}: {operand!r} can't name an operand; take a word that is not 'out'")
+    if len(local) != len(new.names):
         raise ValueError(
             f"rule {name!r} has operands {operands!r}, and needs a local gradient for each, not {len(local)}"
         )
     for text in (value, *local):
         compile(text, f"<rule {name}>", "eval")
-    new = RULES[name] = Rule(name, operands, value, local, constants)
+    RULES[name] = new
     if not hasattr(builtins, name):  # abs and sum keep their meaning
-        FLOATS.setdefault(name, new.forward)
+        if f"{name}(" not in value:  # and so does a function of math that this rule is made of
+            FLOATS[name] = new.forward
         VALUES[name] = new
     return new
 
@@ -171,15 +205,15 @@ subtract   = rule("-",          "a, b",   "a - b",               "1.0", "-1.0")
 multiply   = rule("*",          "a, b",   "a * b",               "b", "a")
 divide     = rule("/",          "a, b",   "a / b",               "1 / b", "-out / b")
 negate     = rule("neg",        "a",      "-a",                  "-1.0")
-power      = rule("power",      "a",      "real(a ** n)",        "n * a ** (n - 1) if n >= 1 or not 0 <= a <= 0 else "
-                                                                 "inf if n > 0 else 0.0", n=2.0)
+power      = rule("power",      "a",      "real(a ** n)",        "0.0 if n == 0 else n * a ** (n - 1) if n >= 1 or "
+                                                                 "not 0 <= a <= 0 else inf - out", n=2.0)
 power_of   = rule("**",         "a, b",   "real(a ** b)",        "b * a ** (b - 1) if b >= 1 or not 0 <= a <= 0 else "
-                                                                 "inf if b > 0 else 0.0",
+                                                                 "inf - out if b > 0 else 0.0",
                                                                  "out * log(a) if a > 0 else 0.0 if 0 <= a else nan")
 # functions
 exp        = rule("exp",        "a",      "exp(a)",              "out")
 log        = rule("log",        "a",      "log(a)",              "1 / a")
-sqrt       = rule("sqrt",       "a",      "sqrt(a)",             "inf if 0 <= out <= 0 else 0.5 / out")
+sqrt       = rule("sqrt",       "a",      "sqrt(a)",             "inf - out if 0 <= out <= 0 else 0.5 / out")
 sin        = rule("sin",        "a",      "sin(a)",              "cos(a)")
 cos        = rule("cos",        "a",      "cos(a)",              "-sin(a)")
 tanh       = rule("tanh",       "a",      "tanh(a)",             "1 - out * out")
@@ -190,8 +224,9 @@ softplus   = rule("softplus",   "a",      "max(a, 0.0) + log1p(exp(-abs(a)))",
 # functions with a kink
 absolute   = rule("abs",        "a",      "abs(a)",              "1.0 if a > 0 else -1.0 if a < 0 else 0.0")
 relu       = rule("relu",       "a",      "0.0 if a <= 0 else a", "0.0 if a <= 0 else 1.0")
-leaky_relu = rule("leaky_relu", "a",      "a if a > 0 else slope * a",
-                                                                 "1.0 if a > 0 else slope", slope=0.01)
+leaky_relu = rule("leaky_relu", "a",      "a if a > 0 else negative_slope * a",
+                                                                 "1.0 if a > 0 else negative_slope",
+                                                                 negative_slope=0.01)
 maximum    = rule("maximum",    "a, b",   "a if a >= b or a != a else b",
                                                                  "1.0 if a > b else 0.0 if a < b else 0.5",
                                                                  "1.0 if a < b else 0.0 if a > b else 0.5")

@@ -57,6 +57,7 @@ def test_mnist_files_are_read(tmp_path, packed):
         (gzip.compress(IMAGES)[:12] + b"xxxxxxxxxxxx", "damaged gzip file"),
         (LABELS, "as many images as labels"),
         (idx([2, 2, 2], range(8)), "as many images as labels"),
+        (idx([3, 1, 4], range(12)), "square images"),
     ],
 )
 def test_a_foreign_or_truncated_file_is_an_error(tmp_path, content, message):
@@ -67,19 +68,19 @@ def test_a_foreign_or_truncated_file_is_an_error(tmp_path, content, message):
 
 
 def test_every_truncation_is_an_error(tmp_path):
-    path = tmp_path / "file"
+    path = tmp_path / "images"
     for whole in (IMAGES, gzip.compress(IMAGES)):
         for length in range(len(whole)):
             path.write_bytes(whole[:length])
-            with pytest.raises(ValueError, match="file"):
+            with pytest.raises(ValueError, match=r"truncated|not an IDX file|damaged gzip|should hold"):
                 digits.read_idx(path)
 
 
 def test_a_missing_file_is_named(tmp_path, monkeypatch, capsys):
-    with pytest.raises(FileNotFoundError, match=r"neither train-images-idx3-ubyte nor train-images-idx3-ubyte\.gz"):
+    with pytest.raises(FileNotFoundError, match=r"none of train-images-idx3-ubyte, train-images-idx3-ubyte\.gz"):
         digits.mnist(tmp_path, "train")
     monkeypatch.setattr(sys, "argv", ["digits.py", "--data", str(tmp_path)])
-    with pytest.raises(SystemExit, match="digits: there is neither"):
+    with pytest.raises(SystemExit, match="digits: there is none of"):
         digits.main()
 
 

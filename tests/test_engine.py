@@ -125,7 +125,7 @@ def test_data_is_a_python_float(x):
         assert type(value) is Value
         assert type(value.data) is float
     made[2].backward()
-    assert made[2].parents[1].grad == float(x) if made[2].parents[1].rule.name == "" else True
+    assert {type(parent.grad) for parent in made[2].parents} == {float}
 
 
 def test_order_is_by_data_and_equality_by_identity():
@@ -149,9 +149,9 @@ def test_a_chain_of_any_length_runs_backward_and_is_freed():
     code = (
         "from micrograd import Value\n"
         "x = out = Value(1.0)\n"
-        "for _ in range(300_000): out = out * x\n"
+        "for _ in range(1_000_000): out = out * x\n"
         "out.backward()\n"
-        "assert x.grad == 300_001.0\n"
+        "assert x.grad == 1_000_001.0\n"
         "del out\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -208,3 +208,34 @@ def test_infinities_pass_through():
     x = Value(math.inf)
     assert (x + 1).data == math.inf
     assert (1 / x).data == 0.0
+
+
+def test_looking_at_parents_changes_nothing_but_the_constant():
+    b = Value(-0.9)
+    y = 1e-200**b
+    z = y * 1
+    z.backward()
+    gradient = b.grad
+    assert y.parents[1] is b
+    assert math.isnan(y.parents[0].grad)  # it would have overflowed, and nobody had asked for it
+    assert b.grad == gradient
+
+
+def test_models_and_leaves_can_be_copied_and_pickled():
+    import copy
+    import pickle
+
+    from micrograd import nn, rules
+
+    model = nn.MLP(2, [3, 1], activation="tanh")
+    for clone in (copy.deepcopy, lambda thing: pickle.loads(pickle.dumps(thing))):
+        assert [p.data for p in clone(model).parameters()] == [p.data for p in model.parameters()]
+        assert clone(model).parameters()[0].rule is rules.leaf
+    x = Value(2.0, label="x")
+    graph = (x * 3).leaky_relu(0.2) ** 2 + functional.dot([x, x], [1.0, 2.0])
+    copied_x, copied = copy.deepcopy((x, graph))
+    copied.backward()
+    assert (copied.data, copied_x.grad, x.grad) == (graph.data, grad(graph, [x])[0], 0.0)
+    with pytest.raises(TypeError, match="can't be pickled: take its leaves"):
+        pickle.dumps(graph)
+    assert pickle.loads(pickle.dumps(x.tanh())).parents[0].label == "x"

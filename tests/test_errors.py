@@ -33,7 +33,16 @@ v = Value(2.0, label="v")
         (lambda: v.maximum("a"), TypeError, "not str 'a'"),
         (lambda: v.leaky_relu("a"), TypeError, "not str 'a'"),
         (lambda: v < "a", TypeError, "<"),
-        (lambda: functional.tanh("a"), (TypeError, ValueError), "a"),
+        (lambda: functional.tanh("0.5"), TypeError, r"tanh\(\) takes numbers and Values, not str '0.5'"),
+        (lambda: functional.log(-1), ValueError, r"log\(-1.0\): "),
+        (lambda: functional.exp(1000), OverflowError, r"exp\(1000.0\): math range error"),
+        (lambda: functional.weighted_sums([2, 3])([v]), ValueError, "1 and 2"),
+        (lambda: functional.weighted_sums([v])([v, v]), ValueError, "2 and 1"),
+        (lambda: micrograd.grad(v * v, [2.0]), TypeError, r"grad\(\) takes Values, not float 2.0"),
+        (lambda: micrograd.grad(2.0, [v]), TypeError, r"grad\(\) takes Values, not float 2.0"),
+        (lambda: nn.MLP(1, [1])(0.5), TypeError, "takes a sequence of 1 inputs, not 0.5"),
+        (lambda: optim.SGD([v], lr="0.1"), TypeError, "lr is a number, not str '0.1'"),
+        (lambda: optim.SGD([v], momentum=0.9, dampening=0.1, nesterov=True), ValueError, "dampening"),
         # what would lose a gradient
         (lambda: float(v), TypeError, r"v\.data"),
         (lambda: math.exp(v), TypeError, r"v\.exp\(\)"),
@@ -119,3 +128,37 @@ def test_an_optimizer_updates_nothing_if_a_gradient_is_not_finite():
         with pytest.raises(ValueError, match=r"parameter 1 \(b\) is nan"):
             optimizer.step()
         assert (a.data, b.data, optimizer.steps) == (1.0, 2.0, 0)
+
+
+def test_a_step_that_fails_updates_nothing():
+    a, b = Value(1.0), Value(2.0)
+    a.grad = 1.0
+    optimizer = optim.Adam([a, b], eps=0)
+    with pytest.raises(ZeroDivisionError):
+        optimizer.step()
+    assert (a.data, b.data, optimizer.steps, optimizer.state[0]) == (1.0, 2.0, 0, (0.0, 0.0))
+
+
+def test_parameters_in_a_set_are_an_error():
+    class Model(nn.Module):
+        def __init__(self):
+            self.w = {Value(1.0)}
+
+    with pytest.raises(TypeError, match="w is a set"):
+        Model().parameters()
+
+
+def test_a_failed_backward_leaves_no_gradient_at_the_root():
+    x = Value(1e-200)
+    out = x**-1
+    with pytest.raises(OverflowError):
+        out.backward()
+    assert out.grad == 0.0
+
+
+def test_an_error_in_a_gradient_shows_the_number_too():
+    x = Value(2.0, "x")
+    y = 3 / x
+    x.data = 0.0
+    with pytest.raises(ZeroDivisionError, match=r"in the gradient of 3.0 / x=0.0"):
+        y.backward()

@@ -91,6 +91,25 @@ def test_parameters_are_found_wherever_they_are_and_once():
     assert {p.grad for p in model.parameters()} == {0.0}
 
 
+def test_modules_that_refer_to_each_other_and_arrays_of_values():
+    class Child(nn.Module):
+        def __init__(self, parent):
+            self.parent, self.w = parent, np.array([Value(1.0), Value(2.0)], dtype=object)
+
+    class Parent(nn.Module):
+        def __init__(self):
+            self.child = Child(self)
+
+    assert [name for name, _ in Parent().named_parameters()] == ["child.w.0", "child.w.1"]
+
+
+def test_losses_of_large_logits_are_exact():
+    logits = [Value(1e16), Value(1e16)]
+    loss = functional.cross_entropy(logits, 0)
+    assert (loss.data, grad(loss, logits)) == (math.log(2), (-0.5, 0.5))
+    assert [p.data for p in functional.softmax(logits)] == [0.5, 0.5]
+
+
 def test_a_module_that_lists_its_own_parameters():
     class Published(nn.Module):
         def __init__(self):

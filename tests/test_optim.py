@@ -11,6 +11,7 @@ from micrograd.functional import sum as total
 MAKERS = {
     "descent": lambda p: optim.SGD(p, lr=0.05),
     "momentum": lambda p: optim.SGD(p, lr=0.05, momentum=0.9, weight_decay=0.01),
+    "dampening": lambda p: optim.SGD(p, lr=0.05, momentum=0.9, dampening=0.5),
     "nesterov": lambda p: optim.SGD(p, lr=0.05, momentum=0.9, nesterov=True),
     "adam": lambda p: optim.Adam(p, lr=0.05),
     "adam with decay": lambda p: optim.Adam(p, lr=0.05, betas=(0.8, 0.99), eps=1e-6, weight_decay=0.1),
@@ -43,8 +44,7 @@ def test_an_array_is_updated_as_its_numbers_are(make):
     for step in range(50):
         for i, v in enumerate(values):
             v.grad = math.sin(step + i) * (i + 0.1)
-        at_once.steps += 1
-        array, state = at_once.update(array, np.array([v.grad for v in values]), state)
+        array, state = at_once.update(array, np.array([v.grad for v in values]), state, step + 1)
         one_by_one.step()
         assert [v.data for v in values] == array.tolist()
 

@@ -153,6 +153,53 @@ def test_a_rule_added_at_run_time():
         del RULES["softsign"]
 
 
+def test_a_singular_slope_has_a_slope():
+    for function in (lambda x: x.sqrt(), lambda x: x**0.5, lambda x: x ** Value(0.5)):
+        x = Value(0.0)
+        (slope,) = grad(function(x), [x], create_graph=True)
+        assert (slope.data, grad(slope, [x])) == (math.inf, (-math.inf,))
+    x = Value(1e-320)
+    assert grad(x**0, [x]) == (0.0,)
+
+
+def test_rules_of_several_operands_and_of_other_rules():
+    added = ["fma", "square", "cube", "gamma", "gammas", "erf_of"]
+    try:
+        fma = rule("fma", "a,b, c", "a * b + c", "b", "a", "1.0")
+        x, y = Value(2.0), Value(3.0)
+        assert grad(fma(x, y, 5), [x, y]) == (3.0, 2.0)
+        rule("square", "x", "x * x", "2 * x")
+        del RULES["square"]
+        rule("square", "x", "x * x * x", "3 * x * x")
+        cube = rule("cube", "x", "square(x)", "3 * x * x")
+        assert (cube(2.0), cube(x).data) == (8.0, 8.0)
+        rule("gamma", "x", "x + 100", "1.0")
+        gammas = rule("gammas", "x", "x * x", "gamma(x)")
+        out = gammas(x)
+        assert grad(out, [x]) == (102.0,) == (grad(out, [x], create_graph=True)[0].data,)
+        erf = rule("erf_of", "x", "erf(x)", "2 / sqrt(pi) * exp(-x * x)")
+        (slope,) = grad(erf(y), [y], create_graph=True)
+        assert grad(slope, [y])[0] == pytest.approx(-6 * 2 / math.sqrt(math.pi) * math.exp(-9))
+    finally:
+        for name in added:
+            RULES.pop(name, None)
+            rules.VALUES.pop(name, None)
+        rules.FLOATS.update(vars(math))
+
+
+@pytest.mark.parametrize("operands", ["out", "a_", "a b", "a, out", ""])
+def test_operands_need_names_of_their_own(operands):
+    with pytest.raises(ValueError, match="can't name an operand"):
+        rule("broken", operands, "1.0", *["1.0"] * len(operands.split(",")))
+    assert "broken" not in RULES
+
+
+def test_a_constant_that_a_rule_has_not():
+    with pytest.raises(TypeError, match="leaky_relu has no constant slope; it has negative_slope"):
+        rules.leaky_relu(Value(1.0), slope=0.5)
+    assert Value(-1.0).leaky_relu().data == -0.01
+
+
 def test_a_rule_that_is_no_expression():
     with pytest.raises(SyntaxError):
         rule("broken", "x", "x +", "1.0")

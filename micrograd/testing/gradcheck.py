@@ -274,8 +274,10 @@ def _judge_edge(path: str, analytic: float, sides: list[list[tuple[float, float,
     # Only one side is defined, or none: where its slope can be told, the gradient must be that.
     for side in sides:
         numeric, error = min(_extrapolated(side, order=1), key=lambda e: e[1], default=(math.nan, math.inf))
-        steep = all(abs(b) > 1.1 * abs(a) for (_, a, _), (_, b, _) in pairwise(side[-4:]))
-        if math.isfinite(analytic) and not steep and error < 1e-3 * abs(numeric):
+        steep = all(abs(b) > max(1.1 * abs(a), 8 * noise) for (_, a, _), (_, b, noise) in pairwise(side[-4:]))
+        if steep and math.isfinite(analytic):  # the slope grows without bound
+            return Row(path, analytic, math.copysign(math.inf, side[-1][1]), math.nan, "wrong")
+        if math.isfinite(analytic) and error < 1e-3 * abs(numeric):
             return Row(path, analytic, numeric, error, "edge" if abs(analytic - numeric) <= SAFETY * error else "wrong")
     return Row(path, analytic, math.nan, math.inf, "edge")
 

@@ -19,6 +19,7 @@ from ..engine import Value, lift, operation
 from ..rules import RULES, Rule
 
 try:
+    from hypothesis import reject
     from hypothesis import strategies as st
 except ImportError as error:
     raise ImportError("micrograd.testing.strategies needs Hypothesis: pip install 'micrograd[test]'") from error
@@ -152,29 +153,21 @@ def expressions(
 @st.composite
 def _expressions(draw: st.DrawFn, max_leaves: int, names: list[str], bound: float) -> Expression:
     point = tuple(draw(st.lists(finite_floats(-4, 4), min_size=1, max_size=3)))
+    choices = [rule for name in names for rule in _with_constants(RULES[name])]
+    picks = st.lists(st.integers(0, 7), min_size=4, max_size=4)
+    # A list of steps that each make sense alone, so that shrinking can take out any of them.
+    drawn = draw(st.lists(st.tuples(st.sampled_from(choices), picks), min_size=1, max_size=max_leaves))
     numbers = list(point)
     steps: list[Step] = []
-    for _ in range(draw(st.integers(1, max_leaves))):
-        # The last node is always an operand, so that all of the graph is used.
-        last = len(numbers) - 1 if steps else draw(st.integers(0, len(point) - 1))
-        others = draw(st.lists(st.integers(0, len(numbers) - 1), min_size=3, max_size=3))
-        order = draw(st.integers(0, 3))
-        operands = [*others[:order], last, *others[order:]]
-        possible = []
-        for name in names:
-            for rule in _with_constants(RULES[name]):
-                count = 4 if rule.variadic else len(rule.local)
-                taken = tuple(operands[max(0, order - count + 1) :][:count])
-                if _tame(rule, [numbers[i] for i in taken], bound):
-                    possible.append(Step(rule, taken))
-        if not possible:
-            break
-        step = draw(st.sampled_from(possible))
-        steps.append(step)
-        numbers.append(step.rule.forward(*[numbers[i] for i in step.operands]))
-    if not steps:  # a point at which nothing is tame
-        from hypothesis import reject
-
+    for rule, picked in drawn:
+        count = 4 if rule.variadic else len(rule.names)
+        operands = [len(numbers) - 1 - pick % len(numbers) for pick in picked[:count]]
+        if steps:  # the last node is always an operand, so that all of the graph is used
+            operands[picked[-1] % count] = len(numbers) - 1
+        if _tame(rule, [numbers[i] for i in operands], bound):
+            steps.append(Step(rule, tuple(operands)))
+            numbers.append(rule.forward(*[numbers[i] for i in operands]))
+    if not steps:
         reject()
     return Expression(point, tuple(steps))
 
