@@ -153,13 +153,15 @@ def expressions(
 @st.composite
 def _expressions(draw: st.DrawFn, max_leaves: int, names: list[str], bound: float) -> Expression:
     point = tuple(draw(st.lists(finite_floats(-4, 4), min_size=1, max_size=3)))
-    choices = [rule for name in names for rule in _with_constants(RULES[name])]
+    choices = [None, *(rule for name in names for rule in _with_constants(RULES[name]))]
     picks = st.lists(st.integers(0, 7), min_size=4, max_size=4)
-    # A list of steps that each make sense alone, so that shrinking can take out any of them.
+    # A list of steps that each make sense alone, so that shrinking can put the first choice, none, for any of them.
     drawn = draw(st.lists(st.tuples(st.sampled_from(choices), picks), min_size=1, max_size=max_leaves))
     numbers = list(point)
     steps: list[Step] = []
     for rule, picked in drawn:
+        if rule is None:
+            continue
         count = 4 if rule.variadic else len(rule.names)
         operands = [len(numbers) - 1 - pick % len(numbers) for pick in picked[:count]]
         if steps:  # the last node is always an operand, so that all of the graph is used
