@@ -1,16 +1,21 @@
 # make demo: trains a network on handwritten digits.  make test: runs the tests.
 # Both install what they need into a virtual environment of their own.
+# make test-torch: runs the tests that compare with PyTorch, which it installs.
 
 PYTHON ?= python3
+TORCH ?= torch==2.13.0
 BIN := .venv/bin
 
-.PHONY: demo test lint demos bench clean
+.PHONY: demo test test-torch lint demos bench clean
 
 demo: .venv/demo
 	$(BIN)/python demos/digits.py
 
 test: .venv/test
 	$(BIN)/python -m pytest
+
+test-torch: .venv/test .venv/torch
+	$(BIN)/python -m pytest tests/test_expressions.py
 
 lint: .venv/lint
 	$(BIN)/ruff check .
@@ -26,6 +31,10 @@ bench: .venv/test
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
+
+.venv/torch: .venv/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$(TORCH)"
+	touch $@
 
 .venv/%: .venv/bin/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[$*]"
