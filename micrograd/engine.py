@@ -78,7 +78,7 @@ def _node(rule: Rule, reflected: bool = False) -> Callable[..., Value]:
         return _NODE.format(signature=signature, take=take.format(a=a, b=b), value=rule.value, operands=operands)
 
     variants = {f"rule_{name}_": variant for name, variant in rule.with_number.items()}
-    return rule.compile(("node", reflected), write, rules.FLOATS, rule_=rule, **variants)
+    return rule.compile(("node", reflected, *variants), write, rules.FLOATS, rule_=rule, **variants)
 
 
 def _pull(rule: Rule, data: str = ".data") -> Callable[[Value], None]:

@@ -194,6 +194,20 @@ def test_operands_need_names_of_their_own(operands):
     assert "broken" not in RULES
 
 
+def test_a_rule_of_two_operands_and_a_constant():
+    scaled = rule("scaled", "a, b", "(a - b) * by", "by", "-by", by=1.0)
+    try:
+        x, y = Value(3.0), Value(1.0)
+        for by in (1.0, 2.0):
+            out = scaled(x, y, by=by)
+            assert (out.data, grad(out, [x, y])) == (2 * by, (by, -by))
+            assert grad(scaled(x, 1.0, by=by), [x]) == (by,)
+        assert grad(scaled(x, y), [x, y]) == (1.0, -1.0)
+        assert grad(scaled(1.0, y), [y]) == (-1.0,)
+    finally:
+        del RULES["scaled"]
+
+
 def test_a_constant_that_a_rule_has_not():
     with pytest.raises(TypeError, match="leaky_relu has no constant slope; it has negative_slope"):
         rules.leaky_relu(Value(1.0), slope=0.5)

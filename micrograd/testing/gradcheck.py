@@ -101,19 +101,17 @@ def gradcheck(f: Callable[..., Any], inputs: Any, raises: bool = True) -> Report
     x.a    0         0.5      ...      kink
     x.b.0  1         1        ...      ok
     """
-    arguments = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
-    arguments = [_lifted(argument) for argument in arguments]
-    leaves = dict(_named(f, arguments))
+    arguments = _arguments(inputs)
+    return _check(f, arguments, _parameter_names(f, len(arguments)), raises)
+
+
+def _check(f: Callable[..., Any], arguments: list[Any], names: list[str], raises: bool) -> Report:
+    leaves = dict(_named(names, arguments))
     if not leaves:
         raise ValueError("there is nothing to check: the inputs hold neither a Value nor a float")
 
     def evaluate() -> list[Value]:
-        out = f(*arguments)
-        outputs = list(out) if isinstance(out, (list, tuple)) else [out]
-        for output in outputs:
-            if not isinstance(output, Value):
-                raise TypeError(f"the function must give Values, not {type(output).__name__} {output!r}")
-        return outputs
+        return _outputs(f(*arguments))
 
     outputs, again = evaluate(), evaluate()
     if [o.data for o in outputs] != [o.data for o in again] and all(o.data == o.data for o in outputs):
@@ -144,18 +142,27 @@ def gradgradcheck(f: Callable[..., Any], inputs: Any, raises: bool = True) -> Re
     >>> gradgradcheck(lambda x: x.exp() * x, [0.5]).ok
     True
     """
-    arguments = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
-    arguments = [_lifted(argument) for argument in arguments]
-    leaves = [leaf for _, leaf in _named(f, arguments)]
+    arguments = _arguments(inputs)
+    names = _parameter_names(f, len(arguments))
+    leaves = [leaf for _, leaf in _named(names, arguments)]
 
     def gradients(*arguments: Any) -> list[Value]:
-        out = f(*arguments)
-        outputs = list(out) if isinstance(out, (list, tuple)) else [out]
+        outputs = _outputs(f(*arguments))
         return [gradient for output in outputs for gradient in grad(output, leaves, create_graph=True)]
 
-    functions_signature = _parameter_names(f, len(arguments))
-    gradients.__signature__ = functions_signature  # type: ignore[attr-defined]
-    return gradcheck(gradients, arguments, raises)
+    return _check(gradients, arguments, names, raises)
+
+
+def _arguments(inputs: Any) -> list[Any]:
+    return [_lifted(argument) for argument in (inputs if isinstance(inputs, (list, tuple)) else [inputs])]
+
+
+def _outputs(out: Any) -> list[Value]:
+    outputs = list(out) if isinstance(out, (list, tuple)) else [out]
+    for output in outputs:
+        if not isinstance(output, Value):
+            raise TypeError(f"the function must give Values, not {type(output).__name__} {output!r}")
+    return outputs
 
 
 def _lifted(tree: Any) -> Any:
@@ -180,23 +187,22 @@ def _leaves(tree: Any, path: str) -> Iterator[tuple[str, Value]]:
             yield from _leaves(item, f"{path}.{key}")
 
 
-def _named(f: Callable[..., Any], arguments: Sequence[Any]) -> Iterator[tuple[str, Value]]:
+def _named(names: Sequence[str], arguments: Sequence[Any]) -> Iterator[tuple[str, Value]]:
     seen: set[Value] = set()
-    for name, argument in zip(_parameter_names(f, len(arguments)).parameters, arguments, strict=True):
+    for name, argument in zip(names, arguments, strict=True):
         for path, leaf in _leaves(argument, name):
             if leaf not in seen:
                 seen.add(leaf)
                 yield path, leaf
 
 
-def _parameter_names(f: Callable[..., Any], count: int) -> inspect.Signature:
-    # The function's own names of its arguments as far as it has them, else x0, x1, ….
+def _parameter_names(f: Callable[..., Any], count: int) -> list[str]:
+    # The function's own names of its arguments if it has as many, else x0, x1, ….
     try:
         names = [p.name for p in inspect.signature(f).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
     except (TypeError, ValueError):
         names = []
-    names = (names if len(names) >= count else [f"x{i}" for i in range(count)])[:count]
-    return inspect.Signature([inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in names])
+    return (names if len(names) >= count else [f"x{i}" for i in range(count)])[:count]
 
 
 def _steps(x: float) -> list[float]:
