@@ -89,6 +89,12 @@ def test_values_are_exact_to_the_last_digits(name, x):
         assert abs(RULES[name](x) - exact) <= 4 * 2.0**-52 * abs(exact)
 
 
+def test_second_derivative_by_an_exponent_of_zero():
+    x = Value(0.0)
+    (slope,) = grad(x.exp() ** x, [x], create_graph=True)
+    assert grad(slope, [x]) == (2.0,)
+
+
 def on_tensors(torch, rule):
     """A rule of the table as PyTorch has it."""
     special = {
@@ -129,7 +135,10 @@ def test_gradients_and_second_derivatives_are_those_of_pytorch():
             if their is not None and their.requires_grad:
                 (derivative,) = torch.autograd.grad(their, [tensors[i]], retain_graph=True, allow_unused=True)
                 second = 0.0 if derivative is None else derivative.item()
-            if math.isfinite(second):
+            # PyTorch cuts the graph where an exponent is 0, and so gives 1 for the second derivative of exp(x)ˣ at 0,
+            # which is that of exp(x²), 2.
+            cut = any(s.rule.name == "**" and nodes[s.operands[1]].item() == 0 for s in expression.steps)
+            if math.isfinite(second) and not cut:
                 assert grad(our, [values[i]])[0] == pytest.approx(second, rel=1e-7, abs=1e-10 * scale**3)
 
     same()
