@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from . import engine, rules
 from .engine import Value, operation
@@ -31,7 +31,7 @@ class _Traced(Value):
 
     @property
     def data(self) -> float:
-        return _data.__get__(self)  # type: ignore[no-any-return]
+        return cast(float, _data.__get__(self))
 
     @data.setter
     def data(self, number: float) -> None:

@@ -7,7 +7,6 @@ import random
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
 
 from micrograd import Value, nn
 from micrograd.functional import cross_entropy, mean
@@ -240,8 +239,8 @@ def test_a_new_operation_is_in_the_strategies():
         del RULES["softsign"]
 
 
-@given(values(), finite_floats(-1, 2), st.data())
-def test_numbers(value, number, data):
+@given(values(), finite_floats(-1, 2))
+def test_numbers(value, number):
     assert abs(value.data) <= 1000
     assert -1 <= number <= 2
 
