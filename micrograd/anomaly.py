@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any, cast
 
 from . import engine, rules
-from .engine import Value, operation
+from .engine import Value, one_line, operation
 
 __all__ = ["AnomalyError", "detect_anomaly"]
 
 _PACKAGE = str(Path(__file__).parent)
-_data: Any = Value.__dict__["data"]
+_slot: Any = Value.__dict__["_data"]
 
 
 class AnomalyError(ArithmeticError):
@@ -30,20 +30,20 @@ class _Traced(Value):
     origin: str
 
     @property
-    def data(self) -> float:
-        return cast(float, _data.__get__(self))
+    def _data(self) -> float:
+        return cast(float, _slot.__get__(self))
 
-    @data.setter
-    def data(self, number: float) -> None:
+    @_data.setter
+    def _data(self, number: float) -> None:
         if not math.isfinite(number):
             bad = [i for i, parent in enumerate(self._parents) if not math.isfinite(parent.data)]
             found = [f"operand {i}{_name(self._parents[i])} is {self._parents[i].data}" for i in bad[:3]]
             raise AnomalyError(f"gave {number}, at {self.origin}; {', '.join(found) or 'its operands are finite'}")
-        _data.__set__(self, number)
+        _slot.__set__(self, number)
 
 
 def _name(node: Value) -> str:
-    return f" ({node.label})" if node.label else ""
+    return f" ({one_line(node.label)})" if node.label else ""
 
 
 def _new() -> _Traced:
@@ -76,7 +76,7 @@ def detect_anomaly() -> Iterator[None]:
     """
     new, chain_rule = rules.FLOATS["new_"], engine._chain_rule
 
-    def checked(root: Value, operations: list[Value], differentiable: bool = False) -> None:
+    def checked(root: Value, operations: dict[Value, None], differentiable: bool = False) -> None:
         chain_rule(root, operations, differentiable)
         for node in reversed(operations):
             _check(root, node)

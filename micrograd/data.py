@@ -13,6 +13,8 @@ import random
 from collections.abc import Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
+from .engine import to_float
+
 __all__ = ["DataLoader", "split"]
 
 Sample = TypeVar("Sample")
@@ -29,7 +31,8 @@ class DataLoader(Generic[Sample]):
         drop_last: leave out a last batch that is not full.
 
     Raises:
-        ValueError: if the batch size is below 1.
+        ValueError: if the batch size is not a positive whole number.
+        TypeError: if the data are not a sequence.
 
     >>> list(DataLoader("abcde", batch_size=2))
     [['a', 'b'], ['c', 'd'], ['e']]
@@ -45,8 +48,9 @@ class DataLoader(Generic[Sample]):
         rng: Any = random,
         drop_last: bool = False,
     ) -> None:
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, not {batch_size}")
+        if not hasattr(batch_size, "__index__") or batch_size < 1:
+            raise ValueError(f"batch_size must be a whole number, at least 1, not {batch_size!r}")
+        _sized(data)
         self.data = data
         self.batch_size = batch_size
         self.shuffle = shuffle
@@ -71,14 +75,21 @@ def split(data: Sequence[Sample], fraction: float, rng: Any = random) -> tuple[l
 
     Raises:
         ValueError: if the fraction is not between 0 and 1.
+        TypeError: if it is not a number, or the data are not a sequence.
 
     >>> train, test = split(range(10), 0.8, random.Random(0))
     >>> len(train), len(test), sorted(train + test) == list(range(10))
     (8, 2, True)
     """
-    if not 0 <= fraction <= 1:
+    _sized(data)
+    if not 0 <= to_float(fraction) <= 1:
         raise ValueError(f"the fraction must be between 0 and 1, not {fraction}")
     order = list(range(len(data)))
     rng.shuffle(order)
     cut = round(fraction * len(order))
     return [data[i] for i in order[:cut]], [data[i] for i in order[cut:]]
+
+
+def _sized(data: Any) -> None:
+    if not (hasattr(data, "__len__") and hasattr(data, "__getitem__")) or isinstance(data, dict):
+        raise TypeError(f"the data are a sequence of samples, not {type(data).__name__}: put them into a list")

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .engine import Number, Value, grad, lift, to_float
+from .engine import Number, Value, grad, lift, sequence, to_float
 from .functional import dot
 
 __all__ = ["hessian", "jacobian", "jvp", "vjp"]
@@ -57,7 +57,7 @@ def vjp(f: Function, xs: Sequence[Number], vector: Sequence[Number]) -> list[flo
     """
     point = _point(xs)
     outputs = _outputs(f(point))
-    return list(grad(dot(outputs, [to_float(v) for v in vector]), point))
+    return list(grad(dot(outputs, _vector(vector)), point))
 
 
 def jvp(f: Function, xs: Sequence[Number], vector: Sequence[Number]) -> list[float]:
@@ -76,11 +76,15 @@ def jvp(f: Function, xs: Sequence[Number], vector: Sequence[Number]) -> list[flo
     outputs = _outputs(f(point))
     weights = [Value(1.0) for _ in outputs]
     rows = grad(dot(weights, outputs), point, create_graph=True)
-    return list(grad(dot(rows, [to_float(v) for v in vector]), weights))
+    return list(grad(dot(rows, _vector(vector)), weights))
 
 
 def _point(xs: Sequence[Number]) -> list[Value]:
-    return [Value(x.data if isinstance(x, Value) else x) for x in xs]
+    return [Value(x.data if isinstance(x, Value) else x) for x in sequence(xs, "the point of a derivative")]
+
+
+def _vector(vector: Sequence[Number]) -> list[float]:
+    return [to_float(v) for v in sequence(vector, "a product with a derivative")]
 
 
 def _outputs(out: Any) -> list[Value]:

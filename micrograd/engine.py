@@ -19,119 +19,28 @@ from numbers import Real
 from typing import Any, NoReturn, Union, cast
 
 from . import rules
+from .operations import maker, operation, puller
 from .rules import Rule
 
-__all__ = ["Number", "Value", "grad", "lift", "operation", "to_float", "topological_order"]
+__all__ = ["Number", "Value", "grad", "lift", "one_line", "operation", "sequence", "to_float", "topological_order"]
 
 Number = Union["Value", float]
 
 
-# What a rule becomes: a function that makes a node of the graph, and one that takes the node's gradient on to its
-# parents. They are compiled with the rule's own text in place, which takes half the time of calling functions. Of an
-# operand a, a_ is the Value and a its number; a number among the operands becomes a Value only when someone looks.
-
-_NODE = """
-def f({signature}):
-    "One node of the graph: {value}, a line of micrograd.rules."
-    out = new_()
-    {take}
-    try:
-        out.data = {value}
-    except (ArithmeticError, ValueError) as error:
-        raise explained_(error, rule_, {operands}) from None
-    out.grad = 0.0
-    out.label = ""
-    return out
-"""
-_TAKE_ALL = "{a} = [a_.data for a_ in {a}_]; out._parents = {a}_; out.rule = rule_"
-_TAKE_ONE = "{a} = {a}_.data; out._parents = ({a}_,); out.rule = rule_"
-_TAKE_NUMBER = "{a} = {a}_.data; {b} = out._number = to_float_({b}_); out._parents = ({a}_,); out.rule = rule_{b}_"
-_TAKE_TWO = """if isinstance({b}_, Value_):
-        {a} = {a}_.data; {b} = {b}_.data; out._parents = ({a}_, {b}_); out.rule = rule_
-    else:
-        """ + _TAKE_NUMBER  # fmt: skip
-
-_PULL = """
-def f(node_):
-    {parents} = node_._parents
-    {load}
-    upstream_ = node_.grad
-    {chain_rule}
-"""
-_CHAIN_RULE = "{parent}.grad += ({local}) * upstream_"
-
-
-def _node(rule: Rule, reflected: bool = False) -> Callable[..., Value]:
-    def write() -> str:
-        nodes = [f"{name}_" for name in rule.names]
-        a, b = rule.names[0], rule.names[-1]
-        operands = nodes[0] if rule.variadic else f"({', '.join(nodes)},)"
-        if rule.variadic:
-            signature, take = f"*{a}_", _TAKE_ALL
-        elif reflected:
-            (a, b), signature, take = (b, a), ", ".join(reversed(nodes)), _TAKE_NUMBER
-        else:
-            signature, take = ", ".join(nodes), _TAKE_TWO if rule.with_number else _TAKE_ONE
-            if len(nodes) > 1 and not rule.with_number:
-                take = "; ".join(f"{name} = {name}_.data" for name in rule.names)
-                take += f"; out._parents = {operands}; out.rule = rule_"
-        return _NODE.format(signature=signature, take=take.format(a=a, b=b), value=rule.value, operands=operands)
-
-    variants = {f"rule_{name}_": variant for name, variant in rule.with_number.items()}
-    return rule.compile(("node", reflected, *variants), write, rules.FLOATS, rule_=rule, **variants)
-
-
-def _pull(rule: Rule, data: str = ".data") -> Callable[[Value], None]:
-    def write() -> str:
-        a = rule.names[0]
-        if rule.variadic:
-            parents, texts = f"{a}_", rule.local[0]
-            values = {a: f"[{a}__{data} for {a}__ in {parents}]"}
-            chain_rule = f"for parent_, local_ in zip({parents}, {texts}, strict=True): "
-            chain_rule += _CHAIN_RULE.format(parent="parent_", local="local_")
-        else:
-            locals_ = {f"{a}_": local for a, local in zip(rule.names, rule.local, strict=True) if a != rule.number}
-            parents, texts = "".join(f"{parent}, " for parent in locals_), " ".join(locals_.values())
-            values = {a: "node_._number" if a == rule.number else f"{a}_{data}" for a in rule.names}
-            chain_rule = "; ".join(_CHAIN_RULE.format(parent=parent, local=local) for parent, local in locals_.items())
-        values["out"] = f"node_{data}"
-        load = "; ".join(f"{a} = {value}" for a, value in values.items() if a in texts)
-        return _PULL.format(parents=parents, load=load or "pass", chain_rule=chain_rule)
-
-    return rule.compile(("pull", rule.number, data), write, rules.FLOATS if data else rules.VALUES)
-
-
-def _pull_at_first_use(rule: Rule) -> Callable[[Value], None]:  # which keeps the import instant
-    def pull(node: Value) -> None:
-        rule.pull = _pull(rule)
-        rule.pull(node)
-
-    return pull
-
-
-def operation(rule: Rule) -> Callable[..., Value]:
-    """The function that makes a rule's node from its operands: a Value first, then Values or numbers.
-
-    Its errors are those of Python's float, with the operation and the operands in the message.
-    """
-    if rule.node is None:
-        if rule.whole is not None:  # bound: what it kept would point back at it
-            rule.pull = _pull(rule)
-            return _node(rule)
-        if len(rule.names) == 2:
-            for name in rule.names:
-                variant = rule.with_number[name] = rule.bind(rule.name)
-                variant.number = name
-                variant.pull = _pull_at_first_use(variant)
-        rule.pull = _pull_at_first_use(rule)
-        rule.node = _node(rule)
-        rule.node.__name__ = rule.node.__qualname__ = rule.name
-    return cast("Callable[..., Value]", rule.node)
-
-
 def _explained(error: Exception, rule: Rule, operands: Iterable[Number], where: str = "") -> Exception:
     values = [lift(operand) for operand in operands]
-    return rule.explained(error, [f"{v.label}={v.data!r}" if v.label else repr(v.data) for v in values], where)
+    shown = [f"{one_line(v.label)}={v.data!r}" if v.label else repr(v.data) for v in values]
+    return rule.explained(error, shown, where)
+
+
+def one_line(label: str, width: int = 60) -> str:
+    """A label for a message: on one line, and cut where it is long.
+
+    >>> one_line("abcdef", width=4)
+    'abc…'
+    """
+    text = repr(label)[1:-1]
+    return text if len(text) <= width else f"{text[: width - 1]}…"
 
 
 def to_float(x: Any) -> float:
@@ -162,6 +71,17 @@ def lift(x: Any) -> Value:
     return out
 
 
+def sequence(xs: Iterable[Any], where: str) -> list[Any]:
+    """``xs`` in a list, for the function ``where``.
+
+    Raises:
+        TypeError: if ``xs`` is a single thing.
+    """
+    if isinstance(xs, (Value, str)) or not (hasattr(xs, "__iter__") or hasattr(xs, "__getitem__")):
+        raise TypeError(f"{where} takes a sequence, not {type(xs).__name__} {xs!r}")
+    return list(xs)
+
+
 def _comparison(compare: Callable[[float, float], bool]) -> Callable[[Value, Number], bool]:
     return lambda self, other: compare(self.data, other.data if isinstance(other, Value) else other)
 
@@ -190,7 +110,7 @@ class Value:
         label: as given.
 
     Raises:
-        TypeError: if ``data`` is not a real number, or ``label`` not a string.
+        TypeError: if ``data`` or ``grad`` is not a real number, or ``label`` not a string.
 
     >>> a = Value(2, label="a")
     >>> b = (a * 3).tanh()
@@ -198,30 +118,30 @@ class Value:
     ('tanh', '*', (Value(data=2.0, grad=0.0, label='a'), Value(data=3.0, grad=0.0)))
     """
 
-    __slots__ = ("_number", "_parents", "data", "grad", "label", "rule")
+    __slots__ = ("_data", "_grad", "_number", "_parents", "label", "rule")
 
-    data: float
-    grad: float
     label: str
     rule: Rule
+    _data: float
+    _grad: float
     _parents: tuple[Value, ...]
     _number: float
 
     def __init__(self, data: float, label: str = "") -> None:
         if label.__class__ is not str:
             raise TypeError(f"a label is a string, not {type(label).__name__} {label!r}")
-        self.data = to_float(data)
-        self.grad = 0.0
+        self._data = to_float(data)
+        self._grad = 0.0
         self._parents = ()
         self.rule = rules.leaf
         self.label = label
 
-    __add__, __radd__ = operation(rules.add), _node(rules.add, reflected=True)
-    __sub__, __rsub__ = operation(rules.subtract), _node(rules.subtract, reflected=True)
-    __mul__, __rmul__ = operation(rules.multiply), _node(rules.multiply, reflected=True)
-    __truediv__, __rtruediv__ = operation(rules.divide), _node(rules.divide, reflected=True)
+    __add__, __radd__ = operation(rules.add), maker(rules.add, reflected=True)
+    __sub__, __rsub__ = operation(rules.subtract), maker(rules.subtract, reflected=True)
+    __mul__, __rmul__ = operation(rules.multiply), maker(rules.multiply, reflected=True)
+    __truediv__, __rtruediv__ = operation(rules.divide), maker(rules.divide, reflected=True)
     __neg__, __abs__ = operation(rules.negate), operation(rules.absolute)
-    _raised, __rpow__ = operation(rules.power_of), _node(rules.power_of, reflected=True)
+    _raised, __rpow__ = operation(rules.power_of), maker(rules.power_of, reflected=True)
 
     def __pow__(self, other: Number) -> Value:
         return self._raised(other) if isinstance(other, Value) else _power(to_float(other))(self)
@@ -248,6 +168,22 @@ class Value:
         op = f", op={self.op!r}" if self.op else ""
         label = f", label={self.label!r}" if self.label else ""
         return f"Value(data={self.data}, grad={self.grad}{op}{label})"
+
+    @property
+    def data(self) -> float:
+        return self._data
+
+    @data.setter
+    def data(self, number: float) -> None:
+        self._data = to_float(number)
+
+    @property
+    def grad(self) -> float:
+        return self._grad
+
+    @grad.setter
+    def grad(self, number: float) -> None:
+        self._grad = to_float(number)
 
     @property
     def op(self) -> str:
@@ -287,8 +223,8 @@ class Value:
         """Adds ∂self/∂leaf to the ``grad`` of every leaf that self was made of, and sets it in every other node.
 
         Raises:
-            ValueError, ArithmeticError: what Python's float raises, with the operation and the operands; the leaves'
-                ``grad`` is then as it was.
+            ValueError, ArithmeticError: what Python's float raises, with the operation and the operands; and if a node
+                was changed by hand into a part of itself. The leaves' ``grad`` is then as it was.
 
         >>> x = Value(3.0)
         >>> y = x * x
@@ -300,26 +236,26 @@ class Value:
         12.0
         """
         operations, leaves = _order(self)
-        before = [(leaf, leaf.grad) for leaf in dict.fromkeys(leaves)] if leaves else []
+        before = [(leaf, leaf._grad) for leaf in dict.fromkeys(leaves)] if leaves else []
         for leaf, _ in before:
-            leaf.grad = 0.0
+            leaf._grad = 0.0
         try:
             _chain_rule(self, operations)
         except BaseException:
-            self.grad = 0.0
+            self._grad = 0.0
             for node in operations:
                 for parent in node._parents:
-                    parent.grad = 0.0
+                    parent._grad = 0.0
             raise
         finally:
             for leaf, grad in before:
-                leaf.grad += grad
+                leaf._grad += grad
 
 
-def _order(root: Value) -> tuple[list[Value], list[Value]]:
+def _order(root: Value) -> tuple[dict[Value, None], list[Value]]:
     # The operations that root was made of, each after its parents; and the leaves that have a gradient, once a use.
-    operations: list[Value] = []
-    leaves: list[Value] = [] if root._parents or not root.grad else [root]
+    operations: dict[Value, None] = {}
+    leaves: list[Value] = [] if root._parents or not root._grad else [root]
     seen: set[Value] = set()
     # Depth first, on a stack of its own: recursion would bound the depth.
     stack: list[tuple[Value, Iterator[Value]]] = []
@@ -327,29 +263,31 @@ def _order(root: Value) -> tuple[list[Value], list[Value]]:
     while True:
         for parent in parents:
             if not parent._parents:
-                if parent.grad:
+                if parent._grad:
                     leaves.append(parent)
             elif parent not in seen:
                 seen.add(parent)
                 stack.append((node, parents))
                 node, parents = parent, iter(parent._parents)
                 break
+            elif parent not in operations:
+                raise ValueError(f"the graph has a cycle: {parent!r} is made of itself; nodes can't be changed by hand")
         else:
             if not stack:
                 return operations, leaves
-            operations.append(node)
+            operations[node] = None
             node, parents = stack.pop()
 
 
-def _chain_rule(root: Value, operations: list[Value], differentiable: bool = False) -> None:
+def _chain_rule(root: Value, operations: dict[Value, None], differentiable: bool = False) -> None:
     for node in operations:
-        node.grad = 0.0
-    root.grad = 1.0
+        node._grad = 0.0
+    root._grad = 1.0
     node = root
     try:
         if differentiable:
             for node in reversed(operations):
-                _pull(node.rule, data="")(node)
+                puller(node.rule, data="")(node)
         else:
             for node in reversed(operations):
                 node.rule.pull(node)
@@ -357,13 +295,24 @@ def _chain_rule(root: Value, operations: list[Value], differentiable: bool = Fal
         raise _explained(error, node.rule, node.parents, "in the gradient of ") from None
 
 
+def _all_values(where: str, nodes: list[Any]) -> None:
+    for node in nodes:
+        if not isinstance(node, Value):
+            raise TypeError(f"{where} takes Values, not {type(node).__name__} {node!r}")
+
+
 def topological_order(root: Value) -> list[Value]:
     """All that ``root`` was made of, itself included, parents before children.
+
+    Raises:
+        TypeError: if it is not a Value.
+        ValueError: if a node was changed by hand into a part of itself.
 
     >>> x = Value(2.0, label="x")
     >>> [node.op or node.label for node in topological_order((x * x).exp() + x)]
     ['x', '*', 'exp', '+']
     """
+    _all_values("topological_order()", [root])
     nodes: dict[Value, None] = {}
     for node in _order(root)[0]:
         nodes.update(dict.fromkeys(node.parents))
@@ -393,20 +342,18 @@ def grad(output: Value, inputs: Value | Iterable[Value], create_graph: bool = Fa
     >>> grad(slope, [x])
     (12.0,)
     """
-    inputs = [inputs] if isinstance(inputs, Value) else list(inputs)
-    for node in (output, *inputs):
-        if not isinstance(node, Value):
-            raise TypeError(f"grad() takes Values, not {type(node).__name__} {node!r}")
+    inputs = [inputs] if isinstance(inputs, Value) else sequence(inputs, "grad()")
+    _all_values("grad()", [output, *inputs])
     operations = _order(output)[0]
-    before = {parent: parent.grad for node in operations for parent in node._parents} | {output: output.grad}
+    before = {parent: parent._grad for node in operations for parent in node._parents} | {output: output._grad}
     try:
         for node in before:
-            node.grad = 0.0
+            node._grad = 0.0
         _chain_rule(output, operations, create_graph)
-        gradients = [x.grad if x in before else 0.0 for x in inputs]
+        gradients = [x._grad if x in before else 0.0 for x in inputs]
     finally:
         for node, gradient in before.items():
-            node.grad = gradient
+            node._grad = gradient
     return tuple([lift(gradient) for gradient in gradients] if create_graph else gradients)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from . import rules
-from .engine import Number, Value, lift, operation, to_float
+from .engine import Number, Value, lift, operation, sequence, to_float
 from .rules import cos, exp, log, maximum, minimum, relu, sigmoid, sin, softplus, sqrt, tanh
 
 __all__ = [
@@ -38,7 +38,7 @@ def sum(values: Iterable[Number]) -> Value:
     >>> sum([Value(1), Value(2), 3])
     Value(data=6.0, grad=0.0, op='sum')
     """
-    return operation(rules.total)(*[lift(value) for value in values])
+    return operation(rules.total)(*[lift(value) for value in sequence(values, "sum()")])
 
 
 def mean(values: Iterable[Number]) -> Value:
@@ -63,6 +63,7 @@ def dot(a: Sequence[Number], b: Sequence[Number]) -> Value:
     >>> dot([Value(1), Value(2)], [3, Value(4)])
     Value(data=11.0, grad=0.0, op='dot')
     """
+    a, b = sequence(a, "dot()"), sequence(b, "dot()")
     if not any(isinstance(x, Value) for x in a):
         a, b = b, a
     return weighted_sums(b)([lift(x) for x in a])
@@ -80,7 +81,7 @@ def weighted_sums(x: Iterable[Number]) -> Callable[[Sequence[Value]], Value]:
     >>> of_inputs([Value(10), Value(1)]).data
     23.0
     """
-    x = list(x)
+    x = sequence(x, "weighted_sums()")
     if any(isinstance(xi, Value) for xi in x):
         product, values = operation(rules.dot), [lift(xi) for xi in x]
     else:
@@ -136,11 +137,14 @@ def cross_entropy(logits: Iterable[Number], target: int) -> Value:
 
     Raises:
         ValueError: if there are no logits, or the target is not the index of one.
+        TypeError: if the target is not a whole number.
 
     >>> cross_entropy([Value(-1000), Value(1000)], target=0).data
     2000.0
     """
     logits = _filled(logits, "cross_entropy")
+    if not hasattr(target, "__index__"):
+        raise TypeError(f"the target is the index of one of the logits, not {type(target).__name__} {target!r}")
     if not 0 <= target < len(logits):
         raise ValueError(
             f"the target is the index of one of {len(logits)} logits, 0 to {len(logits) - 1}, not {target}"
@@ -166,7 +170,7 @@ def mse_loss(predictions: Number | Iterable[Number], targets: Number | Iterable[
 
 
 def _filled(values: Iterable[Number], function: str) -> list[Number]:
-    values = list(values)
+    values = sequence(values, f"{function}()")
     if not values:
         raise ValueError(f"{function}() of no values is not defined")
     return values

@@ -20,7 +20,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from .engine import Number, Value, operation
+from .engine import Number, Value, operation, sequence
 from .functional import weighted_sums
 from .rules import RULES
 
@@ -168,9 +168,10 @@ class Neuron(Module):
 
 
 def _weighted_sums(x: Sequence[Number], nin: int, where: Module) -> Callable[[Sequence[Value]], Value]:
-    if isinstance(x, (Value, int, float)):
-        raise TypeError(f"{type(where).__name__} takes a sequence of {nin} inputs, not {x!r}")
-    inputs = [1.0, *x]  # the bias is the weight of an input that is always 1
+    inputs = [
+        1.0,
+        *sequence(x, f"{type(where).__name__} of {nin} inputs"),
+    ]  # the bias is the weight of an input that is always 1
     if len(inputs) != nin + 1:
         raise ValueError(f"{type(where).__name__} takes {nin} inputs, not {len(inputs) - 1}")
     return weighted_sums(inputs)
@@ -178,8 +179,8 @@ def _weighted_sums(x: Sequence[Number], nin: int, where: Module) -> Callable[[Se
 
 def _positive(**sizes: int) -> None:
     for name, size in sizes.items():
-        if size < 1:
-            raise ValueError(f"{name} must be at least 1, not {size}")
+        if not hasattr(size, "__index__") or size < 1:
+            raise ValueError(f"{name} must be a whole number, at least 1, not {size!r}")
 
 
 class Layer(Module):
@@ -226,7 +227,7 @@ class MLP(Module):
     """
 
     def __init__(self, nin: int, nouts: Sequence[int], **options: Any) -> None:
-        sizes = [nin, *nouts]
+        sizes = [nin, *sequence(nouts, "nouts")]
         if len(sizes) < 2:
             raise ValueError("an MLP has at least one layer: nouts is empty")
         self.layers = [Layer(sizes[i], sizes[i + 1], nonlin=i != len(nouts) - 1, **options) for i in range(len(nouts))]

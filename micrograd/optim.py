@@ -19,7 +19,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from .engine import Value, to_float
+from .engine import Value, one_line, sequence, to_float
 
 __all__ = ["SGD", "Adam", "Optimizer"]
 
@@ -35,7 +35,7 @@ class Optimizer:
 
     Raises:
         TypeError: if a parameter is not a Value.
-        ValueError: if there are no parameters, one is given twice, or a setting is out of its range.
+        ValueError: if there are no parameters, one is given twice or is not a leaf, or a setting is out of its range.
 
     >>> class SignDescent(Optimizer):
     ...     def update(self, parameter, gradient, state, step):
@@ -51,10 +51,12 @@ class Optimizer:
     """How many numbers, at first 0, are remembered for each parameter."""
 
     def __init__(self, params: Iterable[Value], lr: float = 1e-3) -> None:
-        self.parameters = list(params)
+        self.parameters = sequence(params, "an optimizer")
         for parameter in self.parameters:
             if not isinstance(parameter, Value):
                 raise TypeError(f"an optimizer trains Values, not {type(parameter).__name__} {parameter!r}")
+            if parameter.op:
+                raise ValueError(f"an optimizer trains leaves, and {parameter!r} is computed from others")
         if not self.parameters:
             raise ValueError("an optimizer needs parameters: the list is empty")
         if len(set(self.parameters)) < len(self.parameters):
@@ -75,7 +77,7 @@ class Optimizer:
         """
         for i, parameter in enumerate(self.parameters):
             if not math.isfinite(parameter.grad):
-                name = f" ({parameter.label})" if parameter.label else ""
+                name = f" ({one_line(parameter.label)})" if parameter.label else ""
                 raise ValueError(f"the gradient of parameter {i}{name} is {parameter.grad}: no parameter was updated")
         step = self.steps + 1
         updated = [self.update(p.data, p.grad, s, step) for p, s in zip(self.parameters, self.state, strict=True)]
@@ -165,6 +167,8 @@ class Adam(Optimizer):
         weight_decay: float = 0.0,
     ) -> None:
         super().__init__(params, lr)
+        if len(sequence(betas, "betas")) != 2:
+            raise ValueError(f"betas are two numbers, not {betas!r}")
         self.betas = _within("betas[0]", betas[0], below=1.0), _within("betas[1]", betas[1], below=1.0)
         self.eps = _within("eps", eps)
         self.weight_decay = _within("weight_decay", weight_decay)

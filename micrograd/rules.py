@@ -76,6 +76,8 @@ class Rule:
 
     def __call__(self, *operands: Any, **constants: Any) -> Any:
         bound = self.bind(self.name, **constants) if constants else self
+        if not self.variadic and len(operands) != len(self.names):
+            raise TypeError(f"{self.name}() takes {len(self.names)} operands ({self.operands}), not {len(operands)}")
         for operand in operands:
             if hasattr(operand, "_apply"):
                 return operand._apply(bound, operands)
@@ -169,10 +171,12 @@ def rule(name: str, operands: str, value: str, *local: str, **constants: Any) ->
     """Adds an operation to the table and returns it; for the arguments see :class:`Rule`.
 
     Raises:
-        ValueError: if the table has an operation of that name already, an operand has no name that can be used, or
-            not each has a local gradient.
+        ValueError: if the name is no string or empty, or the table has it already; if an operand has no name that can
+            be used, or not each has a local gradient.
         SyntaxError: if a text is not an expression.
     """
+    if not name or not isinstance(name, str):
+        raise ValueError(f"a rule's name is a string that is not empty, not {name!r}")
     if name in RULES:
         raise ValueError(f"the table has a rule {name!r} already: take another name, or delete RULES[{name!r}] first")
     new = Rule(name, operands, value, local, constants)
@@ -195,8 +199,8 @@ def rule(name: str, operands: str, value: str, *local: str, **constants: Any) ->
 
 # fmt: off
 # without operands
-leaf       = Rule("", "", "0.0", (), {})
-constant   = Rule("", "", "0.0", (), {})
+leaf       = Rule("", "", "", (), {})
+constant   = Rule("", "", "", (), {})
 
 #                 name          operands  value                  local gradients
 # arithmetic
@@ -234,10 +238,10 @@ minimum    = rule("minimum",    "a, b",   "a if a <= b or a != a else b",
                                                                  "1.0 if a < b else 0.0 if a > b else 0.5",
                                                                  "1.0 if a > b else 0.0 if a < b else 0.5")
 # of any number of operands: dot's are a₁…aₙ b₁…bₙ; weigh is dot with constants x for b
-total      = rule("sum",        "*a",     "sum(a)",              "(1.0,) * len(a)")
-dot        = rule("dot",        "*ab",    "sum(map(mul, ab[:len(ab) // 2], ab[len(ab) // 2:]))",
+total      = rule("sum",        "*a",     "sum(a, 0.0)",         "(1.0,) * len(a)")
+dot        = rule("dot",        "*ab",    "sum(map(mul, ab[:len(ab) // 2], ab[len(ab) // 2:]), 0.0)",
                                                                  "ab[len(ab) // 2:] + ab[:len(ab) // 2]")
-weigh      = rule("weigh",      "*a",     "sum(map(mul, a, x))", "x", x=())
-logsumexp  = rule("logsumexp",  "*a",     "(m := max(a)) + log(sum([exp(x - m) for x in a]))",
+weigh      = rule("weigh",      "*a",     "sum(map(mul, a, x), 0.0)", "x", x=())
+logsumexp  = rule("logsumexp",  "*a",     "m if isinf(m := max(a)) else m + log(sum([exp(x - m) for x in a]))",
                                                                  "[exp(x - out) for x in a]")
 # fmt: on

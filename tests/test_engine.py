@@ -145,6 +145,7 @@ def test_functions_and_methods_agree():
         assert getattr(Value(0.7), name)().data == getattr(functional, name)(0.7), name
 
 
+@pytest.mark.slow
 def test_a_chain_of_any_length_runs_backward_and_is_freed():
     code = (
         "from micrograd import Value\n"
@@ -157,6 +158,7 @@ def test_a_chain_of_any_length_runs_backward_and_is_freed():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@pytest.mark.slow
 def test_dropping_a_loss_frees_its_graph_without_the_collector():
     def step():
         x = Value(0.5)

@@ -45,6 +45,7 @@ LOSSES = {0: 0.8958441028683222, 1: 1.7235905336972022, 5: 0.31354548191852194, 
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_moons_notebook():
     np.random.seed(1337)
     random.seed(1337)

@@ -220,3 +220,14 @@ def test_a_rule_that_is_no_expression():
     with pytest.raises(ValueError, match="'a, b', and needs a local gradient for each, not 1"):
         rule("broken", "a, b", "a + b", "1.0")
     assert "broken" not in RULES
+
+
+def test_constants_have_their_defaults():
+    assert RULES["power"](3.0) == 9.0
+    assert RULES["leaky_relu"](-1.0) == -0.01
+
+
+def test_a_power_of_zero_by_its_exponent_at_any_order():
+    b = Value(2.0)
+    (slope,) = grad(Value(0.0) ** b, [b], create_graph=True)
+    assert (slope.data, grad(slope, [b])) == (0.0, (0.0,))

@@ -92,7 +92,8 @@ def gradcheck(f: Callable[..., Any], inputs: Any, raises: bool = True) -> Report
 
     Raises:
         GradcheckError: if a gradient is wrong.
-        ValueError: if there is nothing to check, or ``f`` does not give the same twice.
+        ValueError: if there is nothing to check, an input or output is not finite, or ``f`` does not give the same
+            twice.
         TypeError: if ``f`` gives something else than Values.
 
     >>> from micrograd import Value
@@ -113,8 +114,16 @@ def _check(f: Callable[..., Any], arguments: list[Any], names: list[str], raises
     def evaluate() -> list[Value]:
         return _outputs(f(*arguments))
 
+    for path, leaf in leaves.items():
+        if not math.isfinite(leaf.data):
+            raise ValueError(f"{path} is {leaf.data}: there are no differences to compare with")
     outputs, again = evaluate(), evaluate()
-    if [o.data for o in outputs] != [o.data for o in again] and all(o.data == o.data for o in outputs):
+    if not outputs:
+        raise ValueError("there is nothing to check: the function gives no output")
+    for output in outputs:
+        if not math.isfinite(output.data):
+            raise ValueError(f"the function gives {output!r}: there are no differences to compare with")
+    if [o.data for o in outputs] != [o.data for o in again]:
         raise ValueError("the function gives another result at the same point: take what is random out of it")
     gradients = [grad(output, leaves.values()) for output in outputs]
     rows: list[list[Row]] = [[] for _ in outputs]

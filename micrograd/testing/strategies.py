@@ -145,6 +145,8 @@ def expressions(
     """
     chosen = list(RULES if operations is None else operations)
     unknown = [name for name in chosen if name not in RULES]
+    if not isinstance(max_leaves, int) or not bound > 0:
+        raise ValueError(f"max_leaves is a whole number and bound above 0, not {max_leaves!r} and {bound!r}")
     if unknown or not chosen or max_leaves < 1:
         raise ValueError(f"no expressions of at most {max_leaves} operations of {chosen}; unknown are {unknown}")
     return _expressions(max_leaves, chosen, bound)

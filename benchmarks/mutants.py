@@ -1,0 +1,146 @@
+"""How many mutants of the rules and of the engine the tests kill: make mutants.
+
+A mutant is the source with one operator, comparison, number or exception changed, in the code or in a text of the
+table. It is killed if a test fails on it. Those that survive are printed; CONTRIBUTING.md says why they do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import difflib
+import itertools
+import os
+import queue
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from cosmic_ray.mutating import mutate_code
+from cosmic_ray.plugins import get_operator, operator_names
+from tqdm import tqdm
+
+ROOT = Path(__file__).resolve().parents[1]
+FILES = ["micrograd/rules.py", "micrograd/operations.py", "micrograd/engine.py"]
+# Variables that are inserted have to be named one by one, and so are no matter for a whole file.
+OPERATORS = [get_operator(name) for name in operator_names() if "/Variable" not in name]
+PYTEST = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--no-header"]
+TESTS = ["tests/test_rules.py", "tests/test_errors.py", "tests/test_engine.py", "micrograd", "tests"]
+TIMEOUT = 300  # seconds; the tests take a tenth
+
+
+def mutants(source: str) -> Iterator[str]:
+    """Every changed source, once."""
+    seen = {meaning(source)}
+    for mutant in itertools.chain(changes(source), changes_in_texts(source)):
+        try:
+            new = meaning(mutant)
+        except SyntaxError:
+            continue
+        if new not in seen:
+            seen.add(new)
+            yield mutant
+
+
+def changes(source: str) -> Iterator[str]:
+    for operator in OPERATORS:
+        for occurrence in itertools.count():
+            mutant = mutate_code(source, operator(), occurrence)
+            if mutant is None:
+                break
+            yield mutant
+
+
+def changes_in_texts(source: str) -> Iterator[str]:
+    """The same changes in each string that is an expression: the formulas of the table."""
+    lines = source.splitlines(keepends=True)
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.lineno == node.end_lineno:
+            line = lines[node.lineno - 1].encode()  # columns count bytes
+            before, after = line[: node.col_offset].decode(), line[node.end_col_offset :].decode()
+            for text in changes(node.value) if is_expression(node.value) else ():
+                changed = [*lines[: node.lineno - 1], f"{before}{text!r}{after}", *lines[node.lineno :]]
+                yield "".join(changed)
+
+
+def is_expression(text: str) -> bool:
+    try:
+        ast.parse(text, mode="eval")
+    except SyntaxError:
+        return False
+    return True
+
+
+def meaning(source: str) -> str:
+    """The syntax tree without annotations, which are not run."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.arg):
+            node.annotation = None
+        elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            node.returns = None
+        elif isinstance(node, ast.AnnAssign):
+            node.annotation = ast.Constant(None)
+    return ast.dump(tree)
+
+
+def survives(copy: Path) -> bool:
+    environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1", "CI": "1"}
+    for marked in ("not slow", "slow"):
+        try:
+            tests = subprocess.run(
+                [*PYTEST, "-m", marked, *TESTS], cwd=copy, env=environment, capture_output=True, timeout=TIMEOUT
+            )
+        except subprocess.TimeoutExpired:
+            return False
+        if tests.returncode:
+            return False
+    return True
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="how many mutants at a time")
+    parser.add_argument("--every", type=int, default=1, help="only every n-th mutant")
+    parser.add_argument("files", nargs="*", default=FILES)
+    args = parser.parse_args()
+
+    with tempfile.TemporaryDirectory() as folder:
+        copies: queue.Queue[Path] = queue.Queue()
+        for i in range(args.workers):
+            copies.put(Path(folder, str(i)))
+            shutil.copytree(ROOT, Path(folder, str(i)), ignore=shutil.ignore_patterns(".*", "build", "out"))
+        if not survives(Path(folder, "0")):
+            sys.exit("the tests fail as it is: mend that first")
+
+        def survivor(name: str, source: str, mutant: str) -> str:
+            copy = copies.get()
+            try:
+                (copy / name).write_text(mutant)
+                if not survives(copy):
+                    return ""
+            finally:
+                (copy / name).write_text(source)
+                copies.put(copy)
+            return "".join(difflib.unified_diff(source.splitlines(True), mutant.splitlines(True), name, name, n=0))
+
+        work = []
+        for name in args.files:
+            source = (ROOT / name).read_text()
+            work += [(name, source, mutant) for mutant in mutants(source)]
+        work = work[:: args.every]
+        with ThreadPoolExecutor(args.workers) as pool:
+            alive = [
+                tqdm.write(diff) or diff
+                for diff in tqdm(pool.map(lambda job: survivor(*job), work), total=len(work))
+                if diff
+            ]
+    print(f"{len(work)} mutants, {len(alive)} survive: score {1 - len(alive) / len(work):.1%}")
+
+
+if __name__ == "__main__":
+    main()
