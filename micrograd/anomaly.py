@@ -76,7 +76,7 @@ def detect_anomaly() -> Iterator[None]:
     """
     new, chain_rule = rules.FLOATS["new_"], engine._chain_rule
 
-    def checked(root: Value, operations: dict[Value, None], differentiable: bool = False) -> None:
+    def checked(root: Value, operations: list[Value], differentiable: bool = False) -> None:
         chain_rule(root, operations, differentiable)
         for node in reversed(operations):
             _check(root, node)

@@ -252,11 +252,11 @@ class Value:
                 leaf._grad += grad
 
 
-def _order(root: Value) -> tuple[dict[Value, None], list[Value]]:
+def _order(root: Value) -> tuple[list[Value], list[Value]]:
     # The operations that root was made of, each after its parents; and the leaves that have a gradient, once a use.
-    operations: dict[Value, None] = {}
+    operations: list[Value] = []
     leaves: list[Value] = [] if root._parents or not root._grad else [root]
-    seen: set[Value] = set()
+    is_open: dict[Value, bool] = {}  # by every node that was found: whether it is still on the stack
     # Depth first, on a stack of its own: recursion would bound the depth.
     stack: list[tuple[Value, Iterator[Value]]] = []
     node, parents = root, iter((root,))
@@ -265,21 +265,22 @@ def _order(root: Value) -> tuple[dict[Value, None], list[Value]]:
             if not parent._parents:
                 if parent._grad:
                     leaves.append(parent)
-            elif parent not in seen:
-                seen.add(parent)
+            elif parent not in is_open:
+                is_open[parent] = True
                 stack.append((node, parents))
                 node, parents = parent, iter(parent._parents)
                 break
-            elif parent not in operations:
+            elif is_open[parent]:
                 raise ValueError(f"the graph has a cycle: {parent!r} is made of itself; nodes can't be changed by hand")
         else:
             if not stack:
                 return operations, leaves
-            operations[node] = None
+            operations.append(node)
+            is_open[node] = False
             node, parents = stack.pop()
 
 
-def _chain_rule(root: Value, operations: dict[Value, None], differentiable: bool = False) -> None:
+def _chain_rule(root: Value, operations: list[Value], differentiable: bool = False) -> None:
     for node in operations:
         node._grad = 0.0
     root._grad = 1.0
