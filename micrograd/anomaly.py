@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from . import engine, rules
-from .engine import Value, one_line, operation
+from .engine import Value, contributions, one_line
 
 __all__ = ["AnomalyError", "detect_anomaly"]
 
@@ -91,17 +91,14 @@ def detect_anomaly() -> Iterator[None]:
 def _check(root: Value, node: Value) -> None:
     if all(_finite(parent.grad) for parent in node._parents) or not _finite(node.grad):
         return
-    # The parents' gradients are sums over all their children: was it this one? Its operation is asked on its own.
-    operands = [Value(parent.data) for parent in node.parents]
-    alone = operation(node.rule)(*operands)
-    alone.grad = node.grad.data if isinstance(node.grad, Value) else node.grad
-    alone.rule.pull(alone)
-    for i, (parent, operand) in enumerate(zip(node.parents, operands, strict=True)):
-        if not math.isfinite(operand.grad):
+    # The parents' gradients are sums over all their children: was it this one?
+    upstream = node.grad.data if isinstance(node.grad, Value) else node.grad
+    for i, (parent, contribution) in enumerate(zip(node.parents, contributions(node, upstream), strict=True)):
+        if not math.isfinite(contribution):
             path = " → ".join(f"{step.op} ({_origin(step)})" for step in _path(root, node))
             raise AnomalyError(
                 f"the gradient of {node.op}, at {_origin(node)}, by operand {i}{_name(parent)} = {parent.data} is "
-                f"{operand.grad}; from the loss: {path}"
+                f"{contribution}; from the loss: {path}"
             )
 
 

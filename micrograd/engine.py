@@ -22,7 +22,18 @@ from . import rules
 from .operations import maker, operation, puller
 from .rules import Rule
 
-__all__ = ["Number", "Value", "grad", "lift", "one_line", "operation", "sequence", "to_float", "topological_order"]
+__all__ = [
+    "Number",
+    "Value",
+    "contributions",
+    "grad",
+    "lift",
+    "one_line",
+    "operation",
+    "sequence",
+    "to_float",
+    "topological_order",
+]
 
 Number = Union["Value", float]
 
@@ -200,15 +211,12 @@ class Value:
         if self.rule.number:
             (known,), number, whole = self._parents, lift(self._number), cast(Rule, self.rule.whole)
             first = self.rule.number == whole.names[0]
-            if self.grad:
-                stand_in = Value(known.data)
-                try:
-                    alone = operation(whole)(number, stand_in) if first else operation(whole)(stand_in, number)
-                    alone.data, alone.grad = self.data, self.grad
-                    whole.pull(alone)
-                except (ArithmeticError, ValueError):
-                    number.grad = math.nan
             self._parents, self.rule = (number, known) if first else (known, number), whole
+            if self._grad:
+                try:
+                    number._grad = contributions(self, self._grad)[0 if first else 1]
+                except (ArithmeticError, ValueError):
+                    number._grad = math.nan
         return self._parents
 
     # For code that knows the published package.
@@ -300,6 +308,23 @@ def _all_values(where: str, nodes: list[Any]) -> None:
     for node in nodes:
         if not isinstance(node, Value):
             raise TypeError(f"{where} takes Values, not {type(node).__name__} {node!r}")
+
+
+def contributions(node: Value, upstream: float = 1.0) -> list[float]:
+    """What the chain rule adds to the gradient of each parent: local gradient times upstream gradient; touches nothing.
+
+    With an upstream gradient of 1, these are the local gradients.
+
+    >>> x = Value(3.0)
+    >>> contributions(x * 5, 2.0), contributions(x * x)
+    ([10.0, 6.0], [3.0, 3.0])
+    """
+    stand_ins = tuple([Value(parent.data) for parent in node.parents])
+    alone = Value(node.data)
+    alone._parents, alone.rule, alone._grad = stand_ins, node.rule, upstream
+    if stand_ins:
+        node.rule.pull(alone)
+    return [stand_in.grad for stand_in in stand_ins]
 
 
 def topological_order(root: Value) -> list[Value]:
