@@ -13,14 +13,17 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache, partial
 from numbers import Real
-from typing import Any, NoReturn, Union, cast
+from typing import TYPE_CHECKING, Any, NoReturn, Union, cast
 
 from . import rules
 from .operations import maker, operation, puller
 from .rules import Rule
+
+if TYPE_CHECKING:
+    from .stepping import BackwardStep, ForwardStep
 
 __all__ = [
     "Number",
@@ -38,7 +41,8 @@ __all__ = [
 Number = Union["Value", float]
 
 
-def _explained(error: Exception, rule: Rule, operands: Iterable[Number], where: str = "") -> Exception:
+def explained(error: Exception, rule: Rule, operands: Iterable[Number], where: str = "") -> Exception:
+    """The same error with the operation and its operands, by label and number, in the message."""
     values = [lift(operand) for operand in operands]
     shown = [f"{one_line(v.label)}={v.data!r}" if v.label else repr(v.data) for v in values]
     return rule.explained(error, shown, where)
@@ -259,6 +263,27 @@ class Value:
             for leaf, grad in before:
                 leaf._grad += grad
 
+    def steps(self, names: Mapping[str, Any] | None = None) -> Iterator[BackwardStep]:
+        """``backward()``, one application of the chain rule at a time: see :mod:`micrograd.stepping`.
+
+        Args:
+            names: variables by which the steps call the nodes, like ``locals()``.
+
+        >>> x = Value(3.0, label="x")
+        >>> print(*(x * x).steps(), sep="\\n")
+        %1 = x * x: ∂%1/∂x = x = 3; times %1.grad, 1, is 3; x.grad: 0 → 3
+        %1 = x * x: ∂%1/∂x = x = 3; times %1.grad, 1, is 3; x.grad: 3 → 6
+        """
+        from .stepping import backward_steps  # a reader of the graph, not loaded before it is asked for
+
+        return backward_steps(self, names)
+
+    def forward_steps(self, names: Mapping[str, Any] | None = None) -> Iterator[ForwardStep]:
+        """The forward pass again, one operation at a time, from the data that the leaves have now."""
+        from .stepping import forward_steps
+
+        return forward_steps(self, names)
+
 
 def _order(root: Value) -> tuple[list[Value], list[Value]]:
     # The operations that root was made of, each after its parents; and the leaves that have a gradient, once a use.
@@ -301,7 +326,7 @@ def _chain_rule(root: Value, operations: list[Value], differentiable: bool = Fal
             for node in reversed(operations):
                 node.rule.pull(node)
     except (ArithmeticError, ValueError) as error:
-        raise _explained(error, node.rule, node.parents, "in the gradient of ") from None
+        raise explained(error, node.rule, node.parents, "in the gradient of ") from None
 
 
 def _all_values(where: str, nodes: list[Any]) -> None:
@@ -315,16 +340,28 @@ def contributions(node: Value, upstream: float = 1.0) -> list[float]:
 
     With an upstream gradient of 1, these are the local gradients.
 
+    Raises:
+        ValueError, ArithmeticError: what Python's float raises, with the operation and the operands.
+
     >>> x = Value(3.0)
     >>> contributions(x * 5, 2.0), contributions(x * x)
     ([10.0, 6.0], [3.0, 3.0])
     """
-    stand_ins = tuple([Value(parent.data) for parent in node.parents])
-    alone = Value(node.data)
-    alone._parents, alone.rule, alone._grad = stand_ins, node.rule, upstream
-    if stand_ins:
-        node.rule.pull(alone)
-    return [stand_in.grad for stand_in in stand_ins]
+    stand_in = alone(node, upstream)
+    try:
+        if stand_in.op:
+            node.rule.pull(stand_in)
+    except (ArithmeticError, ValueError) as error:
+        raise explained(error, node.rule, node.parents, "in the gradient of ") from None
+    return [parent.grad for parent in stand_in.parents]
+
+
+def alone(node: Value, upstream: Number = 1.0) -> Value:
+    """The same operation on leaves with the data of the node's parents, apart from its graph."""
+    stand_in = Value(node.data)
+    stand_in._parents, stand_in.rule = tuple([Value(parent.data) for parent in node.parents]), node.rule
+    stand_in._grad = upstream  # type: ignore[assignment]  # a Value where the chain rule is to be remembered
+    return stand_in
 
 
 def topological_order(root: Value) -> list[Value]:
@@ -383,4 +420,4 @@ def grad(output: Value, inputs: Value | Iterable[Value], create_graph: bool = Fa
     return tuple([lift(gradient) for gradient in gradients] if create_graph else gradients)
 
 
-rules.FLOATS.update(new_=partial(object.__new__, Value), Value_=Value, to_float_=to_float, explained_=_explained)
+rules.FLOATS.update(new_=partial(object.__new__, Value), Value_=Value, to_float_=to_float, explained_=explained)
