@@ -1,12 +1,13 @@
 # make demo: trains a network on handwritten digits.  make test: runs the tests.
 # Both install what they need into a virtual environment of their own.
+# make mutants: changes the rules and the engine in a thousand places, and sees whether the tests notice (an hour).
 # make test-torch: runs the tests that compare with PyTorch, which it installs.
 
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 BIN := .venv/bin
 
-.PHONY: demo test test-torch lint demos bench clean
+.PHONY: demo test test-torch lint demos bench mutants clean
 
 demo: .venv/demo
 	$(BIN)/python demos/digits.py
@@ -25,9 +26,13 @@ lint: .venv/lint
 demos: .venv/demo
 	$(BIN)/python demos/digits.py --epochs 2 --hidden 8
 	$(BIN)/python demos/moons.py --steps 5
+	$(BIN)/jupyter-execute demos/tour.ipynb
 
 bench: .venv/test
 	$(BIN)/python benchmarks/eager.py
+
+mutants: .venv/mutants
+	$(BIN)/python benchmarks/mutants.py
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

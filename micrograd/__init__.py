@@ -18,12 +18,13 @@ from .engine import Value, grad
 if TYPE_CHECKING:
     from . import data, derivatives, functional, nn, optim, testing
     from .anomaly import detect_anomaly
+    from .debugger import debug
 
-__all__ = ["Value", "data", "derivatives", "detect_anomaly", "functional", "grad", "nn", "optim", "testing"]
+__all__ = ["Value", "data", "debug", "derivatives", "detect_anomaly", "functional", "grad", "nn", "optim", "testing"]
 __version__ = "1.0.0"
 
 
-_FUNCTIONS = {"detect_anomaly": "anomaly"}
+_FUNCTIONS = {"debug": "debugger", "detect_anomaly": "anomaly"}
 
 
 def __getattr__(name: str) -> Any:  # loads a module when it is first asked for, to keep the import instant

@@ -231,3 +231,8 @@ def test_a_power_of_zero_by_its_exponent_at_any_order():
     b = Value(2.0)
     (slope,) = grad(Value(0.0) ** b, [b], create_graph=True)
     assert (slope.data, grad(slope, [b])) == (0.0, (0.0,))
+
+
+@pytest.mark.parametrize("a", [-0.5, -2.0])
+def test_a_negative_base_has_no_derivative_by_the_exponent(a):
+    assert math.isnan(grad(Value(a) ** (b := Value(2.0)), [b])[0])

@@ -1,0 +1,189 @@
+"""The values and the gradients of an expression.
+
+python -m micrograd "tanh(x1*w1 + x2*w2 + b)" x1=2 x2=0 w1=-3 w2=1 b=6.88
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import operator
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from .engine import Number, Value, lift, one_line, to_float
+from .naming import name_nodes
+from .rules import RULES, VALUES
+from .stepping import written
+
+_OPERATORS: dict[type[ast.operator], tuple[str, Callable[[Any, Any], Any]]] = {
+    ast.Add: ("+", operator.add),
+    ast.Sub: ("-", operator.sub),
+    ast.Mult: ("*", operator.mul),
+    ast.Div: ("/", operator.truediv),
+    ast.Pow: ("**", operator.pow),
+}
+_CONSTANTS = {name: value for name, value in VALUES.items() if isinstance(value, float)}
+
+
+def parse(source: str) -> ast.expr:
+    """The syntax tree of an expression that has nothing in it but numbers, names, and operations of the table.
+
+    Raises:
+        ValueError: if there is anything else in it.
+    """
+    try:
+        tree = ast.parse(source.strip(), mode="eval").body
+    except (SyntaxError, ValueError) as error:
+        raise ValueError(f"'{one_line(source)}' is not an expression: {getattr(error, 'msg', error)}") from None
+    except (RecursionError, MemoryError):
+        raise ValueError("the expression is nested too deeply") from None
+    unread: list[ast.expr] = [tree]
+    for node in unread:
+        if isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS:
+            unread += [node.left, node.right]
+        elif isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.UAdd)):
+            unread.append(node.operand)
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            name = node.func.id
+            if name not in RULES:
+                known = ", ".join(name for name in RULES if name.isidentifier())
+                raise ValueError(f"there is no function {name!r}; there are {known}")
+            if any(keyword.arg not in RULES[name].constants for keyword in node.keywords):
+                raise ValueError(f"{name}() has the constants {', '.join(RULES[name].constants) or 'none'}")
+            unread += [*node.args, *(keyword.value for keyword in node.keywords)]
+        elif not (isinstance(node, ast.Name) or (isinstance(node, ast.Constant) and type(node.value) in (int, float))):
+            part = one_line(ast.unparse(node))
+            raise ValueError(f"'{part}' is no part of an expression of numbers, names, + - * / ** and functions")
+    return tree
+
+
+def evaluate(tree: ast.expr, variables: dict[str, Value]) -> Number:
+    """The result of a parsed expression: a Value if there is one in it, else a number."""
+    if isinstance(tree, ast.Constant):
+        return to_float(tree.value)
+    if isinstance(tree, ast.Name):
+        return variables[tree.id] if tree.id in variables else _CONSTANTS[tree.id]
+    if isinstance(tree, ast.UnaryOp):
+        operand = evaluate(tree.operand, variables)
+        return -operand if isinstance(tree.op, ast.USub) else operand
+    if isinstance(tree, ast.BinOp):
+        name, of_values = _OPERATORS[type(tree.op)]
+        operands = evaluate(tree.left, variables), evaluate(tree.right, variables)
+        result: Number = (of_values if any(isinstance(x, Value) for x in operands) else RULES[name])(*operands)
+        return result
+    assert isinstance(tree, ast.Call)
+    assert isinstance(tree.func, ast.Name)
+    constants = {str(keyword.arg): evaluate(keyword.value, variables) for keyword in tree.keywords}
+    for name, number in constants.items():
+        if isinstance(number, Value):
+            raise ValueError(f"{name} of {tree.func.id}() is a constant: give it a number")
+    call: Number = RULES[tree.func.id](*[evaluate(argument, variables) for argument in tree.args], **constants)
+    return call
+
+
+def read_variables(texts: Sequence[str], tree: ast.expr) -> dict[str, Value]:
+    """Leaves from texts like ``x=2``, for all names in an expression.
+
+    Raises:
+        ValueError: if a text is something else, a name is missing, given twice, or not in the expression.
+    """
+    functions = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    names = {node.id: None for node in ast.walk(tree) if isinstance(node, ast.Name) and node not in functions}
+    variables: dict[str, Value] = {}
+    for text in texts:
+        name, equals, number = text.partition("=")
+        try:
+            value = Value(float(number), label=name)
+        except ValueError:
+            value = None
+        if value is None or not equals:
+            raise ValueError(f"{text!r} is no variable: write name=number, like x=2")
+        if name in variables:
+            raise ValueError(f"{name} is given twice")
+        if name not in names:
+            raise ValueError(f"{name} is not in the expression")
+        variables[name] = value
+    missing = [name for name in names if name not in variables and name not in _CONSTANTS]
+    if missing:
+        raise ValueError(f"no number is given for {', '.join(missing)}: add {missing[0]}=…")
+    return variables
+
+
+def table(root: Value, checked: dict[str, tuple[str, str, str]] | None = None) -> str:
+    """All nodes with their operations, data and gradients; and the finite differences of those that were checked."""
+    names = name_nodes(root)
+    rows = [("name", "operation", "data", "grad", *(("finite difference", "error", "verdict") if checked else ()))]
+    for node, name in names.items():
+        made = written(node, names) if node.parents else ""
+        more = checked.get(name, ("", "", "")) if checked else ()
+        rows.append((name, made, f"{node.data:.10g}", f"{node.grad:.10g}", *more))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(f"{cell:{w}}" for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Does what the command line asks for."""
+    tree = parse(options.expression)
+    variables = read_variables(options.variables, tree)
+    root = lift(evaluate(tree, variables))
+    if options.steps:
+        print(*root.forward_steps(), *root.steps(), sep="\n", end="\n\n")
+    else:
+        root.backward()
+    checked = None
+    if options.check:
+        from .testing import gradcheck
+
+        report = gradcheck(lambda x: lift(evaluate(tree, x)), [variables], raises=False)
+        checked = {
+            row.path.removeprefix("x."): (f"{row.numeric:.10g}", f"{row.error:.1e}", row.verdict) for row in report.rows
+        }
+    print(table(root, checked))
+    if options.svg:
+        from .drawing import draw
+
+        draw(root, local_gradients=True).save(options.svg)
+    if options.html:
+        from .explorer import explore
+
+        explore(root, options.html)
+    if options.debug:
+        from .debugger import debug
+
+        for variable in variables.values():
+            variable.grad = 0.0
+        debug(root)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m micrograd", description="Prints the values and the gradients of an expression."
+    )
+    parser.add_argument("expression", help="numbers, names, + - * / ** and the functions of micrograd.rules")
+    parser.add_argument("variables", nargs="*", metavar="name=number", help="a number for each name")
+    parser.add_argument("--steps", action="store_true", help="print both passes step by step")
+    parser.add_argument("--check", action="store_true", help="print finite differences beside the gradients")
+    parser.add_argument("--svg", metavar="FILE", help="draw the graph (.svg, .png, .pdf or .dot)")
+    parser.add_argument("--html", metavar="FILE", help="write a page on which both passes can be stepped through")
+    parser.add_argument("--debug", action="store_true", help="step through the backward pass at a prompt")
+    given = sys.argv[1:] if arguments is None else arguments
+    # All options but -h begin with two dashes: what begins with one is an expression, like -x.
+    escaped = [
+        f" {text}" if text.startswith("-") and not text.startswith("--") and text != "-h" else text for text in given
+    ]
+    try:
+        run(parser.parse_args(escaped))
+    except (ArithmeticError, ImportError, OSError, TypeError, ValueError) as error:
+        print(f"micrograd: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except RecursionError:
+        print("micrograd: the expression is nested too deeply", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
