@@ -9,13 +9,15 @@ Batch, stochastic and mini-batch gradient descent differ in one number:
 
 from __future__ import annotations
 
+import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from .engine import to_float
+from .engine import sequence, to_float
 
-__all__ = ["DataLoader", "split"]
+__all__ = ["DataLoader", "Standardisation", "split", "standardise"]
 
 Sample = TypeVar("Sample")
 
@@ -88,6 +90,74 @@ def split(data: Sequence[Sample], fraction: float, rng: Any = random) -> tuple[l
     rng.shuffle(order)
     cut = round(fraction * len(order))
     return [data[i] for i in order[:cut]], [data[i] for i in order[cut:]]
+
+
+@dataclass(frozen=True)
+class Standardisation:
+    """(x − mean)/deviation for each column: what :func:`standardise` did, to be done to other rows.
+
+    Attributes:
+        means: the columns' means.
+        deviations: their standard deviations; 1 for a constant column.
+    """
+
+    means: list[float]
+    deviations: list[float]
+
+    def __call__(self, rows: Iterable[Sequence[float]]) -> list[list[float]]:
+        """The rows, standardised as the first ones were.
+
+        Raises:
+            ValueError: if a row has another length, or a number is not finite.
+            TypeError: if there is something else than numbers.
+        """
+        columns = list(zip(self.means, self.deviations, strict=True))
+        return [
+            [(x - mean) / deviation for x, (mean, deviation) in zip(row, columns, strict=True)]
+            for row in _table(rows, len(columns))
+        ]
+
+
+def standardise(rows: Iterable[Sequence[float]]) -> tuple[list[list[float]], Standardisation]:
+    """The rows with every column shifted and scaled to mean 0 and standard deviation 1; and how, for other rows.
+
+    What is measured on the training set is done to the others too: so nothing about those is learned beforehand. The
+    standard deviation is that of the rows themselves, with n in the denominator. A constant column becomes 0.
+
+    Raises:
+        ValueError: if there are no rows, they differ in length, or a number is not finite.
+        TypeError: if there is something else than numbers.
+
+    >>> train, apply = standardise([[1, 7], [3, 7]])
+    >>> train
+    [[-1.0, 0.0], [1.0, 0.0]]
+    >>> apply([[5, 8]])
+    [[3.0, 1.0]]
+    """
+    table = _table(rows)
+    if not table:
+        raise ValueError("standardise() of no rows is not defined")
+    means, deviations = [], []
+    for column in zip(*table, strict=True):
+        constant = min(column) == max(column)  # asked first: rounding would make a small deviation of none
+        mean = column[0] if constant else math.fsum(column) / len(column)
+        deviation = math.dist(column, [mean] * len(column)) / math.sqrt(len(column))  # without overflow in squares
+        means.append(mean)
+        deviations.append(deviation or 1.0)
+    apply = Standardisation(means, deviations)
+    return apply(table), apply
+
+
+def _table(rows: Iterable[Sequence[float]], width: int | None = None) -> list[list[float]]:
+    table = [[to_float(x) for x in sequence(row, "a row of standardise()")] for row in sequence(rows, "standardise()")]
+    for i, row in enumerate(table):
+        width = len(row) if width is None else width
+        if len(row) != width:
+            raise ValueError(f"every row must have {width} numbers, and row {i} has {len(row)}")
+        for j, x in enumerate(row):
+            if not math.isfinite(x):
+                raise ValueError(f"row {i} has {x} in column {j}: only finite numbers can be standardised")
+    return table
 
 
 def _sized(data: Any) -> None:

@@ -4,20 +4,31 @@ The functions of one or two Values are here too, under their names in :mod:`micr
 
 >>> tanh(0.5) == tanh(Value(0.5)).data
 True
+
+The losses compare predictions with targets: two numbers, two vectors, or two lists of such, to any depth. They give
+their mean; with ``reduction="sum"`` their sum, and with ``"none"`` each of them, in lists as the predictions are.
+
+>>> mse_loss([[Value(1)], [Value(2)]], [[1], [4]]).data
+2.0
+>>> [loss.data for loss in mse_loss([Value(1), Value(2)], [1, 4], reduction="none")]
+[0.0, 4.0]
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 from . import rules
 from .engine import Number, Value, lift, operation, sequence, to_float
 from .rules import cos, exp, log, maximum, minimum, relu, sigmoid, sin, softplus, sqrt, tanh
 
 __all__ = [
-    "cos", "cross_entropy", "dot", "exp", "leaky_relu", "log", "log_softmax", "logsumexp", "maximum", "mean", "minimum",
-    "mse_loss", "relu", "sigmoid", "sin", "softmax", "softplus", "sqrt", "sum", "tanh", "weighted_sums",
+    "binary_cross_entropy", "binary_cross_entropy_with_logits", "cos", "cross_entropy", "dot", "exp", "hinge_loss",
+    "huber_loss", "kl_div", "l1_loss", "leaky_relu", "log", "log_softmax", "logsumexp", "maximum", "mean", "minimum",
+    "mse_loss", "nll_loss", "one_hot", "relu", "sigmoid", "sin", "softmax", "softplus", "sqrt", "sum", "tanh",
+    "weighted_sums",
 ]  # fmt: skip
 
 
@@ -132,41 +143,258 @@ def softmax(logits: Iterable[Number]) -> list[Value]:
     return [x.exp() for x in log_softmax(logits)]
 
 
-def cross_entropy(logits: Iterable[Number], target: int) -> Value:
-    """The negative log-likelihood −log softmax(logits)[target] = log Σ exp(xⱼ − x_target), from logits of any size.
+def one_hot(index: int | Iterable[Any], classes: int) -> list[Any]:
+    """1.0 at the index and 0.0 elsewhere: a class as a vector. Of a list of indexes, the list of their vectors.
 
     Raises:
-        ValueError: if there are no logits, or the target is not the index of one.
-        TypeError: if the target is not a whole number.
+        ValueError: if an index is not that of one of the classes, or there is no class.
+        TypeError: if it is not a whole number.
+
+    >>> one_hot(2, classes=4)
+    [0.0, 0.0, 1.0, 0.0]
+    >>> one_hot([0, 1], classes=2)
+    [[1.0, 0.0], [0.0, 1.0]]
+    """
+    if not hasattr(classes, "__index__") or classes < 1:
+        raise ValueError(f"the number of classes must be a whole number, at least 1, not {classes!r}")
+    if is_nested(index):
+        return [one_hot(i, classes) for i in index]
+    return [float(i == _index(index, classes, "classes")) for i in range(classes)]
+
+
+def cross_entropy(logits: Iterable[Any], target: int | Iterable[int], reduction: str = "mean") -> Any:
+    """The negative log-likelihood −log softmax(logits)[target] = log Σ exp(xⱼ − x_target), from logits of any size.
+
+    Args:
+        logits: those of one sample, or of each sample in a batch.
+        target: the index of the true class, or a list of them, one a sample.
+        reduction: for a batch, as in the other losses.
+
+    Raises:
+        ValueError: if there are no logits, a target is not the index of one, or there is not one for each sample.
+        TypeError: if a target is not a whole number.
 
     >>> cross_entropy([Value(-1000), Value(1000)], target=0).data
     2000.0
+    >>> cross_entropy([[Value(-1000), Value(1000)], [Value(1000), Value(0)]], target=[0, 0]).data
+    1000.0
     """
-    logits = _filled(logits, "cross_entropy")
-    if not hasattr(target, "__index__"):
-        raise TypeError(f"the target is the index of one of the logits, not {type(target).__name__} {target!r}")
-    if not 0 <= target < len(logits):
-        raise ValueError(
-            f"the target is the index of one of {len(logits)} logits, 0 to {len(logits) - 1}, not {target}"
-        )
-    true = lift(logits[target])
-    return logsumexp([lift(x) - true for x in logits])
+
+    def loss(logits: Iterable[Number], target: Any) -> Value:
+        logits = _filled(logits, "cross_entropy")
+        true = lift(logits[_index(target, len(logits), "logits")])
+        return logsumexp([lift(x) - true for x in logits])
+
+    return _of_classes(loss, logits, target, reduction)
 
 
-def mse_loss(predictions: Number | Iterable[Number], targets: Number | Iterable[Number]) -> Value:
-    """The mean squared error, of two numbers or of two vectors.
+def nll_loss(log_probabilities: Iterable[Any], target: int | Iterable[int], reduction: str = "mean") -> Any:
+    """The negative log-likelihood −log p[target], from the logarithms of probabilities, such as :func:`log_softmax`'s.
+
+    Args and errors are those of :func:`cross_entropy`, with log-probabilities in place of logits.
+
+    >>> nll_loss([Value(-0.5), Value(-1.0)], target=1).data
+    1.0
+    """
+
+    def loss(log_probabilities: Iterable[Number], target: Any) -> Value:
+        log_probabilities = _filled(log_probabilities, "nll_loss")
+        return -lift(log_probabilities[_index(target, len(log_probabilities), "log-probabilities")])
+
+    return _of_classes(loss, log_probabilities, target, reduction)
+
+
+def mse_loss(predictions: Any, targets: Any, reduction: str = "mean") -> Any:
+    """The squared error (p − t)².
 
     Raises:
-        ValueError: if the lengths differ, or are 0.
+        ValueError: if the lengths differ, or are 0; if there is no such reduction. So do all losses.
 
     >>> mse_loss([Value(1), Value(2)], [1, 4]).data
     2.0
     """
-    p = list(predictions) if isinstance(predictions, Iterable) else [predictions]
-    t = list(targets) if isinstance(targets, Iterable) else [targets]
-    if len(p) != len(t):
-        raise ValueError(f"there must be a target for each prediction, not {len(p)} predictions and {len(t)} targets")
-    return mean([(lift(pi) - ti) ** 2 for pi, ti in zip(p, t, strict=True)])
+    return _of_pairs(lambda p, t: (lift(p) - t) ** 2, predictions, targets, reduction)
+
+
+def l1_loss(predictions: Any, targets: Any, reduction: str = "mean") -> Any:
+    """The absolute error abs(p − t).
+
+    >>> l1_loss([Value(1), Value(2)], [1, 4]).data
+    1.0
+    """
+    return _of_pairs(lambda p, t: abs(lift(p) - t), predictions, targets, reduction)
+
+
+def huber_loss(predictions: Any, targets: Any, reduction: str = "mean", delta: float = 1.0) -> Any:
+    """½(p − t)² where the error is less than δ, and from there on its tangent, δ·(abs(p − t) − ½δ).
+
+    Outliers pull less than they do on the squared error (Huber, *Robust estimation of a location parameter*, 1964).
+
+    Raises:
+        ValueError: if ``delta`` is not above 0.
+
+    >>> [loss.data for loss in huber_loss([Value(1), Value(5)], [0, 0], reduction="none", delta=2)]
+    [0.5, 8.0]
+    """
+    delta = to_float(delta)
+    if not delta > 0:
+        raise ValueError(f"delta must be above 0, not {delta}")
+
+    def loss(p: Number, t: Number) -> Value:
+        error = lift(p) - t
+        return error * error * 0.5 if abs(error.data) < delta else (abs(error) - delta / 2) * delta
+
+    return _of_pairs(loss, predictions, targets, reduction)
+
+
+def hinge_loss(scores: Any, targets: Any, reduction: str = "mean") -> Any:
+    """max(0, 1 − t·s): no loss for a score on the right side of 0, by a margin of 1. The targets are −1 and 1.
+
+    Support-vector machines are trained by it (Cortes and Vapnik, *Support-vector networks*, 1995).
+
+    Raises:
+        ValueError: if a target is neither −1 nor 1.
+
+    >>> [loss.data for loss in hinge_loss([Value(3), Value(0.5), Value(-2)], [1, 1, 1], reduction="none")]
+    [0.0, 0.5, 3.0]
+    """
+
+    def loss(s: Number, t: Number) -> Value:
+        if abs(lift(t).data) != 1:
+            raise ValueError(f"a target of hinge_loss() is -1 or 1, not {lift(t).data}")
+        return (1 - lift(s) * t).relu()
+
+    return _of_pairs(loss, scores, targets, reduction)
+
+
+def binary_cross_entropy(probabilities: Any, targets: Any, reduction: str = "mean") -> Any:
+    """−(t·log p + (1 − t)·log(1 − p)), the negative log-likelihood of the probability p of yes; t is 1 for yes.
+
+    As in PyTorch, no logarithm counts for less than −100, so that the loss of a certain and wrong prediction is 100;
+    and where p·(1 − p) is below 10⁻¹², the gradient is (p − t)/10⁻¹². From logits, take
+    :func:`binary_cross_entropy_with_logits`, which needs no such bounds.
+
+    Raises:
+        ValueError: if a probability or target is not between 0 and 1.
+
+    >>> round(binary_cross_entropy([Value(0.25), Value(0.5)], [0, 1]).data, 9)
+    0.490414627
+    >>> binary_cross_entropy(Value(0), 1).data
+    100.0
+    """
+
+    def loss(p: Number, t: Number) -> Value:
+        p = lift(p)
+        x = p.data
+        for what, number in ("probability", x), ("target", lift(t).data):
+            if not 0 <= number <= 1:
+                raise ValueError(f"a {what} of binary_cross_entropy() is between 0 and 1, not {number}")
+        if x * (1 - x) >= 1e-12:
+            return -(p.log() * t + (1 - p).log() * (1 - t))
+        # The bounds are built into PyTorch's two derivatives: here they are those of a parabola through the value.
+        yes, no = (max(math.log(q), -100.0) if q else -100.0 for q in (x, 1 - x))
+        y, step, eps = lift(t), p - x, 1e-12
+        slope = (x - y.data) / eps
+        curvature = (x * x - 2 * x * y.data + y.data) / ((x + eps) * (1 - x + eps)) ** 2
+        return -(y * yes + (1 - y) * no) + step * slope + step * step * (curvature / 2)
+
+    return _of_pairs(loss, probabilities, targets, reduction)
+
+
+def binary_cross_entropy_with_logits(logits: Any, targets: Any, reduction: str = "mean") -> Any:
+    """t·log(1 + e⁻ᶻ) + (1 − t)·log(1 + eᶻ), the cross-entropy of the probability sigmoid(z), for logits z of any size.
+
+    >>> [loss.data for loss in binary_cross_entropy_with_logits([Value(1000), Value(-1000)], [0, 0], reduction="none")]
+    [1000.0, 0.0]
+    """
+
+    def loss(z: Number, t: Number) -> Value:
+        z = lift(z)
+        return (-z).softplus() * t + z.softplus() * (1 - t)
+
+    return _of_pairs(loss, logits, targets, reduction)
+
+
+def kl_div(log_probabilities: Any, targets: Any, reduction: str = "mean", log_target: bool = False) -> Any:
+    """The terms t·(log t − log p) of the Kullback-Leibler divergence of p from t, the probabilities that are true.
+
+    The divergence is their sum. The ``"mean"`` divides it by the number of all terms; ``"batchmean"``, for lists, by
+    that of samples (Kullback and Leibler, *On information and sufficiency*, 1951).
+
+    Args:
+        log_probabilities: log p.
+        targets: t; a number 0 among them has no term.
+        reduction: as in the other losses, or ``"batchmean"``.
+        log_target: whether the targets are log t.
+
+    >>> round(kl_div(log_softmax([Value(0), Value(0)]), [0.25, 0.75], reduction="sum").data, 9)
+    0.130812036
+    """
+
+    def loss(p: Number, t: Number) -> Value:
+        if log_target:
+            return lift(exp(t) * (lift(t) - p))
+        negative_entropy = 0.0 if not isinstance(t, Value) and to_float(t) == 0 else log(t) * t
+        return lift(negative_entropy - lift(p) * t)
+
+    if reduction != "batchmean":
+        return _of_pairs(loss, log_probabilities, targets, reduction, ", 'batchmean'")
+    terms = _of_pairs(loss, log_probabilities, targets, "none")
+    if not isinstance(terms, list) or not terms:
+        raise ValueError("'batchmean' is the mean over samples, and there are none")
+    return sum(_flat(terms)) / len(terms)
+
+
+def is_nested(x: Any) -> TypeGuard[Iterable[Any]]:
+    """Whether ``x`` is a list, or something else that is gone through, not one number or Value."""
+    return hasattr(x, "__iter__") and not isinstance(x, str) and getattr(x, "shape", None) != ()
+
+
+def _of_pairs(loss: Callable[[Any, Any], Value], predictions: Any, targets: Any, reduction: str, more: str = "") -> Any:
+    def pairwise(p: Any, t: Any) -> Any:
+        if not is_nested(p) and not is_nested(t):
+            return loss(p, t)
+        p, t = (list(x) if is_nested(x) else [x] for x in (p, t))
+        if len(p) != len(t):
+            raise ValueError(
+                f"there must be a target for each prediction, not {len(p)} predictions and {len(t)} targets"
+            )
+        return [pairwise(pi, ti) for pi, ti in zip(p, t, strict=True)]
+
+    return _reduction(reduction, more)(pairwise(predictions, targets))
+
+
+def _of_classes(loss: Callable[[Any, Any], Value], inputs: Iterable[Any], target: Any, reduction: str) -> Any:
+    reduce = _reduction(reduction)
+    if not is_nested(target):
+        return loss(inputs, target)
+    samples, targets = sequence(inputs, "a loss of a batch"), list(target)
+    if len(samples) != len(targets):
+        raise ValueError(f"there must be a target for each sample, not {len(samples)} samples and {len(targets)}")
+    return reduce([loss(x, t) for x, t in zip(samples, targets, strict=True)])
+
+
+def _reduction(name: str, more: str = "") -> Callable[[Any], Any]:
+    reductions: dict[str, Callable[[Any], Any]] = {
+        "mean": lambda losses: mean(_flat(losses)) if isinstance(losses, list) else losses,
+        "sum": lambda losses: sum(_flat(losses)) if isinstance(losses, list) else losses,
+        "none": lambda losses: losses,
+    }
+    if not isinstance(name, str) or name not in reductions:
+        raise ValueError(f"a reduction is 'mean', 'sum', 'none'{more}, not {name!r}")
+    return reductions[name]
+
+
+def _flat(tree: Any) -> list[Value]:
+    return [leaf for item in tree for leaf in _flat(item)] if isinstance(tree, list) else [tree]
+
+
+def _index(target: Any, count: int, what: str) -> int:
+    if not hasattr(target, "__index__"):
+        raise TypeError(f"the target is the index of one of the {what}, not {type(target).__name__} {target!r}")
+    if not 0 <= target < count:
+        raise ValueError(f"the target is the index of one of {count} {what}, 0 to {count - 1}, not {target}")
+    return target.__index__()  # type: ignore[no-any-return]
 
 
 def _filled(values: Iterable[Number], function: str) -> list[Number]:

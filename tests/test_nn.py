@@ -1,6 +1,8 @@
 """Layers, and the functions that they and the losses are made of."""
 
+import copy
 import math
+import pickle
 import random
 import statistics
 
@@ -10,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from micrograd import Value, functional, grad, nn
+from micrograd.testing import gradcheck, gradgradcheck
 
 numbers = st.floats(-3, 3)
 
@@ -167,3 +170,420 @@ def test_the_sum_of_nothing():
 
 def test_a_loss_of_two_numbers():
     assert functional.mse_loss(Value(3.0), 1).data == 4.0
+
+
+BATCH = [[0.5, -1.0], [2.0, 0.3], [-0.7, 1.2]]
+
+
+def numbers_of(tree):
+    return [numbers_of(item) for item in tree] if isinstance(tree, list) else tree.data
+
+
+def classifier(seed=0):
+    rng = random.Random(seed)
+    return nn.Sequential(nn.Linear(2, 3, rng=rng), nn.BatchNorm(3), nn.ReLU(), nn.Linear(3, 1, rng=rng))
+
+
+def test_a_linear_layer_is_a_layer_without_activation_that_gives_a_list():
+    linear, layer = (kind(2, 1, rng=random.Random(3)) for kind in (nn.Linear, nn.Layer))
+    assert isinstance(linear, nn.Layer)
+    layer.neurons[0].w, layer.neurons[0].nonlin = linear.neurons[0].w, False
+    assert numbers_of(linear([1.0, 2.0])) == [layer([1.0, 2.0]).data]
+    assert [w.data for w in nn.Linear(2, 1, init=None, rng=random.Random(3)).neurons[0].w] == [
+        w.data for w in linear.neurons[0].w
+    ]
+    without = nn.Linear(2, 3, bias=False, rng=random.Random(0))
+    assert len(without.parameters()) == 6
+    assert numbers_of(without([0.0, 0.0])) == [0.0] * 3
+    assert len(nn.MLP(2, [3, 1], bias=False).parameters()) == 9
+
+
+@pytest.mark.parametrize(
+    ("init", "gain", "variance"),
+    [
+        ("he", math.sqrt(2), 2 / 250),
+        ("he_normal", math.sqrt(2), 2 / 250),
+        ("he_uniform", math.sqrt(2), 2 / 250),
+        ("xavier", 1.0, 2 / 650),
+        ("xavier_normal", 1.0, 2 / 650),
+        ("xavier_uniform", 1.0, 2 / 650),
+    ],
+)
+def test_a_hundred_thousand_draws(init, gain, variance):
+    rng = random.Random(0)
+    drawn = [nn.INITIALISERS[init](rng, 250, 400, gain) for _ in range(100_000)]
+    assert abs(statistics.fmean(drawn)) < 3 * math.sqrt(variance / 1e5)
+    kurtosis = 1.8 if init.endswith("uniform") else 3.0
+    error = variance * math.sqrt((kurtosis - 1) / 1e5)
+    assert abs(statistics.fmean(x * x for x in drawn) - variance) < 3 * error
+    if init.endswith("uniform"):
+        assert max(map(abs, drawn)) <= math.sqrt(3 * variance)
+    weights = [w.data for neuron in nn.Linear(250, 4, init=init, rng=random.Random(1)).neurons for w in neuron.w]
+    variance = 2 / 254 if "xavier" in init else 2 / 250
+    assert statistics.fmean(w * w for w in weights) == pytest.approx(variance, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("module", "function"),
+    [
+        (nn.ReLU(), lambda x: max(x, 0.0)),
+        (nn.LeakyReLU(0.2), lambda x: x if x > 0 else 0.2 * x),
+        (nn.Tanh(), math.tanh),
+        (nn.Sigmoid(), lambda x: 1 / (1 + math.exp(-x))),
+        (nn.Softplus(), lambda x: math.log1p(math.exp(x))),
+        (nn.Dropout(0.5).eval(), lambda x: x),
+        (nn.Dropout(0), lambda x: x),
+        (nn.Dropout(1), lambda x: 0.0),
+    ],
+)
+def test_modules_that_work_on_each_number(module, function):
+    expected = [[pytest.approx(function(x), rel=1e-14) for x in sample] for sample in BATCH]
+    for batch in (BATCH, np.array(BATCH), [[Value(x) for x in sample] for sample in BATCH]):
+        assert numbers_of(module(batch)) == expected
+        assert numbers_of(module(batch[0])) == expected[0]
+        assert module(batch[0][0]).data == expected[0][0]
+
+
+def test_softmax_is_of_each_sample():
+    assert [sum(sample) for sample in numbers_of(nn.Softmax()(BATCH))] == pytest.approx([1.0] * 3)
+    assert numbers_of(nn.Softmax()(BATCH))[1] == numbers_of(functional.softmax(BATCH[1]))
+
+
+def test_dropout_keeps_the_mean_and_drops_gradients_too():
+    dropout = nn.Dropout(0.25, random.Random(0))
+    x = [Value(3.0) for _ in range(20_000)]
+    out = dropout(x)
+    dropped = sum(y.data == 0 for y in out)
+    assert abs(dropped - 5000) < 3 * math.sqrt(20_000 * 0.25 * 0.75)
+    assert {y.data for y in out} == {0.0, 4.0}
+    assert grad(functional.sum(out), x) == tuple(y.data / 3 for y in out)
+    first, second = (numbers_of(nn.Dropout(0.5, random.Random(9))(x[:50])) for _ in range(2))
+    assert first == second
+    for again in (copy.deepcopy, lambda module: pickle.loads(pickle.dumps(module))):
+        assert again(nn.Sequential(nn.Dropout(0.5))).eval()([1.0])[0].data == 1.0
+
+
+def test_batch_normalisation_is_what_its_formula_says():
+    norm = nn.BatchNorm(2, eps=0.1, momentum=0.3)
+    norm.weight[0].data, norm.bias[1].data = 2.0, -1.0
+    out = numbers_of(norm(BATCH))
+    for i in range(2):
+        column = [sample[i] for sample in BATCH]
+        mean, variance = statistics.fmean(column), statistics.pvariance(column)
+        expected = [(x - mean) / math.sqrt(variance + 0.1) * (2.0, 1.0)[i] + (0.0, -1.0)[i] for x in column]
+        assert [sample[i] for sample in out] == pytest.approx(expected, rel=1e-14)
+        assert norm.running_mean[i] == pytest.approx(0.3 * mean, rel=1e-14)
+        assert norm.running_var[i] == pytest.approx(0.7 + 0.3 * statistics.variance(column), rel=1e-14)
+    assert norm.num_batches_tracked == 1
+    before = norm.state_dict()
+    norm.eval()
+    out = numbers_of(norm(BATCH))
+    assert out[1] == numbers_of(norm(BATCH[1]))
+    expected = [
+        (x - m) / math.sqrt(v + 0.1) * w + b
+        for x, m, v, w, b in zip(BATCH[1], norm.running_mean, norm.running_var, (2, 1), (0, -1), strict=True)
+    ]
+    assert out[1] == pytest.approx(expected, rel=1e-14)
+    assert norm.state_dict() == before
+
+
+def test_batch_normalisation_without_momentum_counts_all_batches_the_same():
+    norm = nn.BatchNorm(1, momentum=None, affine=False)
+    for batch in ([[1.0], [3.0]], [[5.0], [5.0]], [[0.0], [6.0]]):
+        norm(batch)
+    assert norm.running_mean == pytest.approx([10 / 3])
+    assert norm.running_var == pytest.approx([(2 + 0 + 18) / 3])
+    assert norm.parameters() == []
+
+
+def test_a_batch_that_fails_leaves_no_trace():
+    norm = nn.BatchNorm(2, eps=0)
+    before = norm.state_dict()
+    with pytest.raises(ZeroDivisionError):  # a constant column has no deviation to be divided by
+        norm([[1.0, 2.0], [1.0, 3.0]])
+    with pytest.raises(ValueError, match="2 numbers, not of 1"):
+        norm([[1.0, 2.0], [1.0]])
+    assert norm.state_dict() == before
+
+
+def test_layer_normalisation_is_what_its_formula_says():
+    x = [1.0, 2.0, 4.0]
+    norm = nn.LayerNorm(3, eps=0.1)
+    norm.weight[0].data, norm.bias[2].data = 3.0, 1.0
+    mean, scale = statistics.fmean(x), 1 / math.sqrt(statistics.pvariance(x) + 0.1)
+    expected = [3 * (1 - mean) * scale, (2 - mean) * scale, (4 - mean) * scale + 1]
+    assert numbers_of(norm(x)) == pytest.approx(expected, rel=1e-14)
+    assert numbers_of(norm([x, x]))[1] == numbers_of(norm(x))
+    plain = nn.LayerNorm(3, elementwise_affine=False)
+    assert plain.parameters() == []
+    assert sum(numbers_of(plain(x))) == pytest.approx(0.0, abs=1e-14)
+
+
+@pytest.mark.parametrize(
+    "norm", [nn.BatchNorm(2), nn.BatchNorm(2).eval(), nn.LayerNorm(2), nn.BatchNorm(2, affine=False)]
+)
+def test_derivatives_of_normalisations(norm):
+    def loss(x, norm):
+        return functional.sum([y**3 for sample in norm(x) for y in sample])
+
+    if norm.parameters():
+        norm.weight[0].data, norm.bias[0].data = 1.5, 0.5
+    assert gradcheck(loss, [BATCH, norm]).ok
+    assert gradgradcheck(loss, [BATCH[:2], norm]).ok
+
+
+def test_a_residual_block_adds_its_inputs():
+    linear = nn.Linear(2, 2, rng=random.Random(0))
+    for x in (BATCH[0], np.array(BATCH[0]), tuple(BATCH[0])):
+        expected = [a + b for a, b in zip(x, numbers_of(linear(x)), strict=True)]
+        assert numbers_of(nn.Residual(linear)(x)) == expected
+    assert numbers_of(nn.Residual(linear)(BATCH))[0] == numbers_of(nn.Residual(linear)(BATCH[0]))
+    assert len(nn.Residual(nn.MLP(1, [4, 1]))([2.0])) == 1
+    norm = nn.Residual(nn.BatchNorm(2))(BATCH)
+    assert len(norm) == 3
+
+
+def test_a_sequence_learns_from_batches():
+    model, targets = classifier(), [[1.0], [0.0], [1.0]]
+    losses = []
+    for _ in range(60):
+        loss = functional.binary_cross_entropy_with_logits(model(BATCH), targets)
+        model.zero_grad()
+        loss.backward()
+        for p in model.parameters():
+            p.data -= 0.5 * p.grad
+        losses.append(loss.data)
+    assert losses[-1] < 0.2 < losses[0]
+    model.eval()
+    assert [model(x)[0].data for x in BATCH] == [y for (y,) in numbers_of(model(BATCH))]
+    assert nn.Sequential()([1.0]) == [1.0]
+
+
+def test_training_is_set_in_all_modules():
+    class Model(nn.Module):
+        def __init__(self):
+            self.parts = {"a": [nn.Dropout(0.5)], "b": nn.Residual(nn.Sequential(nn.Dropout(0.1)))}
+            self.self = self
+
+    model = Model()
+    inner = model.parts["b"].module.layers[0]
+    assert model.training
+    assert inner.training
+    assert model.eval() is model
+    assert (model.training, model.parts["a"][0].training, inner.training) == (False, False, False)
+    assert model.train() is model
+    assert (model.training, model.parts["a"][0].training, inner.training) == (True, True, True)
+
+
+def test_the_state_has_the_names_and_shapes_of_pytorch():
+    state = classifier().state_dict()
+    assert list(state) == [
+        "0.weight", "0.bias", "1.weight", "1.bias", "1.running_mean", "1.running_var", "1.num_batches_tracked",
+        "3.weight", "3.bias",
+    ]  # fmt: skip
+    assert [np.shape(entry) for entry in state.values()] == [(3, 2), (3,), (3,), (3,), (3,), (3,), (), (1, 3), (1,)]
+    assert all(type(x) is float for entry in state.values() for x in np.ravel(np.array(entry, dtype=object)))
+    mlp = nn.MLP(2, [4, 3, 1])
+    assert list(mlp.state_dict()) == ["0.weight", "0.bias", "2.weight", "2.bias", "4.weight", "4.bias"]
+    assert mlp.state_dict()["2.weight"][1][3] == mlp.layers[1].neurons[1].w[3].data
+    assert list(nn.Linear(2, 1, bias=False).state_dict()) == ["weight"]
+    assert list(nn.LayerNorm(2).state_dict()) == ["weight", "bias"]
+    assert list(nn.Residual(nn.Linear(1, 1)).state_dict()) == ["module.weight", "module.bias"]
+    assert list(nn.Neuron(2).state_dict()) == ["w", "b"]
+
+
+class Own(nn.Module):
+    buffers = ("steps", "history")
+
+    def __init__(self):
+        self.scale = Value(1.5)
+        self.table = [[Value(1.0), Value(2.0)], [Value(3.0)]]
+        self.array = np.array([Value(7.0), Value(8.0)], dtype=object)
+        self.net = {"head": nn.Linear(1, 1), "rest": [nn.LayerNorm(1), "text", self.scale]}
+        self.computed = self.scale * 2
+        self.steps, self.history, self.lr, self.empty = 3, [0.5, 1], 0.1, []
+        self.itself = self
+
+
+def test_the_state_of_a_module_of_ones_own():
+    state = Own().state_dict()
+    assert {key: entry for key, entry in state.items() if "head" not in key} == {
+        "scale": 1.5,
+        "table": [[1.0, 2.0], [3.0]],
+        "array": [7.0, 8.0],
+        "net.rest.0.weight": [1.0],
+        "net.rest.0.bias": [0.0],
+        "net.rest.2": 1.5,
+        "steps": 3.0,
+        "history": [0.5, 1.0],
+    }
+    other = Own()
+    other.load_state_dict(
+        {**state, "scale": 9, "net.rest.2": 9.0, "table": ((5, 6), (7,)), "history": np.array([2, 3])}
+    )
+    assert (other.scale.data, numbers_of(other.table), other.history) == (9.0, [[5.0, 6.0], [7.0]], [2.0, 3.0])
+
+
+def test_a_state_is_a_copy_and_loading_keeps_the_parameters_themselves():
+    model, other = classifier(0), classifier(1)
+    model(BATCH)
+    state = model.state_dict()
+    parameters = other.parameters()
+    other.load_state_dict({key: np.array(entry) for key, entry in state.items()})
+    assert other.state_dict() == state
+    assert all(p is q for p, q in zip(parameters, other.parameters(), strict=True))
+    state["0.weight"][0][0] = state["1.running_mean"][0] = 77.0
+    assert other.state_dict()["0.weight"][0][0] != 77.0
+    assert model.state_dict()["1.running_mean"][0] != 77.0
+    other(BATCH)
+    assert other.layers[1].num_batches_tracked == 2
+    diverged = nn.Linear(1, 1)
+    diverged.neurons[0].b.data = math.nan
+    diverged.load_state_dict(diverged.state_dict())  # what was saved can be loaded
+    tied = nn.Sequential(diverged, diverged)
+    tied.load_state_dict(tied.state_dict())
+
+
+def test_all_that_is_wrong_with_a_state_is_told_and_nothing_changed():
+    model = classifier()
+    before = model.state_dict()
+    state = {**classifier(1).state_dict(), "0.weight": [[1.0, 2.0]], "4.weight": [[1.0]], "x": 1.0}
+    state.update({"1.running_mean": [1.0, 2.0], "1.bias": [1.0, "a", 2.0], "1.num_batches_tracked": [1.0]})
+    state.update({"3.weight": [[1.0, 2.0], [3.0]]})
+    del state["0.bias"], state["3.bias"]
+    with pytest.raises(ValueError, match="nothing was changed") as caught:
+        model.load_state_dict(state)
+    assert str(caught.value).splitlines() == [
+        f"this state does not fit {str(model).partition(' with ')[0]}, and nothing was changed:",
+        "  missing: 0.bias, 3.bias",
+        "  unknown: 4.weight, x",
+        "  0.weight: shape (3, 2) is needed, not (1, 2)",
+        "  1.bias: a Value holds one real number, not str 'a'",
+        "  1.running_mean: shape (3,) is needed, not (2,)",
+        "  1.num_batches_tracked: shape () is needed, not (1,)",
+        "  3.weight: shape (1, 3) is needed, not [(2,), (1,)]",
+    ]
+    assert model.state_dict() == before
+
+
+def test_reprs_and_summaries_count_parameters():
+    assert repr(classifier()) == "Sequential(Linear(2, 3), BatchNorm(3), ReLU(), Linear(3, 1)) with 19 parameters"
+    assert repr(nn.Linear(1, 1, bias=False)) == "Linear(1, 1, bias=False) with 1 parameter"
+    assert repr(nn.Residual(nn.MLP(2, [3, 2]))) == "Residual(MLP(2, [3, 2])) with 17 parameters"
+    modules = nn.Sequential(
+        nn.Dropout(0.5), nn.LeakyReLU(0.1), nn.Softmax(), nn.LayerNorm(2), nn.Neuron(2), nn.Layer(1, 1)
+    )
+    assert repr(modules) == (
+        "Sequential(Dropout(0.5), LeakyReLU(0.1), Softmax(), LayerNorm(2), ReLUNeuron(2), Layer(1, 1, relu))"
+        " with 9 parameters"
+    )
+    assert repr(nn.MLP(1, [1])) == "MLP of [Layer of [LinearNeuron(1)]]"
+    assert [line.split() for line in Own().summary().splitlines()] == [
+        ["name", "module", "parameters"],
+        ["Own", "6"],
+        ["net.head", "Linear(1,", "1)", "2"],
+        ["net.rest.0", "LayerNorm(1)", "2"],
+        ["total", "10"],
+    ]
+    tied = nn.Linear(1, 1)
+    assert nn.Sequential(tied, nn.ReLU(), tied).summary().splitlines()[-1].split() == ["total", "2"]
+    assert nn.Linear(1, 1).summary().splitlines()[1].split() == ["Linear(1,", "1)", "2"]
+
+
+def test_a_rule_of_ones_own_as_a_module():
+    class Sine(nn.Activation):
+        activation = "sin"
+
+    assert numbers_of(Sine()([0.5])) == [math.sin(0.5)]
+
+
+v = Value(2.0)
+
+
+class Colliding(nn.Module):
+    def __init__(self):
+        self.a = {1: v, "1": Value(1.0)}
+
+
+@pytest.mark.parametrize(
+    ("action", "error", "message"),
+    [
+        (lambda: nn.Linear(0, 1), ValueError, "nin must be a whole number, at least 1, not 0"),
+        (lambda: nn.Linear(1, 1.5), ValueError, "nout must be a whole number, at least 1, not 1.5"),
+        (lambda: nn.Linear(1, 1, init="hee"), ValueError, "no initialisation 'hee'; .* xavier_uniform"),
+        (lambda: nn.Linear(2, 1)([1]), ValueError, "Linear takes 2 inputs, not 1"),
+        (lambda: nn.Linear(2, 1)([[1, 2], [1]]), ValueError, "Linear takes 2 inputs, not 1"),
+        (lambda: nn.Linear(2, 1)([[1, 2], 3]), TypeError, "2 inputs takes a sequence, not int 3"),
+        (lambda: nn.Linear(2, 1)([]), ValueError, "Linear takes 2 inputs, not 0"),
+        (lambda: nn.Linear(2, 1)(v), TypeError, "takes a sequence, not Value"),
+        (lambda: nn.Linear(2, 1)("ab"), TypeError, "takes a sequence, not str"),
+        (lambda: nn.Linear(2, 1)(["a", 1]), TypeError, "not str 'a'"),
+        (lambda: nn.ReLU()("ab"), TypeError, "ReLU takes a sequence, not str 'ab'"),
+        (lambda: nn.ReLU()(None), TypeError, "not NoneType"),
+        (lambda: nn.ReLU()([None]), TypeError, "not NoneType"),
+        (lambda: nn.Activation(), ValueError, "no activation ''; there are .*relu"),
+        (lambda: nn.LeakyReLU("a"), TypeError, "not str 'a'"),
+        (lambda: nn.Softmax()([]), ValueError, "no values"),
+        (lambda: nn.Softmax()(v), TypeError, "takes a sequence, not Value"),
+        (lambda: nn.Dropout(1.5), ValueError, "dropout must be between 0 and 1, not 1.5"),
+        (lambda: nn.Dropout(-0.1), ValueError, "not -0.1"),
+        (lambda: nn.Dropout(math.nan), ValueError, "not nan"),
+        (lambda: nn.Dropout("0.5"), TypeError, "not str '0.5'"),
+        (lambda: nn.Dropout(0.5, rng=3), AttributeError, "random"),
+        (lambda: nn.BatchNorm(0), ValueError, "size must be a whole number, at least 1, not 0"),
+        (lambda: nn.BatchNorm(2, eps=-1), ValueError, "eps must be at least 0, not -1"),
+        (lambda: nn.BatchNorm(2, eps="a"), TypeError, "eps is a number, not str 'a'"),
+        (lambda: nn.BatchNorm(2, momentum=1.5), ValueError, "momentum must be at most 1, not 1.5"),
+        (lambda: nn.BatchNorm(2, momentum=math.nan), ValueError, "momentum must be at least 0, not nan"),
+        (lambda: nn.BatchNorm(2)([[1, 2]]), ValueError, "a batch of two samples at least"),
+        (lambda: nn.BatchNorm(2)([1, 2]), ValueError, "a batch of two samples at least"),
+        (lambda: nn.BatchNorm(2)([]), ValueError, "samples of 2 numbers, not of 0"),
+        (lambda: nn.BatchNorm(2)([[1, 2], [1, 2, 3]]), ValueError, "samples of 2 numbers, not of 3"),
+        (lambda: nn.BatchNorm(2)(v), TypeError, r"BatchNorm\(2\) takes a sequence, not Value"),
+        (lambda: nn.BatchNorm(2).eval()([1]), ValueError, "samples of 2 numbers, not of 1"),
+        (lambda: nn.LayerNorm(2.5), ValueError, "size must be a whole number, at least 1, not 2.5"),
+        (lambda: nn.LayerNorm(2, eps=math.nan), ValueError, "eps must be at least 0, not nan"),
+        (lambda: nn.LayerNorm(2)([1]), ValueError, "samples of 2 numbers, not of 1"),
+        (lambda: nn.LayerNorm(2)([[1, 2], ["a", 1]]), TypeError, "not str 'a'"),
+        (lambda: nn.LayerNorm(2, eps=0)([1, 1]), ZeroDivisionError, "-0.5"),
+        (lambda: nn.Sequential([nn.ReLU()]), TypeError, "modules, one argument each, not of list"),
+        (lambda: nn.Sequential(math.tanh), TypeError, "modules, .* not of builtin_function"),
+        (lambda: nn.Sequential(nn.ReLU), TypeError, "modules, .* not of type"),
+        (lambda: nn.Sequential(nn.Linear(2, 3), nn.Linear(2, 1))([1, 2]), ValueError, "takes 2 inputs, not 3"),
+        (lambda: nn.Residual(3), TypeError, "modules, .* not of int 3"),
+        (lambda: nn.Residual(nn.Linear(2, 3))([1, 2]), ValueError, "there are 2 in and 3 out"),
+        (lambda: nn.Residual(nn.Linear(2, 3))([[1, 2]]), ValueError, "there are 2 in and 3 out"),
+        (lambda: nn.Residual(nn.Linear(2, 2))(v), TypeError, "Residual takes a sequence, not Value"),
+        (lambda: nn.ReLU().train("yes"), TypeError, "takes True or False, not str 'yes'"),
+        (lambda: nn.ReLU().train(None), TypeError, "takes True or False, not NoneType"),
+        (lambda: nn.Linear(1, 1).load_state_dict([1.0]), TypeError, "a state is a dictionary, .* not list"),
+        (lambda: nn.Linear(1, 1).load_state_dict({}), ValueError, "missing: weight, bias"),
+        (lambda: nn.Linear(1, 1).load_state_dict({"weight": [[v]], "bias": [0]}), ValueError, "weight: .* not Value"),
+        (lambda: nn.Linear(1, 1).load_state_dict({"weight": [[10**400]], "bias": [0]}), ValueError, "too large"),
+        (lambda: nn.ReLU().load_state_dict({3: 1.0}), ValueError, "unknown: 3"),
+        (lambda: Colliding().state_dict(), ValueError, "two entries of the state are called 'a.1'"),
+    ],
+)
+def test_bad_input(action, error, message):
+    with pytest.raises(error, match=message):
+        action()
+    assert (v.data, v.grad) == (2.0, 0.0)
+
+
+def test_a_parameter_in_two_places_has_one_number():
+    layer = nn.Linear(1, 1)
+    tied = nn.Sequential(layer, nn.Tanh(), layer)
+    state = tied.state_dict()
+    assert list(state) == ["0.weight", "0.bias", "2.weight", "2.bias"]
+    with pytest.raises(ValueError, match=r"2\.weight: shared with an entry above, and different from it"):
+        tied.load_state_dict({**state, "2.weight": [[77.0]]})
+    assert tied.state_dict() == state
+
+
+def test_parameters_in_a_set_have_no_state():
+    class Model(nn.Module):
+        def __init__(self):
+            self.w = {Value(1.0)}
+
+    with pytest.raises(TypeError, match="w is a set"):
+        Model().state_dict()

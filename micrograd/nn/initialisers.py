@@ -1,0 +1,56 @@
+"""What draws the weights of a layer before training, so that signals neither vanish nor explode on their way."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["INITIALISERS"]
+
+
+def _uniform(rng: Any, fan_in: int, fan_out: int, gain: float) -> float:
+    return rng.uniform(-1, 1)  # type: ignore[no-any-return]
+
+
+def _normal(variance: Callable[[int, int], float]) -> Callable[[Any, int, int, float], float]:
+    return lambda rng, fan_in, fan_out, gain: rng.gauss(0, gain * math.sqrt(variance(fan_in, fan_out)))
+
+
+def _even(variance: Callable[[int, int], float]) -> Callable[[Any, int, int, float], float]:
+    def draw(rng: Any, fan_in: int, fan_out: int, gain: float) -> float:
+        bound = gain * math.sqrt(3 * variance(fan_in, fan_out))  # U(−b, b) has the variance b²/3
+        return rng.uniform(-bound, bound)  # type: ignore[no-any-return]
+
+    return draw
+
+
+def _he(fan_in: int, fan_out: int) -> float:
+    return 1 / fan_in
+
+
+def _xavier(fan_in: int, fan_out: int) -> float:
+    return 2 / (fan_in + fan_out)
+
+
+INITIALISERS: dict[str, Callable[[Any, int, int, float], float]] = {
+    "uniform": _uniform,
+    "he": _normal(_he),
+    "xavier": _normal(_xavier),
+    "he_normal": _normal(_he),
+    "he_uniform": _even(_he),
+    "xavier_normal": _normal(_xavier),
+    "xavier_uniform": _even(_xavier),
+}
+"""What draws a weight, by name, from (rng, fan_in, fan_out, gain).
+
+- ``uniform``: U(−1, 1), as the published package does.
+- ``he`` or ``he_normal``: N(0, gain²/fan_in), with gain √2 for ReLU (He et al., *Delving deep into rectifiers*, 2015).
+- ``xavier`` or ``xavier_normal``: N(0, gain²·2/(fan_in + fan_out)), with gain 1 for sigmoid (Glorot and Bengio,
+  *Understanding the difficulty of training deep feedforward neural networks*, 2010).
+- ``he_uniform`` and ``xavier_uniform``: uniform, with mean 0 and the same variances.
+"""
+
+# The gains are those of torch.nn.init.calculate_gain; 1 for other activations.
+GAINS = {"relu": math.sqrt(2), "leaky_relu": math.sqrt(2 / (1 + 0.01**2)), "tanh": 5 / 3}
+RECTIFIERS = ("relu", "leaky_relu", "softplus")

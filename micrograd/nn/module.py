@@ -1,0 +1,268 @@
+"""What all modules share: their parameters, whether they are being trained, and their state as plain numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
+
+from ..engine import Value, to_float
+
+__all__ = ["Module"]
+
+Self = TypeVar("Self", bound="Module")
+
+
+class Module:
+    """Something with parameters: its attributes that are leaf Values, and those of the modules and lists in it.
+
+    >>> class Line(Module):
+    ...     def __init__(self):
+    ...         self.slope, self.intercept = Value(1.0), Value(0.0)
+    >>> [name for name, _ in Line().named_parameters()]
+    ['slope', 'intercept']
+    >>> Line()
+    Line with 2 parameters
+    """
+
+    training: bool = True
+    """Whether the module is being trained: dropout and batch normalisation do something else then."""
+
+    buffers: tuple[str, ...] = ()
+    """The names of the attributes, numbers and lists of numbers, that are part of its state without being trained."""
+
+    def parameters(self) -> list[Value]:
+        """The parameters, each once."""
+        return [parameter for _, parameter in self.named_parameters()]
+
+    def named_parameters(self) -> Iterator[tuple[str, Value]]:
+        """The parameters and where they are, each once: ``("layers.0.neurons.2.w.1", Value(…))``.
+
+        Raises:
+            TypeError: if there are parameters in a set.
+        """
+        seen: set[Value] = set()
+        for name, value in _walk(self, "", set(), vars):
+            if isinstance(value, Value) and value not in seen:
+                seen.add(value)
+                yield name, value
+
+    def zero_grad(self) -> None:
+        """Sets the gradients of all parameters to 0."""
+        for parameter in self.parameters():
+            parameter.grad = 0.0
+
+    def train(self: Self, mode: bool = True) -> Self:
+        """Sets ``training``, here and in all modules in it; gives the module itself.
+
+        Raises:
+            TypeError: if ``mode`` is neither True nor False.
+        """
+        if not isinstance(mode, bool):
+            raise TypeError(f"train() takes True or False, not {type(mode).__name__} {mode!r}")
+        for _, module in _walk(self, "", set(), vars):
+            if isinstance(module, Module):
+                module.training = mode
+        return self
+
+    def eval(self: Self) -> Self:
+        """The opposite of :meth:`train`: for predictions."""
+        return self.train(False)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The parameters and buffers as plain numbers, in lists as they are, by where they are.
+
+        A linear layer has a ``weight``, a row of numbers for each neuron, and a ``bias``, a number for each: as in
+        PyTorch, whose ``Sequential`` of ``Linear`` and activations has the same keys and shapes.
+
+        Raises:
+            ValueError: if two entries have one name.
+            TypeError: if there are parameters in a set.
+
+        >>> from micrograd.nn import MLP
+        >>> list(MLP(2, [4, 1]).state_dict())
+        ['0.weight', '0.bias', '2.weight', '2.bias']
+        """
+        return {key: _read(entry) for key, entry in self._entries().items()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Takes the numbers over from what :meth:`state_dict` gave; lists may be arrays or tensors.
+
+        Raises:
+            ValueError: if entries are missing, unknown, of another shape or not of numbers. The message tells all of
+                them, and nothing is changed.
+            TypeError: if the state is not a dictionary.
+
+        >>> from micrograd.nn import Linear
+        >>> line = Linear(1, 1)
+        >>> line.load_state_dict({"weight": [[2]], "bias": [0.5]})
+        >>> line([10])[0].data
+        20.5
+        >>> line.load_state_dict({"weight": [2], "offset": 0.5})
+        Traceback (most recent call last):
+            ...
+        ValueError: this state does not fit Linear(1, 1), and nothing was changed:
+          missing: bias
+          unknown: offset
+          weight: shape (1, 1) is needed, not (1,)
+        """
+        if not isinstance(state, Mapping):
+            raise TypeError(f"a state is a dictionary, such as state_dict() gives, not {type(state).__name__}")
+        entries = self._entries()
+        lists = {"missing": [k for k in entries if k not in state], "unknown": [k for k in state if k not in entries]}
+        problems = [f"{what}: {', '.join(map(str, keys))}" for what, keys in lists.items() if keys]
+        numbers: dict[Any, float] = {}
+        buffers: list[tuple[_Buffer, Any]] = []
+        for key, entry in entries.items():
+            if key in state:
+                try:
+                    given = _plain(state[key])
+                    _compare_shapes(_read(entry), given)
+                    if isinstance(entry, _Buffer):
+                        buffers.append((entry, given))
+                        continue
+                    for value, number in zip(_flat(entry), _flat(given), strict=True):
+                        known = numbers.setdefault(value, number)
+                        if known != number and known == known:  # nan is not even itself
+                            raise ValueError("shared with an entry above, and different from it")
+                except (TypeError, ValueError, OverflowError) as error:
+                    problems.append(f"{key}: {error}")
+        if problems:
+            what = "\n  ".join(problems)
+            raise ValueError(f"this state does not fit {self._title()}, and nothing was changed:\n  {what}")
+        for value, number in numbers.items():
+            value.data = number
+        for buffer, given in buffers:
+            setattr(buffer.module, buffer.name, given)
+
+    def summary(self) -> str:
+        """A table of the modules in it, by where they are in the state, with the number of their parameters.
+
+        >>> from micrograd.nn import MLP
+        >>> print(MLP(2, [4, 1], activation="tanh").summary())
+        name   module             parameters
+        0      Layer(2, 4, tanh)          12
+        2      Layer(4, 1)                 5
+        total                             17
+        """
+        modules = {part: name for name, part in _walk(self, "", set(), _state) if isinstance(part, Module)}
+        rows = [("name", "module", "parameters")]
+        seen: set[Value] = set()
+        for module, name in modules.items():
+            own = {value for _, value in _walk(module._state(), "", set(modules), _state)} - seen
+            seen |= own
+            parts = [part for _, part in _walk(module, "", set(), _state) if isinstance(part, Module)]
+            if own or parts == [module]:
+                rows.append((name, module._title(), str(len(own))))
+        rows.append(("total", "", str(len(seen))))
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        return "\n".join(f"{a:{widths[0]}}  {b:{widths[1]}}  {c:>{widths[2]}}" for a, b, c in rows)
+
+    def __repr__(self) -> str:
+        count = len(self.parameters())
+        return f"{self._title()} with {count} parameter{'s' * (count != 1)}"
+
+    def _title(self) -> str:  # what it is called within the repr of another
+        return type(self).__name__
+
+    def _state(self) -> dict[str, Any]:  # what its state is made of, by the names that it has there
+        return vars(self)
+
+    def _entries(self) -> dict[str, Any]:
+        entries: dict[str, Any] = {}
+        for key, entry in _entries(self, "", frozenset()):
+            if key in entries:
+                raise ValueError(f"two entries of the state are called {key!r}")
+            entries[key] = entry
+        return entries
+
+
+def _state(module: Module) -> dict[str, Any]:
+    return module._state()
+
+
+class _Buffer:
+    def __init__(self, module: Module, name: str) -> None:
+        self.module, self.name = module, name
+
+
+def _walk(
+    tree: Any, path: str, seen: set[Module], inside: Callable[[Module], dict[str, Any]]
+) -> Iterator[tuple[str, Any]]:
+    # The leaf Values and the modules in a tree, modules once, and where they are.
+    if isinstance(tree, Value):
+        if not tree.parents:
+            yield path, tree
+        return
+    if isinstance(tree, Module):
+        if tree in seen:  # it refers back to one that it is part of, or is used twice
+            return
+        seen.add(tree)
+        yield path, tree
+        tree = inside(tree)
+    for where, item in _items(tree, path):
+        yield from _walk(item, where, seen, inside)
+
+
+def _items(tree: Any, path: str) -> list[tuple[str, Any]]:
+    if isinstance(tree, (set, frozenset)) and any(isinstance(item, (Value, Module)) for item in tree):
+        raise TypeError(f"{path} is a set, in which parameters have no order: take a list")
+    tree = _listed(tree)
+    items = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, (list, tuple)) else ()
+    return [(f"{path}.{key}" if path else str(key), item) for key, item in items]
+
+
+def _listed(tree: Any) -> Any:
+    is_array_of_values = getattr(getattr(tree, "dtype", None), "kind", "") == "O"
+    return tree.tolist() if is_array_of_values else tree
+
+
+def _entries(tree: Any, path: str, around: frozenset[Module]) -> Iterator[tuple[str, Any]]:
+    # The entries of the state: a leaf Value, a list of nothing but such, or a buffer.
+    if isinstance(tree, Module):
+        if tree in around:  # it refers back to one that it is part of
+            return
+        buffers = {name: _Buffer(tree, name) for name in tree.buffers}
+        for where, item in _items({**tree._state(), **buffers}, path):
+            yield from _entries(item, where, around | {tree})
+    elif isinstance(tree, _Buffer) or _is_of_leaves(tree):
+        yield path, _listed(tree)
+    else:
+        for where, item in _items(tree, path):
+            yield from _entries(item, where, around)
+
+
+def _is_of_leaves(tree: Any) -> bool:
+    if isinstance(tree, Value):
+        return not tree.parents
+    tree = _listed(tree)
+    return isinstance(tree, (list, tuple)) and len(tree) > 0 and all(map(_is_of_leaves, tree))
+
+
+def _read(entry: Any) -> Any:
+    if isinstance(entry, _Buffer):
+        return _plain(getattr(entry.module, entry.name))
+    return entry.data if isinstance(entry, Value) else [_read(item) for item in entry]
+
+
+def _plain(tree: Any) -> Any:
+    tree = tree.tolist() if hasattr(tree, "tolist") else tree
+    return [_plain(item) for item in tree] if isinstance(tree, (list, tuple)) else to_float(tree)
+
+
+def _flat(tree: Any) -> list[Any]:
+    return [leaf for item in tree for leaf in _flat(item)] if isinstance(tree, (list, tuple)) else [tree]
+
+
+def _compare_shapes(needed: Any, given: Any) -> None:
+    shapes = _shape(needed), _shape(given)
+    if shapes[0] != shapes[1]:
+        raise ValueError(f"shape {shapes[0]} is needed, not {shapes[1]}")
+
+
+def _shape(tree: Any) -> Any:
+    # As NumPy gives it; where the lists in a list differ, the list of their shapes.
+    if not isinstance(tree, list):
+        return ()
+    shapes = [_shape(item) for item in tree]
+    regular = all(shape == shapes[0] and isinstance(shape, tuple) for shape in shapes)
+    return (len(tree), *(shapes[0] if shapes else ())) if regular else shapes

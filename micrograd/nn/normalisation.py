@@ -1,0 +1,162 @@
+"""Normalisation: numbers are shifted and scaled to mean 0 and variance 1, against vanishing and exploding gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..engine import Number, Value, lift, sequence, to_float
+from ..functional import dot, mean
+from .layers import check_sizes, is_batch
+from .module import Module
+
+__all__ = ["BatchNorm", "LayerNorm"]
+
+
+class _Normalisation(Module):
+    def __init__(self, size: int, eps: float, affine: bool) -> None:
+        check_sizes(size=size)
+        self.size = size
+        self.eps = _at_least_0("eps", eps)
+        self.affine = affine
+        if affine:
+            self.weight = [Value(1) for _ in range(size)]
+            self.bias = [Value(0) for _ in range(size)]
+
+    def _scaled(self, deviations: Sequence[Number], variance: Number, weights: Sequence[Any]) -> list[Value]:
+        # deviation/√(variance + eps)·weight + bias, where weights are pairs of the two, or None without
+        scale = (lift(variance) + self.eps) ** -0.5
+        return [scale * d * w[0] + w[1] if w else scale * d for d, w in zip(deviations, weights, strict=True)]
+
+    def _weights(self) -> list[Any]:
+        return list(zip(self.weight, self.bias, strict=True)) if self.affine else [None] * self.size
+
+    def _sample(self, x: Any) -> list[Value]:
+        sample = [lift(xi) for xi in sequence(x, self._title())]
+        if len(sample) != self.size:
+            raise ValueError(f"{type(self).__name__} takes samples of {self.size} numbers, not of {len(sample)}")
+        return sample
+
+    def _title(self) -> str:
+        return f"{type(self).__name__}({self.size})"
+
+
+class BatchNorm(_Normalisation):
+    """(x − μ)/√(σ² + eps)·weight + bias, with each column's mean μ and variance σ² over the batch, a list of samples.
+
+    On the way, their running means are remembered: ``(1 − momentum)·running + momentum·new``, with n − 1 in the
+    denominator of σ². After ``eval()``, these take the place of the batch's own, and single samples are taken too.
+    (Ioffe and Szegedy, *Batch normalization: accelerating deep network training by reducing internal covariate shift*,
+    2015; as PyTorch's ``BatchNorm1d``.)
+
+    Args:
+        size: how many numbers a sample has.
+        eps: added to the variance, at least 0.
+        momentum: what a new batch counts for, from 0 to 1; with None, all batches so far count the same.
+        affine: whether there are a weight and a bias, at first 1 and 0.
+
+    Raises:
+        ValueError: if a setting is out of its range.
+        TypeError: if it is not a number.
+
+    >>> norm = BatchNorm(2)
+    >>> [[round(y.data, 3) for y in sample] for sample in norm([[1.0, 10.0], [3.0, 30.0]])]
+    [[-1.0, -1.0], [1.0, 1.0]]
+    >>> norm.running_mean, norm.running_var
+    ([0.2, 2.0], [1.1, 20.9])
+    """
+
+    buffers = ("running_mean", "running_var", "num_batches_tracked")
+
+    def __init__(self, size: int, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True) -> None:
+        super().__init__(size, eps, affine)
+        self.momentum = momentum if momentum is None else _at_least_0("momentum", momentum)
+        if self.momentum is not None and self.momentum > 1:
+            raise ValueError(f"momentum must be at most 1, not {momentum}")
+        self.running_mean = [0.0] * size
+        self.running_var = [1.0] * size
+        self.num_batches_tracked = 0
+
+    def __call__(self, x: Sequence[Any]) -> list[Any]:
+        """The batch, normalised; after ``eval()`` also one sample.
+
+        Raises:
+            ValueError: if a sample has not ``size`` numbers; if there are not two samples at least in training.
+        """
+        if not self.training:
+            return [self._by_running(sample) for sample in x] if is_batch(x) else self._by_running(x)
+        batch = [self._sample(sample) for sample in x] if is_batch(x) else [self._sample(x)]
+        if len(batch) < 2:
+            raise ValueError("BatchNorm in training takes a batch of two samples at least: one alone has no variance")
+        columns = list(zip(*batch, strict=True))
+        means = [mean(column) for column in columns]
+        deviations = [[x - center for x in column] for column, center in zip(columns, means, strict=True)]
+        variances = [dot(column, column) / len(batch) for column in deviations]
+        out = [
+            self._scaled(column, variance, [weight] * len(batch))
+            for column, variance, weight in zip(deviations, variances, self._weights(), strict=True)
+        ]
+        self._remember(means, variances, len(batch))
+        return [list(sample) for sample in zip(*out, strict=True)]
+
+    def _by_running(self, x: Any) -> list[Value]:
+        sample = self._sample(x)
+        moments = zip(sample, self.running_mean, self.running_var, self._weights(), strict=True)
+        return [self._scaled([xi - m], v, [w])[0] for xi, m, v, w in moments]
+
+    def _remember(self, means: list[Value], variances: list[Value], n: int) -> None:
+        self.num_batches_tracked += 1
+        new = 1 / self.num_batches_tracked if self.momentum is None else self.momentum
+        self.running_mean = [
+            (1 - new) * old + new * center.data for old, center in zip(self.running_mean, means, strict=True)
+        ]
+        self.running_var = [
+            (1 - new) * old + new * variance.data * n / (n - 1)
+            for old, variance in zip(self.running_var, variances, strict=True)
+        ]
+
+
+class LayerNorm(_Normalisation):
+    """(x − μ)/√(σ² + eps)·weight + bias, with the mean μ and the variance σ² of the sample's own numbers.
+
+    It depends on no batch, and so is the same in training and after (Ba et al., *Layer normalization*, 2016).
+
+    Args:
+        size: how many numbers a sample has.
+        eps: added to the variance, at least 0.
+        elementwise_affine: whether there are a weight and a bias for each number, at first 1 and 0.
+
+    Raises:
+        ValueError: if a setting is out of its range.
+        TypeError: if it is not a number.
+
+    >>> [round(y.data, 3) for y in LayerNorm(3)([1.0, 2.0, 3.0])]
+    [-1.225, 0.0, 1.225]
+    """
+
+    def __init__(self, size: int, eps: float = 1e-5, elementwise_affine: bool = True) -> None:
+        super().__init__(size, eps, elementwise_affine)
+
+    def __call__(self, x: Sequence[Any]) -> list[Any]:
+        """The sample, or each sample of a batch, normalised.
+
+        Raises:
+            ValueError: if a sample has not ``size`` numbers.
+        """
+        return [self._normalised(sample) for sample in x] if is_batch(x) else self._normalised(x)
+
+    def _normalised(self, x: Any) -> list[Value]:
+        sample = self._sample(x)
+        center = mean(sample)
+        deviations = [xi - center for xi in sample]
+        return self._scaled(deviations, dot(deviations, deviations) / self.size, self._weights())
+
+
+def _at_least_0(name: str, number: float) -> float:
+    try:
+        number = to_float(number)
+    except TypeError:
+        raise TypeError(f"{name} is a number, not {type(number).__name__} {number!r}") from None
+    if not 0 <= number < float("inf"):
+        raise ValueError(f"{name} must be at least 0, not {number}")
+    return number

@@ -1,0 +1,64 @@
+"""Standardised data."""
+
+import copy
+import math
+import pickle
+import statistics
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from micrograd import Value
+from micrograd.data import Standardisation, standardise
+
+
+@given(st.lists(st.tuples(st.floats(-1e6, 1e6), st.integers(-9, 9)), min_size=1, max_size=20))
+def test_columns_have_mean_0_and_deviation_1(rows):
+    standard, apply = standardise(rows)
+    assert apply(rows) == standard
+    for before, after in zip(zip(*rows, strict=True), zip(*standard, strict=True), strict=True):
+        if min(before) == max(before):
+            assert set(after) == {0.0}
+        elif max(before) - min(before) > 1e-6 * max(map(abs, before)):
+            assert statistics.fmean(after) == pytest.approx(0.0, abs=1e-8)
+            assert statistics.pstdev(after) == pytest.approx(1.0, rel=1e-8)
+
+
+def test_constant_columns_become_0_and_others_are_shifted_by_them():
+    rows, apply = standardise([[0.1, 1e300, 5e-324], [0.1, -1e300, 0], [0.1, 1e300, 0]])
+    assert [row[0] for row in rows] == [0.0] * 3
+    assert all(math.isfinite(x) for row in rows for x in row)
+    assert apply([[2.1, 0, 0]])[0][0] == 2.0
+    assert apply.deviations[0] == 1.0
+
+
+def test_what_was_measured_is_applied_to_other_rows():
+    _, apply = standardise(np.array([[1.0, 10.0], [3.0, 30.0]]))
+    assert (apply.means, apply.deviations) == ([2.0, 20.0], [1.0, 10.0])
+    assert apply([[4, 20], (2, 0)]) == [[2.0, 0.0], [0.0, -2.0]]
+    assert apply([]) == []
+    assert pickle.loads(pickle.dumps(apply)) == copy.deepcopy(apply) == Standardisation([2.0, 20.0], [1.0, 10.0])
+    assert all(type(x) is float for x in [*apply.means, *apply.deviations, *apply(np.array([[1, 2]]))[0]])
+
+
+@pytest.mark.parametrize(
+    ("action", "error", "message"),
+    [
+        (lambda: standardise([]), ValueError, "no rows"),
+        (lambda: standardise(3), TypeError, r"standardise\(\) takes a sequence, not int 3"),
+        (lambda: standardise([1, 2]), TypeError, "a row .* takes a sequence, not int 1"),
+        (lambda: standardise(["ab"]), TypeError, "not str 'ab'"),
+        (lambda: standardise([["a"]]), TypeError, "not str 'a'"),
+        (lambda: standardise([[Value(1.0)]]), TypeError, "not Value"),
+        (lambda: standardise([[1, 2], [3]]), ValueError, "2 numbers, and row 1 has 1"),
+        (lambda: standardise([[1, 2], [3, math.nan]]), ValueError, "row 1 has nan in column 1"),
+        (lambda: standardise([[math.inf]]), ValueError, "row 0 has inf in column 0"),
+        (lambda: standardise([[1], [2]])[1]([[1, 2]]), ValueError, "1 numbers, and row 0 has 2"),
+        (lambda: standardise([[1], [2]])[1]([[math.nan]]), ValueError, "row 0 has nan"),
+    ],
+)
+def test_bad_input(action, error, message):
+    with pytest.raises(error, match=message):
+        action()

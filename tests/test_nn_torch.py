@@ -1,0 +1,314 @@
+"""Losses, normalisations, initialisers and states against PyTorch: values, first and second derivatives."""
+
+import inspect
+import math
+import random
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed; closed forms and differences check the same")
+
+from micrograd import Value, functional, grad, nn  # noqa: E402
+
+F = torch.nn.functional
+TOLERANCE = 1e-10
+
+
+def tensor(numbers, requires_grad=False):
+    return torch.tensor(numbers, dtype=torch.float64, requires_grad=requires_grad)
+
+
+def values(numbers):
+    return [values(item) for item in numbers] if isinstance(numbers, list) else Value(numbers)
+
+
+def flat(tree):
+    return [leaf for item in tree for leaf in flat(item)] if isinstance(tree, list) else [tree]
+
+
+def same_derivatives(ours, our_inputs, theirs, their_inputs, tolerance=TOLERANCE):
+    """Compares outputs, weighted so that no two count the same, and their first and second derivatives by the inputs.
+
+    The tolerance is relative where numbers are above 1.
+    """
+    ours, theirs = flat(ours), theirs.reshape(-1)
+
+    def compare(our, their):
+        assert abs(our - their) <= tolerance * max(1.0, abs(their))
+
+    for our, their in zip(ours, theirs.tolist(), strict=True):
+        compare(our.data, their)
+    weights = [math.sin(i + 1) for i in range(len(ours))]
+    leaves = flat(our_inputs)
+    our_slopes = grad(functional.dot(ours, weights), leaves, create_graph=True)
+    slopes = torch.autograd.grad(theirs @ tensor(weights), their_inputs, create_graph=True, allow_unused=True)
+    pairs = zip(slopes, their_inputs, strict=True)
+    slopes = torch.cat([(torch.zeros_like(x) if slope is None else slope).reshape(-1) for slope, x in pairs])
+    for our, their in zip(our_slopes, slopes.tolist(), strict=True):
+        compare(our.data, their)
+    weights = [math.cos(i + 1) for i in range(len(leaves))]
+    our_seconds = grad(functional.dot(our_slopes, weights), leaves)
+    if slopes.requires_grad:
+        seconds = torch.autograd.grad(slopes @ tensor(weights), their_inputs, allow_unused=True)
+        pairs = zip(seconds, their_inputs, strict=True)
+        seconds = torch.cat([(torch.zeros_like(x) if second is None else second).reshape(-1) for second, x in pairs])
+    else:
+        seconds = torch.zeros(len(leaves))
+    for our, their in zip(our_seconds, seconds.tolist(), strict=True):
+        compare(our, their)
+
+
+def any_numbers(rng):
+    return rng.gauss(0, 2)
+
+
+LOSSES = {  # what is compared: what draws a prediction, what draws a target, options, and PyTorch's
+    "mse_loss": (any_numbers, any_numbers, {}, F.mse_loss),
+    "l1_loss": (any_numbers, any_numbers, {}, F.l1_loss),
+    "huber_loss": (any_numbers, any_numbers, {"delta": 1.5}, F.huber_loss),
+    "hinge_loss": (
+        any_numbers,
+        lambda rng: rng.choice([-1.0, 1.0]),
+        {},
+        lambda s, t, reduction: F.margin_ranking_loss(s, torch.zeros_like(s), t, margin=1.0, reduction=reduction),
+    ),
+    "binary_cross_entropy": (lambda rng: rng.uniform(0.05, 0.95), lambda rng: rng.random(), {}, F.binary_cross_entropy),
+    "binary_cross_entropy_with_logits": (
+        lambda rng: rng.gauss(0, 10),
+        lambda rng: rng.random(),
+        {},
+        F.binary_cross_entropy_with_logits,
+    ),
+    "kl_div": (any_numbers, lambda rng: rng.choice([0.0, rng.random()]), {}, F.kl_div),
+    "kl_div of logarithms": (any_numbers, any_numbers, {"log_target": True}, F.kl_div),
+}
+
+
+@pytest.mark.filterwarnings("ignore:reduction")
+@pytest.mark.parametrize(
+    ("name", "reduction"),
+    [
+        (name, reduction)
+        for name in LOSSES
+        for reduction in ("mean", "sum", "none", "batchmean")
+        if reduction != "batchmean" or "kl_div" in name
+    ],
+)
+def test_losses(name, reduction):
+    prediction, target, options, theirs = LOSSES[name]
+    ours = getattr(functional, name.split()[0])
+    for seed in range(20):
+        rng = random.Random(seed)
+        shape = rng.choice([(), (1,), (4,), (3, 2), (2, 1, 2)]) if reduction != "batchmean" else (3, 2)
+
+        def draw(one, shape, rng=rng):
+            return [draw(one, shape[1:]) for _ in range(shape[0])] if shape else one(rng)
+
+        p, t = draw(prediction, shape), draw(target, shape)
+        inputs, x = values(p), tensor(p, requires_grad=True)
+        out = ours(inputs, t, reduction=reduction, **options)
+        same_derivatives(out, inputs, theirs(x, tensor(t), reduction=reduction, **options), [x])
+
+
+@pytest.mark.parametrize("name", ["mse_loss", "l1_loss", "huber_loss", "binary_cross_entropy_with_logits", "kl_div"])
+def test_losses_by_the_targets(name):
+    rng = random.Random(0)
+    p, t = [rng.random() for _ in range(4)], [rng.random() for _ in range(4)]
+    inputs, targets, x, y = values(p), values(t), tensor(p, requires_grad=True), tensor(t, requires_grad=True)
+    out = getattr(functional, name)(inputs, targets, reduction="none")
+    same_derivatives(out, [inputs, targets], getattr(F, name)(x, y, reduction="none"), [x, y])
+
+
+@pytest.mark.parametrize("delta", [0.5, 1.0, 3.0])
+@pytest.mark.parametrize("error", [0.0, 0.5, -0.5, 1.0, -1.0, 3.0, -3.0, 1e-9])
+def test_losses_at_their_kinks(error, delta):
+    for options, name in (({"delta": delta}, "huber_loss"), ({}, "l1_loss")):
+        p, x = Value(error), tensor([error], requires_grad=True)
+        ours, theirs = getattr(functional, name)([p], [0.0], **options), getattr(F, name)(x, tensor([0.0]), **options)
+        same_derivatives(ours, p, theirs, [x], tolerance=0.0)
+
+
+@pytest.mark.parametrize("t", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("p", [0.0, 1.0, 1e-300, 1e-50, 1e-13, 1 - 2.0**-43])
+def test_binary_cross_entropy_of_near_certainty(p, t):
+    # PyTorch's bound of 1e-12 is a float32 for the first derivative, which makes a difference of 4e-9.
+    inputs, x = Value(p), tensor([p], requires_grad=True)
+    same_derivatives(
+        functional.binary_cross_entropy([inputs], [t]), inputs, F.binary_cross_entropy(x, tensor([t])), [x], 1e-8
+    )
+
+
+@pytest.mark.parametrize("size", [1.0, 20.0, 800.0])
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("name", ["cross_entropy", "nll_loss"])
+def test_losses_of_classes(name, reduction, size):
+    ours, theirs = getattr(functional, name), getattr(F, name)
+    for seed in range(10):
+        rng = random.Random(seed)
+        classes = rng.randint(1, 4)
+        logits = [[rng.gauss(0, size) for _ in range(classes)] for _ in range(rng.randint(1, 4))]
+        targets = [rng.randrange(classes) for _ in logits]
+        inputs, x = values(logits), tensor(logits, requires_grad=True)
+        out = theirs(x, torch.tensor(targets), reduction=reduction)
+        same_derivatives(ours(inputs, targets, reduction=reduction), inputs, out, [x])
+        x = tensor(logits[0], requires_grad=True)
+        out = theirs(x, torch.tensor(targets[0]), reduction=reduction)
+        same_derivatives(ours(inputs[0], targets[0], reduction=reduction), inputs[0], out, [x])
+
+
+def test_one_hot():
+    assert functional.one_hot([2, 0], 3) == F.one_hot(torch.tensor([2, 0]), 3).tolist()
+
+
+@pytest.mark.parametrize("call", ["huber_loss", "binary_cross_entropy", "cross_entropy", "mse_loss"])
+def test_what_pytorch_does_not_take_is_not_taken_here(call):
+    bad = {
+        "huber_loss": [(([1.0], [1.0]), {"delta": d}) for d in (0.0, -1.0, math.nan)],
+        "binary_cross_entropy": [
+            (([p], [t]), {}) for p, t in ((1.1, 1), (-0.1, 1), (math.nan, 1), (0.5, 2), (0.5, math.nan))
+        ],
+        "cross_entropy": [(([1.0, 2.0], t), {}) for t in (2, -1)],
+        "mse_loss": [(([1.0], [1.0]), {"reduction": r}) for r in ("avg", "batchmean", None)],
+    }[call]
+    for (p, t), options in bad:
+        targets = tensor(t) if isinstance(t, list) else torch.tensor(t)
+        with pytest.raises((RuntimeError, ValueError, IndexError)):
+            getattr(F, call)(tensor(p), targets, **options)
+        with pytest.raises(ValueError, match=r"above 0|between 0 and 1|the index of one|a reduction is"):
+            getattr(functional, call)(p, t, **options)
+
+
+def batch_of(rng, size, width):
+    return [[rng.gauss(1, 3) for _ in range(width)] for _ in range(size)]
+
+
+@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.parametrize("momentum", [0.1, 0.5, None])
+@pytest.mark.parametrize("eps", [1e-5, 0.3])
+def test_batch_normalisation(affine, momentum, eps):
+    rng = random.Random(0)
+    ours = nn.BatchNorm(3, eps=eps, momentum=momentum, affine=affine)
+    theirs = torch.nn.BatchNorm1d(3, eps=eps, momentum=momentum, affine=affine).double()
+    load_random(ours, theirs, rng)
+    for training in (True, True, False):
+        ours.train(training)
+        theirs.train(training)
+        for size in (2, 5):
+            compare_modules(ours, theirs, batch_of(rng, size, 3))
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    for key, entry in theirs.state_dict().items():
+        assert ours.state_dict()[key] == pytest.approx(entry.tolist(), rel=1e-12)
+
+
+@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.parametrize("eps", [1e-5, 0.3])
+def test_layer_normalisation(affine, eps):
+    rng = random.Random(0)
+    ours = nn.LayerNorm(4, eps=eps, elementwise_affine=affine)
+    theirs = torch.nn.LayerNorm(4, eps=eps, elementwise_affine=affine).double()
+    load_random(ours, theirs, rng)
+    for _ in range(3):
+        compare_modules(ours, theirs, batch_of(rng, 3, 4))
+        compare_modules(ours, theirs, batch_of(rng, 1, 4)[0])
+
+
+def load_random(ours, theirs, rng):
+    for p in theirs.parameters():
+        p.data = tensor([rng.gauss(0, 1) for _ in range(p.numel())]).reshape(p.shape)
+    ours.load_state_dict(theirs.state_dict())
+
+
+def compare_modules(ours, theirs, x):
+    inputs, t = values(x), tensor(x, requires_grad=True)
+    our_parameters = [entry for _, entry in sorted(ours._entries().items()) if not hasattr(entry, "module")]
+    their_parameters = [p for _, p in sorted(theirs.named_parameters())]
+    same_derivatives(ours(inputs), [inputs, our_parameters], theirs(t), [t, *their_parameters])
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (nn.ReLU(), torch.nn.ReLU()),
+        (nn.LeakyReLU(0.2), torch.nn.LeakyReLU(0.2)),
+        (nn.Tanh(), torch.nn.Tanh()),
+        (nn.Sigmoid(), torch.nn.Sigmoid()),
+        (nn.Softplus(), torch.nn.Softplus()),
+        (nn.Softmax(), torch.nn.Softmax(dim=-1)),
+        (nn.Dropout(0.3).eval(), torch.nn.Dropout(0.3).eval()),
+    ],
+)
+def test_activations(ours, theirs):
+    compare_modules(ours, theirs, batch_of(random.Random(0), 3, 4))
+    compare_modules(ours, theirs, batch_of(random.Random(0), 1, 4)[0])
+
+
+def test_a_network_is_pytorchs_with_the_same_state():
+    rng = random.Random(0)
+    ours = nn.Sequential(
+        nn.Linear(3, 4, rng=rng), nn.BatchNorm(4), nn.Tanh(), nn.LayerNorm(4), nn.Linear(4, 2, bias=False, rng=rng)
+    )
+    theirs = torch.nn.Sequential(
+        torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4), torch.nn.Tanh(), torch.nn.LayerNorm(4),
+        torch.nn.Linear(4, 2, bias=False),
+    ).double()  # fmt: skip
+    theirs.load_state_dict({key: tensor(entry) for key, entry in ours.state_dict().items()}, strict=True)
+    compare_modules(ours, theirs, batch_of(rng, 3, 3))
+    ours.load_state_dict(theirs.state_dict())
+    ours.eval(), theirs.eval()
+    compare_modules(ours, theirs, batch_of(rng, 3, 3))
+
+
+def test_an_mlp_is_pytorchs_sequence():
+    ours = nn.MLP(3, [4, 5, 2], activation="relu", rng=random.Random(0))
+    linear, relu = torch.nn.Linear, torch.nn.ReLU
+    theirs = torch.nn.Sequential(linear(3, 4), relu(), linear(4, 5), relu(), linear(5, 2)).double()
+    theirs.load_state_dict({key: tensor(entry) for key, entry in ours.state_dict().items()}, strict=True)
+    compare_modules(ours, theirs, [0.5, -1.0, 2.0])
+    ours.load_state_dict(torch.nn.Sequential(linear(3, 4), relu(), linear(4, 5), relu(), linear(5, 2)).state_dict())
+
+
+@pytest.mark.parametrize(
+    ("init", "nonlinearity", "theirs"),
+    [
+        ("he", "relu", "kaiming_normal_"),
+        ("he_normal", "tanh", "kaiming_normal_"),
+        ("he_uniform", "relu", "kaiming_uniform_"),
+        ("he_uniform", "leaky_relu", "kaiming_uniform_"),
+        ("xavier", "sigmoid", "xavier_normal_"),
+        ("xavier_normal", "tanh", "xavier_normal_"),
+        ("xavier_uniform", "tanh", "xavier_uniform_"),
+        ("xavier_uniform", "relu", "xavier_uniform_"),
+    ],
+)
+def test_initialisers_draw_from_pytorchs_distributions(init, nonlinearity, theirs):
+    layer = nn.Layer(250, 400, activation=nonlinearity, init=init, rng=random.Random(0))
+    ours = tensor([[w.data for w in neuron.w] for neuron in layer.neurons])
+    generator = torch.Generator().manual_seed(0)
+    initialise, weights = getattr(torch.nn.init, theirs), torch.empty(400, 250, dtype=torch.float64)
+    if "kaiming" in theirs:
+        slope = 0.01 if nonlinearity == "leaky_relu" else 0
+        initialise(weights, a=slope, nonlinearity=nonlinearity, generator=generator)
+    else:
+        initialise(weights, gain=torch.nn.init.calculate_gain(nonlinearity), generator=generator)
+    for power in (1, 2, 4):
+        moments = [(drawn**power).mean().item() for drawn in (ours, weights)]
+        errors = [(drawn**power).std().item() / math.sqrt(1e5) for drawn in (ours, weights)]
+        assert abs(moments[0] - moments[1]) <= 3 * math.hypot(*errors)
+    if "uniform" in init:
+        assert ours.abs().max().item() == pytest.approx(weights.abs().max().item(), rel=1e-3)
+
+
+def test_dropout_drops_as_often_as_pytorchs():
+    ours = tensor([y.data for y in nn.Dropout(0.3, random.Random(0))([1.0] * 100_000)])
+    torch.manual_seed(0)
+    theirs = torch.nn.Dropout(0.3)(torch.ones(100_000, dtype=torch.float64))
+    assert ours.max().item() == pytest.approx(theirs.max().item(), rel=1e-15)
+    error = theirs.std().item() / math.sqrt(1e5)
+    assert abs(ours.mean().item() - 1) < 3 * error
+
+
+@pytest.mark.parametrize("name", ["mse_loss", "huber_loss", "kl_div"])
+def test_options_stand_where_pytorch_has_them_by_name(name):
+    ours, theirs = (inspect.signature(getattr(where, name)).parameters for where in (functional, F))
+    for option in list(ours)[2:]:
+        assert ours[option].default == theirs[option].default
