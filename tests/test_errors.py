@@ -214,6 +214,17 @@ def test_bad_input(action, error, message):
     assert (v.data, v.grad, v.label, dict(rules.RULES)) == before
 
 
+def test_what_only_looks_like_an_array_is_no_number():
+    class Array:
+        shape, dtype = (), np.dtype(float)
+
+        def __float__(self):
+            return 1.0
+
+    with pytest.raises(TypeError, match="one real number, not Array"):
+        Value(Array())
+
+
 # What looks wrong and is right: the answer is mathematics', or Python's.
 ANSWERS = [
     (lambda: functional.sum([]).data, 0.0),

@@ -7,6 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from micrograd import Value, grad, rules
+from micrograd.engine import operation
 from micrograd.rules import RULES, rule
 
 numbers = st.floats(-3, 3).map(lambda x: round(x, 6))
@@ -236,3 +237,19 @@ def test_a_power_of_zero_by_its_exponent_at_any_order():
 @pytest.mark.parametrize("a", [-0.5, -2.0])
 def test_a_negative_base_has_no_derivative_by_the_exponent(a):
     assert math.isnan(grad(Value(a) ** (b := Value(2.0)), [b])[0])
+
+
+def test_the_names_of_operands_have_no_order():
+    try:
+        ratio = rule("ratio", "y, x", "y / x", "1 / x", "-out / x")
+        a = Value(6.0)
+        out = rules.RULES["ratio"](a, 2.0)
+        number = operation(ratio)(a, 2.0)
+        for node in (out, number):
+            node.backward()
+            assert node.parents[0] is a
+            assert [p.data for p in node.parents] == [6.0, 2.0]
+        assert a.grad == 1.0
+        assert number.parents[1].grad == -1.5
+    finally:
+        del RULES["ratio"]
