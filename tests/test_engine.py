@@ -22,6 +22,7 @@ def test_parents_operations_and_labels():
     assert out.parents == (a, b)
     assert (out.op, out._op, out._prev) == ("*", "*", {a, b})
     assert (a.parents, a.op, a._prev) == ((), "", set())
+    assert (a.relu()._op, a.tanh()._op, a.exp()._op) == ("ReLU", "tanh", "exp")
     assert repr(out) == "Value(data=-6.0, grad=0.0, op='*')"
     assert repr(a) == "Value(data=2.0, grad=0.0, label='a')"
 
