@@ -1,0 +1,252 @@
+"""Adam and its descendants: momentum, divided by the size that gradients have had.
+
+The letters are those of :mod:`micrograd.optim.descent`, and the order of operations is PyTorch's, as there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from ..engine import Value
+from .optimizer import Optimizer, State, lerp, maximum, sqrt
+
+__all__ = ["AdaBelief", "Adam", "AdamW", "NAdam"]
+
+
+class Adam(Optimizer):
+    """Adam (Kingma and Ba, *Adam: a method for stochastic optimization*, 2015).
+
+    g ← g + weight_decay·θ;  m ← β₁m + (1 − β₁)g;  v ← β₂v + (1 − β₂)g²;
+    θ ← θ − lr · m/(1 − β₁ᵗ) / (√(v/(1 − β₂ᵗ)) + eps)
+
+    Args:
+        params: the Values to train.
+        lr: the learning rate.
+        betas: (β₁, β₂), what is kept of the running means of g and g².
+        eps: added to the root.
+        weight_decay: the L2 penalty's factor.
+        amsgrad: divide by the largest v so far (Reddi et al., *On the convergence of Adam and beyond*, 2018).
+        decoupled_weight_decay: θ ← θ − lr·weight_decay·θ before the step, and g stays as it is, as in AdamW.
+        bias_correction: make up for the running means' start at 0; without it, 1 stands for 1 − β₁ᵗ and 1 − β₂ᵗ.
+
+    Raises:
+        ValueError: if a setting is out of its range.
+
+    >>> x = Value(1.0)
+    >>> optimizer = Adam([x], lr=0.5, eps=0)
+    >>> x.grad = 3.0
+    >>> optimizer.step()
+    >>> round(x.data, 12)
+    0.5
+    """
+
+    state_size = 2
+    betas: tuple[float, float]
+    eps: float
+    amsgrad: bool
+    bias_correction: bool
+
+    def __init__(
+        self,
+        params: Iterable[Value],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        amsgrad: bool = False,
+        *,
+        decoupled_weight_decay: bool = False,
+        bias_correction: bool = True,
+    ) -> None:
+        self.state_size = 3 if amsgrad else 2
+        super().__init__(
+            params,
+            lr,
+            betas=betas,
+            eps=eps,
+            weight_decay=weight_decay,
+            amsgrad=amsgrad,
+            decoupled_weight_decay=decoupled_weight_decay,
+            bias_correction=bias_correction,
+        )
+
+    def update(self, parameter: Any, gradient: Any, state: State, step: int) -> tuple[Any, State]:
+        (beta1, beta2), (m, v, *largest) = self.betas, state
+        parameter, gradient = self._decay(parameter, gradient)
+        m = lerp(m, gradient, 1 - beta1)
+        v = beta2 * v + (1 - beta2) * gradient * gradient
+        largest = [maximum(old, v) for old in largest]
+        denominator = sqrt(largest[0] if largest else v)
+        size = self.lr
+        if self.bias_correction:
+            denominator = denominator / (1 - beta2**step) ** 0.5
+            size = size / (1 - beta1**step)
+        return parameter - size * m / (denominator + self.eps), (m, v, *largest)
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay (Loshchilov and Hutter, *Decoupled weight decay regularization*, 2019).
+
+    θ ← θ − lr·weight_decay·θ; then a step of Adam without weight decay
+
+    Args:
+        params: the Values to train.
+        lr: the learning rate.
+        betas, eps, amsgrad, bias_correction: as in :class:`Adam`.
+        weight_decay: by how much the parameters shrink.
+
+    Raises:
+        ValueError: if a setting is out of its range.
+
+    >>> x = Value(2.0)
+    >>> optimizer = AdamW([x], lr=0.5, weight_decay=0.5)
+    >>> optimizer.step()
+    >>> x.data
+    1.5
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Value],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+        amsgrad: bool = False,
+        *,
+        bias_correction: bool = True,
+    ) -> None:
+        super().__init__(
+            params,
+            lr,
+            betas,
+            eps,
+            weight_decay,
+            amsgrad,
+            decoupled_weight_decay=True,
+            bias_correction=bias_correction,
+        )
+
+
+class NAdam(Optimizer):
+    """Adam with Nesterov's momentum (Dozat, *Incorporating Nesterov momentum into Adam*, 2016).
+
+    g ← g + weight_decay·θ;  m ← β₁m + (1 − β₁)g;  v ← β₂v + (1 − β₂)g²;
+    μₜ = β₁(1 − ½·0.96^(t·momentum_decay));  π ← π·μₜ, at first 1;
+    θ ← θ − lr · ((1 − μₜ)g/(1 − π) + μₜ₊₁m/(1 − π·μₜ₊₁)) / (√(v/(1 − β₂ᵗ)) + eps)
+
+    Args:
+        params: the Values to train.
+        lr: the learning rate.
+        betas: (β₁, β₂), what is kept of the running means of g and g².
+        eps: added to the root.
+        weight_decay: the L2 penalty's factor.
+        momentum_decay: how fast μ rises to β₁.
+        decoupled_weight_decay: θ ← θ − lr·weight_decay·θ before the step, and g stays as it is.
+
+    Raises:
+        ValueError: if a setting is out of its range.
+
+    >>> x = Value(1.0)
+    >>> optimizer = NAdam([x], lr=0.5, eps=0)
+    >>> x.grad = 3.0
+    >>> optimizer.step()
+    >>> round(x.data, 3)
+    0.472
+    """
+
+    state_size = 3
+    betas: tuple[float, float]
+    eps: float
+    momentum_decay: float
+
+    def __init__(
+        self,
+        params: Iterable[Value],
+        lr: float = 2e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        momentum_decay: float = 4e-3,
+        decoupled_weight_decay: bool = False,
+    ) -> None:
+        super().__init__(
+            params,
+            lr,
+            betas=betas,
+            eps=eps,
+            weight_decay=weight_decay,
+            momentum_decay=momentum_decay,
+            decoupled_weight_decay=decoupled_weight_decay,
+        )
+
+    def first_state(self, parameter: float) -> State:
+        return (0.0, 0.0, 1.0)
+
+    def update(self, parameter: Any, gradient: Any, state: State, step: int) -> tuple[Any, State]:
+        (beta1, beta2), (m, v, product) = self.betas, state
+        parameter, gradient = self._decay(parameter, gradient)
+        mu, next_mu = [beta1 * (1 - 0.5 * 0.96 ** (t * self.momentum_decay)) for t in (step, step + 1)]
+        product = product * mu
+        m = lerp(m, gradient, 1 - beta1)
+        v = beta2 * v + (1 - beta2) * gradient * gradient
+        denominator = sqrt(v / (1 - beta2**step)) + self.eps
+        parameter = parameter - self.lr * (1 - mu) / (1 - product) * gradient / denominator
+        return parameter - self.lr * next_mu / (1 - product * next_mu) * m / denominator, (m, v, product)
+
+
+class AdaBelief(Optimizer):
+    """AdaBelief (Zhuang et al., *AdaBelief optimizer: adapting stepsizes by the belief in observed gradients*, 2020).
+
+    θ ← θ − lr·weight_decay·θ;  m ← β₁m + (1 − β₁)g;  s ← β₂s + (1 − β₂)(g − m)² + eps;
+    θ ← θ − lr · m/(1 − β₁ᵗ) / (√(s/(1 − β₂ᵗ)) + eps)
+
+    Args:
+        params: the Values to train.
+        lr: the learning rate.
+        betas: (β₁, β₂), what is kept of the running means of g and of its squared distance from m.
+        eps: added to s and to the root. The default is that of the authors' code; about the square of Adam's.
+        weight_decay: by how much the parameters shrink.
+        decoupled_weight_decay: if False, g ← g + weight_decay·θ instead of shrinking θ: an L2 penalty.
+
+    Raises:
+        ValueError: if a setting is out of its range.
+
+    >>> x = Value(1.0)
+    >>> optimizer = AdaBelief([x], lr=0.5, betas=(0.5, 0.5))
+    >>> x.grad = 3.0
+    >>> optimizer.step()
+    >>> round(x.data, 12)
+    -0.0
+    """
+
+    state_size = 2
+    betas: tuple[float, float]
+    eps: float
+
+    def __init__(
+        self,
+        params: Iterable[Value],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-16,
+        weight_decay: float = 0.0,
+        decoupled_weight_decay: bool = True,
+    ) -> None:
+        super().__init__(
+            params,
+            lr,
+            betas=betas,
+            eps=eps,
+            weight_decay=weight_decay,
+            decoupled_weight_decay=decoupled_weight_decay,
+        )
+
+    def update(self, parameter: Any, gradient: Any, state: State, step: int) -> tuple[Any, State]:
+        (beta1, beta2), (m, s) = self.betas, state
+        parameter, gradient = self._decay(parameter, gradient)
+        m = lerp(m, gradient, 1 - beta1)
+        s = beta2 * s + (1 - beta2) * (gradient - m) * (gradient - m) + self.eps
+        denominator = sqrt(s) / (1 - beta2**step) ** 0.5 + self.eps
+        return parameter - self.lr / (1 - beta1**step) * m / denominator, (m, s)

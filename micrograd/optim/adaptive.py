@@ -1,0 +1,187 @@
+"""Optimizers that divide by the size that gradients have had: a learning rate for each parameter.
+
+The letters are those of :mod:`micrograd.optim.descent`, and the order of operations is PyTorch's, as there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from ..engine import Value
+from .optimizer import Optimizer, State, lerp, maximum, sqrt
+
+__all__ = ["Adadelta", "Adagrad", "RMSprop"]
+
+
+class Adagrad(Optimizer):
+    """Adagrad (Duchi et al., *Adaptive subgradient methods for online learning and stochastic optimization*, 2011).
+
+    g ← g + weight_decay·θ;  G ← G + g², at first initial_accumulator_value;
+    θ ← θ − lr/(1 + (t − 1)·lr_decay) · g/(√G + eps), or with eps_inside_root g/√(G + eps)
+
+    Args:
+        params: the Values to train.
+        lr: the learning rate.
+        lr_decay: how fast the learning rate falls.
+        weight_decay: the L2 penalty's factor.
+        initial_accumulator_value: what G is at first.
+        eps: added to the root.
+        eps_inside_root: add eps under the root instead.
+
+    Raises:
+        ValueError: if a setting is out of its range.
+
+    >>> x = Value(1.0)
+    >>> optimizer = Adagrad([x], lr=0.5, eps=16, eps_inside_root=True)
+    >>> x.grad = 3.0
+    >>> optimizer.step()
+    >>> x.data
+    0.7
+    """
+
+    state_size = 1
+    lr_decay: float
+    initial_accumulator_value: float
+    eps: float
+    eps_inside_root: bool
+
+    def __init__(
+        self,
+        params: Iterable[Value],
+        lr: float = 1e-2,
+        lr_decay: float = 0.0,
+        weight_decay: float = 0.0,
+        initial_accumulator_value: float = 0.0,
+        eps: float = 1e-10,
+        *,
+        eps_inside_root: bool = False,
+    ) -> None:
+        super().__init__(
+            params,
+            lr,
+            lr_decay=lr_decay,
+            weight_decay=weight_decay,
+            initial_accumulator_value=initial_accumulator_value,
+            eps=eps,
+            eps_inside_root=eps_inside_root,
+        )
+
+    def first_state(self, parameter: float) -> State:
+        return (self.initial_accumulator_value,)
+
+    def update(self, parameter: Any, gradient: Any, state: State, step: int) -> tuple[Any, State]:
+        (total,) = state
+        parameter, gradient = self._decay(parameter, gradient)
+        total = total + gradient * gradient
+        denominator = sqrt(total + self.eps) if self.eps_inside_root else sqrt(total) + self.eps
+        return parameter - self.lr / (1 + (step - 1) * self.lr_decay) * gradient / denominator, (total,)
+
+
+class RMSprop(Optimizer):
+    """RMSprop (Tieleman and Hinton, *Lecture 6.5: rmsprop*, 2012), with Graves's centring and momentum (*Generating
+    sequences with recurrent neural networks*, 2013).
+
+    g ← g + weight_decay·θ;  v ← alpha·v + (1 − alpha)·g²;  m ← alpha·m + (1 − alpha)·g;
+    d = g/(√v + eps), or centred g/(√(v − m²) + eps);  b ← momentum·b + d;  θ ← θ − lr·b
+
+    Args:
+        params: the Values to train.
+        lr: the learning rate.
+        alpha: what is kept of the running means.
+        eps: added to the root.
+        weight_decay: the L2 penalty's factor.
+        momentum: how much of the previous step is kept.
+        centered: divide by the gradient's deviation from its mean.
+
+    Raises:
+        ValueError: if a setting is out of its range.
+
+    >>> x = Value(1.0)
+    >>> optimizer = RMSprop([x], lr=0.5, alpha=0.75, eps=0)
+    >>> x.grad = 3.0
+    >>> optimizer.step()
+    >>> x.data
+    0.0
+    """
+
+    state_size = 3
+    alpha: float
+    eps: float
+    momentum: float
+    centered: bool
+
+    def __init__(
+        self,
+        params: Iterable[Value],
+        lr: float = 1e-2,
+        alpha: float = 0.99,
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        momentum: float = 0.0,
+        centered: bool = False,
+    ) -> None:
+        super().__init__(
+            params, lr, alpha=alpha, eps=eps, weight_decay=weight_decay, momentum=momentum, centered=centered
+        )
+
+    def update(self, parameter: Any, gradient: Any, state: State, step: int) -> tuple[Any, State]:
+        v, m, velocity = state
+        parameter, gradient = self._decay(parameter, gradient)
+        v = self.alpha * v + (1 - self.alpha) * gradient * gradient
+        if self.centered:
+            m = lerp(m, gradient, 1 - self.alpha)
+            deviation = sqrt(maximum(v - m * m, 0.0))  # rounding may leave it just below 0
+        else:
+            deviation = sqrt(v)
+        if not self.momentum:
+            return parameter - self.lr * gradient / (deviation + self.eps), (v, m, velocity)
+        velocity = self.momentum * velocity + gradient / (deviation + self.eps)
+        return parameter - self.lr * velocity, (v, m, velocity)
+
+
+class Adadelta(Optimizer):
+    """Adadelta (Zeiler, *ADADELTA: an adaptive learning rate method*, 2012).
+
+    g ← g + weight_decay·θ;  v ← rho·v + (1 − rho)·g²;  d = √(u + eps)/√(v + eps)·g;
+    u ← rho·u + (1 − rho)·d²;  θ ← θ − lr·d
+
+    Args:
+        params: the Values to train.
+        lr: what the step is multiplied by.
+        rho: what is kept of the running means.
+        eps: added under the roots.
+        weight_decay: the L2 penalty's factor.
+
+    Raises:
+        ValueError: if a setting is out of its range.
+
+    >>> x = Value(1.0)
+    >>> optimizer = Adadelta([x], rho=0.5, eps=4.5)
+    >>> x.grad = 3.0
+    >>> optimizer.step()
+    >>> round(x.data, 6)
+    -1.12132
+    """
+
+    state_size = 2
+    rho: float
+    eps: float
+
+    def __init__(
+        self,
+        params: Iterable[Value],
+        lr: float = 1.0,
+        rho: float = 0.9,
+        eps: float = 1e-6,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(params, lr, rho=rho, eps=eps, weight_decay=weight_decay)
+
+    def update(self, parameter: Any, gradient: Any, state: State, step: int) -> tuple[Any, State]:
+        v, u = state
+        parameter, gradient = self._decay(parameter, gradient)
+        v = self.rho * v + (1 - self.rho) * gradient * gradient
+        delta = sqrt(u + self.eps) / sqrt(v + self.eps) * gradient
+        u = self.rho * u + (1 - self.rho) * delta * delta
+        return parameter - self.lr * delta, (v, u)

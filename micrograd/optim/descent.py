@@ -1,0 +1,94 @@
+"""Gradient descent, along the gradient or along its momentum.
+
+In the formulas θ is a parameter, g its gradient and t the number of the step, from 1; what is remembered is at first 0.
+The order of operations is PyTorch's, so that both take the same path where the path depends on the last bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ..engine import Value
+from .optimizer import Optimizer, State
+
+__all__ = ["SGD"]
+
+
+class SGD(Optimizer):
+    """Gradient descent, with momentum.
+
+    g ← g + weight_decay·θ;  v ← momentum·v + (1 − dampening)·g, at first g;
+    θ ← θ − lr·v, or with Nesterov's momentum θ − lr·(g + momentum·v)
+
+    At a constant learning rate this is v ← momentum·v − lr·g;  θ ← θ + v, in other letters.
+    Averaged, v is a running mean of the gradients: v ← momentum·v + (1 − momentum)·g, at first (1 − momentum)·g.
+
+    Args:
+        params: the Values to train.
+        lr: the learning rate.
+        momentum: how much of the previous step is kept (Polyak, *Some methods of speeding up the convergence of
+            iteration methods*, 1964).
+        dampening: how much of the gradient is left out.
+        weight_decay: the L2 penalty's factor.
+        nesterov: look ahead along the momentum (Sutskever et al., *On the importance of initialization and momentum
+            in deep learning*, 2013).
+        averaged: step along the running mean of the gradients.
+
+    Raises:
+        ValueError: if a setting is out of its range, or Nesterov's momentum is wanted without momentum, or with
+            dampening or averaging, or averaging with dampening.
+
+    >>> x = Value(1.0)
+    >>> optimizer = SGD([x], lr=0.5, momentum=0.75, averaged=True)
+    >>> x.grad = 1.0
+    >>> optimizer.step()
+    >>> x.data
+    0.875
+    """
+
+    state_size = 1
+    momentum: float
+    dampening: float
+    nesterov: bool
+    averaged: bool
+
+    def __init__(
+        self,
+        params: Iterable[Value],
+        lr: float = 1e-3,
+        momentum: float = 0.0,
+        dampening: float = 0.0,
+        weight_decay: float = 0.0,
+        nesterov: bool = False,
+        *,
+        averaged: bool = False,
+    ) -> None:
+        super().__init__(
+            params,
+            lr,
+            momentum=momentum,
+            dampening=dampening,
+            weight_decay=weight_decay,
+            nesterov=nesterov,
+            averaged=averaged,
+        )
+
+    def check(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        settings = super().check(settings)
+        if settings["nesterov"] and (not settings["momentum"] or settings["dampening"] or settings["averaged"]):
+            raise ValueError("Nesterov's momentum needs a momentum above 0, no dampening and no averaging")
+        if settings["averaged"] and settings["dampening"]:
+            raise ValueError("averaged momentum has its own dampening, which is the momentum: give no other")
+        return settings
+
+    def update(self, parameter: Any, gradient: Any, state: State, step: int) -> tuple[Any, State]:
+        (velocity,) = state
+        parameter, gradient = self._decay(parameter, gradient)
+        dampening = self.momentum if self.averaged else self.dampening
+        if not self.momentum or (step == 1 and not self.averaged):
+            velocity = gradient
+        else:
+            velocity = self.momentum * velocity + (1 - dampening) * gradient
+        direction = gradient + self.momentum * velocity if self.nesterov else velocity
+        return parameter - self.lr * direction, (velocity,)

@@ -1,0 +1,112 @@
+"""An optimizer around another one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .optimizer import Optimizer, State
+from .settings import Configured
+
+__all__ = ["Lookahead"]
+
+
+class Lookahead(Optimizer):
+    """Lookahead around another optimizer (Zhang et al., *Lookahead optimizer: k steps forward, 1 step back*, 2019).
+
+    θ ← a step of the other optimizer; after every k steps φ ← φ + alpha·(θ − φ);  θ ← φ
+
+    φ, the slow weight, is at first θ. ``lr`` is the other optimizer's, whose state is kept when θ goes back.
+
+    Args:
+        optimizer: what makes the fast steps; it has made none so far. From now on, call only Lookahead's ``step``.
+        k: how many fast steps make a slow one.
+        alpha: how far the slow weights go towards the fast ones.
+
+    Raises:
+        TypeError: if it is not an optimizer.
+        ValueError: if a setting is out of its range, or the optimizer has made steps.
+
+    >>> from micrograd import Value
+    >>> from micrograd.optim import SGD
+    >>> x = Value(1.0)
+    >>> optimizer = Lookahead(SGD([x], lr=0.25), k=2, alpha=0.5)
+    >>> x.grad = 1.0
+    >>> for _ in range(4):
+    ...     optimizer.step()
+    ...     x.data
+    0.75
+    0.75
+    0.5
+    0.5
+    """
+
+    k: int
+    alpha: float
+
+    def __init__(self, optimizer: Optimizer, k: int = 5, alpha: float = 0.5) -> None:
+        if not isinstance(optimizer, Optimizer):
+            raise TypeError(f"Lookahead is around an optimizer, not {type(optimizer).__name__} {optimizer!r}")
+        if optimizer.steps:
+            raise ValueError(f"Lookahead is around an optimizer that has made no steps, not {optimizer.steps}")
+        self.optimizer = optimizer
+        self._configure(k=k, alpha=alpha)
+        self.parameters = optimizer.parameters
+        self.state_size = optimizer.state_size + 1
+        self.initial_lr = optimizer.initial_lr
+        self.slow: list[Any] = [parameter.data for parameter in self.parameters]
+
+    # The other optimizer holds what is its own; what is here reads it and writes it there.
+
+    @property
+    def lr(self) -> float:
+        return self.optimizer.lr
+
+    @lr.setter
+    def lr(self, lr: float) -> None:
+        self.optimizer.lr = lr
+
+    @property
+    def steps(self) -> int:
+        return self.optimizer.steps
+
+    @steps.setter
+    def steps(self, steps: int) -> None:
+        self.optimizer.steps = steps
+
+    @property
+    def state(self) -> list[State]:
+        return [(*state, slow) for state, slow in zip(self.optimizer.state, self.slow, strict=True)]
+
+    @state.setter
+    def state(self, state: list[State]) -> None:
+        self.optimizer.state = [tuple(inner) for *inner, _ in state]
+        self.slow = [slow for *_, slow in state]
+
+    def check(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        self.optimizer.check(self.optimizer.settings)  # they may have been changed since it was made
+        return super().check(settings)
+
+    def first_state(self, parameter: float) -> State:
+        return (*self.optimizer.first_state(parameter), parameter)
+
+    def update(self, parameter: Any, gradient: Any, state: State, step: int) -> tuple[Any, State]:
+        *inner, slow = state
+        if step == 1:
+            slow = parameter  # it may have been set since the optimizer was made
+        parameter, inner_state = self.optimizer.update(parameter, gradient, tuple(inner), step)
+        if step % self.k == 0:
+            parameter = slow = slow + self.alpha * (parameter - slow)
+        return parameter, (*inner_state, slow)
+
+    def _progress(self) -> dict[str, Any]:
+        return {"slow": [float(x) for x in self.slow], "optimizer": self.optimizer.state_dict()}
+
+    def _verify(self, state: Mapping[str, Any]) -> None:
+        super()._verify(state)
+        self.optimizer._verify(state["optimizer"])
+
+    def _adopt(self, state: Mapping[str, Any]) -> None:
+        Configured._adopt(self, state)
+        self.optimizer._adopt(state["optimizer"])
+        self.slow = [float(x) for x in state["slow"]]

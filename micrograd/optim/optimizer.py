@@ -1,0 +1,149 @@
+"""What all optimizers share: a small state for each parameter, and one pure update rule.
+
+``update`` maps (parameter, gradient, state) to (parameter, state) in elementwise arithmetic, so that the same text
+updates one Value's float, or a whole array of them at once, bit for bit alike.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ..engine import Value, one_line, sequence
+from .settings import Configured
+
+__all__ = ["Optimizer", "State", "lerp", "maximum", "sqrt"]
+
+State = tuple[Any, ...]
+
+
+class Optimizer(Configured):
+    """What all optimizers share. A new one gives the size of its state and its update rule.
+
+    Args:
+        params: the Values to train.
+        lr: the learning rate, at least 0. It is an attribute, and may be changed between steps.
+        settings: other settings, which become attributes, too.
+
+    Raises:
+        TypeError: if a parameter is not a Value, or a setting not of its kind.
+        ValueError: if there are no parameters, one is given twice or is not a leaf, or a setting is out of its range.
+
+    >>> class SignDescent(Optimizer):
+    ...     def update(self, parameter, gradient, state, step):
+    ...         return parameter - self.lr * (gradient > 0) + self.lr * (gradient < 0), state
+    >>> x = Value(1.0)
+    >>> (x * x).backward()
+    >>> SignDescent([x], lr=0.5).step()
+    >>> x.data
+    0.5
+    """
+
+    state_size = 0
+    """How many numbers are remembered for each parameter."""
+
+    lr: float
+    weight_decay: float = 0.0
+    decoupled_weight_decay: bool = False
+
+    initial_lr: float | None = None
+    """The learning rate when the first schedule was made for this optimizer: schedules start from it."""
+
+    def __init__(self, params: Iterable[Value], lr: float = 1e-3, **settings: Any) -> None:
+        self.parameters = sequence(params, "an optimizer")
+        for parameter in self.parameters:
+            if not isinstance(parameter, Value):
+                raise TypeError(f"an optimizer trains Values, not {type(parameter).__name__} {parameter!r}")
+            if parameter.op:
+                raise ValueError(f"an optimizer trains leaves, and {parameter!r} is computed from others")
+        if not self.parameters:
+            raise ValueError("an optimizer needs parameters: the list is empty")
+        if len(set(self.parameters)) < len(self.parameters):
+            raise ValueError("a parameter was given to the optimizer twice")
+        self._configure(lr=lr, **settings)
+        self.steps = 0
+        self.state: list[State] = [self.first_state(parameter.data) for parameter in self.parameters]
+
+    def first_state(self, parameter: float) -> State:
+        """What is remembered for a parameter before the first step: zeros, unless an optimizer overrides it."""
+        return (0.0,) * self.state_size
+
+    def update(self, parameter: Any, gradient: Any, state: State, step: int) -> tuple[Any, State]:
+        """The parameter and its state after a step, whose number is 1 for the first."""
+        raise NotImplementedError(f"{type(self).__name__} has no update rule")
+
+    def step(self) -> None:
+        """Updates every parameter by its ``grad``.
+
+        Raises:
+            TypeError, ValueError, ArithmeticError: if a gradient is not finite, a setting was changed to something out
+                of its range, or the update is undefined, like a division by 0; then nothing is updated.
+        """
+        self.check(self.settings)
+        for i, parameter in enumerate(self.parameters):
+            if not math.isfinite(parameter.grad):
+                name = f" ({one_line(parameter.label)})" if parameter.label else ""
+                raise ValueError(f"the gradient of parameter {i}{name} is {parameter.grad}: no parameter was updated")
+        step = self.steps + 1
+        updated = [self.update(p.data, p.grad, s, step) for p, s in zip(self.parameters, self.state, strict=True)]
+        for parameter, (data, _) in zip(self.parameters, updated, strict=True):
+            parameter.data = float(data)
+        self.state = [state for _, state in updated]
+        self.steps = step
+
+    def zero_grad(self) -> None:
+        """Sets the gradients of all parameters to 0."""
+        for parameter in self.parameters:
+            parameter.grad = 0.0
+
+    def _decay(self, parameter: Any, gradient: Any) -> tuple[Any, Any]:
+        # The L2 penalty's gradient is added, or, decoupled from the gradient, the parameter shrinks.
+        if not self.weight_decay:
+            return parameter, gradient
+        if self.decoupled_weight_decay:
+            return parameter * (1 - self.lr * self.weight_decay), gradient
+        return parameter, gradient + self.weight_decay * parameter
+
+    def _progress(self) -> dict[str, Any]:
+        return {"steps": self.steps, "state": [[float(x) for x in state] for state in self.state]}
+
+    def _adopt(self, state: Mapping[str, Any]) -> None:
+        super()._adopt(state)
+        self.steps = state["steps"]
+        self.state = [tuple(float(x) for x in numbers) for numbers in state["state"]]
+
+
+# Arithmetic beyond + − × /, on floats and on arrays. Arrays bring their library along, so nothing is imported here.
+
+
+def sqrt(x: Any) -> Any:
+    """√x. It is correctly rounded on both, which a float's x**0.5 is not.
+
+    >>> sqrt(2.0)
+    1.4142135623730951
+    """
+    return math.sqrt(x) if isinstance(x, float) else _library(x).sqrt(x)
+
+
+def maximum(a: Any, b: float) -> Any:
+    """The larger one, for each element of ``a``; ``b`` may be an array, too, if ``a`` is one.
+
+    >>> maximum(-1.0, 0.0)
+    0.0
+    """
+    return max(a, b) if isinstance(a, float) else _library(a).maximum(a, b)
+
+
+def lerp(start: Any, end: Any, weight: float) -> Any:
+    """start + weight·(end − start), from whichever end is nearer, as PyTorch rounds it.
+
+    >>> lerp(1.0, 2.0, 0.25), lerp(1e20, 1.0, 1.0)
+    (1.25, 1.0)
+    """
+    return start + weight * (end - start) if weight < 0.5 else end - (end - start) * (1 - weight)
+
+
+def _library(array: Any) -> Any:
+    return sys.modules[type(array).__module__]
