@@ -63,14 +63,14 @@ def changes(source: str) -> Iterator[str]:
 
 def changes_in_texts(source: str) -> Iterator[str]:
     """The same changes in each string that is an expression: the formulas of the table."""
-    lines = source.splitlines(keepends=True)
+    text = source.encode()  # positions count bytes
+    starts = list(itertools.accumulate((len(line) for line in text.splitlines(keepends=True)), initial=0))
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.lineno == node.end_lineno:
-            line = lines[node.lineno - 1].encode()  # columns count bytes
-            before, after = line[: node.col_offset].decode(), line[node.end_col_offset :].decode()
-            for text in changes(node.value) if is_expression(node.value) else ():
-                changed = [*lines[: node.lineno - 1], f"{before}{text!r}{after}", *lines[node.lineno :]]
-                yield "".join(changed)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and is_expression(node.value):
+            before = text[: starts[node.lineno - 1] + node.col_offset].decode()
+            after = text[starts[(node.end_lineno or 0) - 1] + (node.end_col_offset or 0) :].decode()
+            for changed in changes(node.value):
+                yield f"{before}{changed!r}{after}"
 
 
 def is_expression(text: str) -> bool:
