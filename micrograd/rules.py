@@ -163,6 +163,10 @@ VALUES: dict[str, Any] = {name: vars(math)[name] for name in ("e", "inf", "nan",
 """What the names in the local gradients mean on Values: every rule."""
 
 
+# What the engine calls things around an operand's text.
+_TAKEN = {"out", "Value", "explained", "local", "new", "node", "parent", "rule", "to_float", "upstream"}
+
+
 def _named(name: str) -> Rule:
     return RULES[name]
 
@@ -181,8 +185,10 @@ def rule(name: str, operands: str, value: str, *local: str, **constants: Any) ->
         raise ValueError(f"the table has a rule {name!r} already: take another name, or delete RULES[{name!r}] first")
     new = Rule(name, operands, value, local, constants)
     for operand in [*new.names, *constants]:
-        if not operand.isidentifier() or operand.endswith("_") or operand == "out":
-            raise ValueError(f"rule {name!r}: {operand!r} can't name an operand; take a word that is not 'out'")
+        if not operand.isidentifier() or operand.endswith("_") or operand in _TAKEN:
+            raise ValueError(
+                f"rule {name!r}: {operand!r} can't name an operand; take a word that is none of {', '.join(sorted(_TAKEN))}"
+            )
     if len(local) != len(new.names):
         raise ValueError(
             f"rule {name!r} has operands {operands!r}, and needs a local gradient for each, not {len(local)}"

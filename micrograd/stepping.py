@@ -239,7 +239,10 @@ def local_formula(node: Value, operand: int, names: Mapping[Value, str]) -> str:
     '3 * x**2'
     """
     stand_in = alone(node, upstream=Value(1.0))
-    puller(node.rule, data="")(stand_in)
+    try:
+        puller(node.rule, data="")(stand_in)
+    except TypeError:  # it is written for floats only: then its text has to do
+        return node.rule.local[0 if node.rule.variadic else operand]
     called = {parent: names[named] for parent, named in zip(stand_in.parents, node.parents, strict=True)}
     gradient: Any = stand_in.parents[operand].grad  # 0 + local * 1
     return written(gradient.parents[1].parents[0], {**called, stand_in: names[node]}, whole=True)

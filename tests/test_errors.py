@@ -93,6 +93,7 @@ ERRORS = [
     (lambda: rules.rule("", "a", "a", "1.0"), ValueError, "name is a string that is not empty, not ''"),
     (lambda: rules.rule(3, "a", "a", "1.0"), ValueError, "not 3"),
     (lambda: rules.rule("new", "out", "out", "1.0"), ValueError, "'out' can't name an operand"),
+    (lambda: rules.rule("new", "node, b", "node", "1.0", "0.0"), ValueError, "'node' can't name an operand"),
     (lambda: rules.rule("new", "a b", "a", "1.0"), ValueError, "'a b' can't name an operand"),
     (lambda: rules.rule("new", "a", "a * c_", "c_", c_=1.0), ValueError, "'c_' can't name an operand"),
     (lambda: rules.rule("new", "a, b", "a", "1.0"), ValueError, "'a, b', and needs a local gradient for each, not 1"),

@@ -169,6 +169,14 @@ def test_an_operation_added_at_run_time_is_stepped():
         del rules.RULES["softsign"]
 
 
+def test_a_local_gradient_for_floats_only_is_shown_as_it_is_written():
+    try:
+        wrap = rules.rule("wrap", "a, b", "a % b", "1.0", "-(a // b)")
+        assert [step.formula for step in wrap(Value(7.0), Value(2.0)).steps()] == ["1.0", "-(a // b)"]
+    finally:
+        del rules.RULES["wrap"]
+
+
 def test_the_steps_of_a_leaf():
     x = Value(2.0)
     assert list(x.steps()) == []

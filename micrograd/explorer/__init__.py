@@ -1,0 +1,194 @@
+"""A page in which people walk through both passes of a graph, and change its numbers.
+
+>>> from micrograd import Value
+>>> w, x = Value(-3.0, label="w"), Value(2.0, label="x")
+>>> loss = (w * x + 1).tanh()
+>>> from tempfile import TemporaryDirectory
+>>> with TemporaryDirectory() as folder:
+...     explore(loss, f"{folder}/loss.html", names=locals())
+...     Path(folder, "loss.html").read_text(encoding="utf-8").splitlines()[0]
+'<!doctype html>'
+
+The page is one file, which needs no network. Its first numbers are those that Python computed; after a leaf was edited
+it computes both passes itself, by the rules of the table in :mod:`micrograd.rules`, see
+:mod:`micrograd.explorer.translation`.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+import os
+import re
+import sys
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from .. import rules
+from ..drawing import draw
+from ..engine import Value, topological_order
+from ..naming import name_nodes
+from ..operations import _CHAIN_RULE
+from ..rules import Rule
+from ..stepping import BackwardStep, backward_steps, forward_steps, written
+from .translation import Translation, branches, depends, number, translate, whole
+
+__all__ = ["explore"]
+
+_MOST_NODES, _MOST_EDGES = 1_000, 4_000  # more can't be read, and take minutes to lay out
+
+
+def explore(root: Value, path: str | os.PathLike[str], names: Mapping[str, Any] | None = None) -> None:
+    """Writes a page to walk through the graph of ``root``: forward pass, then backward pass, a step at a time.
+
+    Both passes start from the data that the leaves have now, and from gradients of 0, as after ``zero_grad()``. The
+    Values stay as they are.
+
+    Args:
+        root: the last node.
+        path: the file to write, ``"x.html"``.
+        names: variables by which nodes are called, like ``locals()``.
+
+    Raises:
+        TypeError: if ``root`` is not a Value.
+        ValueError, ArithmeticError: if the graph is too large; if a rule in it can't be translated to JavaScript; and
+            what Python's float raises in one of the passes.
+        RuntimeError: if there is no Graphviz: what to install.
+    """
+    content = _page(root, names)  # before the file is opened, which empties it
+    Path(path).write_text(content, encoding="utf-8", newline="\n")
+
+
+def _page(root: Value, names: Mapping[str, Any] | None) -> str:
+    nodes = topological_order(root)
+    edges = sum(len(node.parents) for node in nodes)
+    if len(nodes) > _MOST_NODES or edges > _MOST_EDGES:
+        raise ValueError(
+            f"explore() shows up to {_MOST_NODES:,} nodes and {_MOST_EDGES:,} edges, and this graph has {len(nodes):,} "
+            f"and {edges:,}: take a part of it, the loss of one example or of a smaller network; "
+            "draw(loss) folds what is too large, and loss.steps() walks through any graph"
+        )
+    translation = translate(node.rule for node in nodes if node.parents)
+    before = [(node, node.data, node.grad) for node in nodes]
+    try:
+        data = _data(root, nodes, names, translation)
+        svg = _inline(draw(root, names=names, local_gradients=True, max_nodes=None).svg())
+    finally:
+        for node, number_, gradient in before:
+            node.data, node.grad = number_, gradient
+    constants = (
+        f"const RULES = {translation.source};\nconst COMPENSATED_SUM = {json.dumps(sys.version_info >= (3, 12))};"
+    )
+    chain_rule = (
+        f"const chainRule = (parent, local, upstream_) => {{ {_CHAIN_RULE.format(parent='parent', local='local')}; }};"
+    )
+    script = "\n".join([_file("python.js"), constants, chain_rule, _file("page.js")])
+    called = name_nodes(root, names)
+    name = called[root]
+    parts = {
+        "title": html.escape(f"{name} · micrograd"),
+        "name": html.escape(name),
+        "formula": html.escape(f" = {written(root, called)}" if root.parents else ""),
+        "hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        "style": _file("page.css"),
+        "svg": svg,
+        "data": json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"),
+        "script": script,
+    }
+    # In one pass: what is filled in may look like a place to fill in.
+    return re.sub(r"\{\{(\w+)\}\}", lambda place: parts[place[1]], _file("page.html"))
+
+
+def _file(name: str) -> str:
+    return (files(__name__) / name).read_text(encoding="utf-8")
+
+
+def _data(root: Value, nodes: list[Value], names: Mapping[str, Any] | None, translation: Translation) -> dict[str, Any]:
+    # All that the page knows. It leaves the nodes with the data and gradients of the two passes.
+    called, index = name_nodes(root, names), {node: i for i, node in enumerate(nodes)}
+    forward = [[index[step.node], number(step.value, ""), step.formula] for step in forward_steps(root, names)]
+    backward = []
+    for node in nodes:
+        node.grad = 0.0
+    for step in backward_steps(root, names):
+        numbers = [number(x, "") for x in (step.local, step.contribution, step.after)]
+        backward.append([index[step.node], step.operand, *numbers, _written(step), _formulas(step)])
+    return {
+        "nodes": [
+            {
+                "name": called[node],
+                "kind": "operation" if node.parents else "constant" if node.rule is rules.constant else "leaf",
+                "op": node.op,
+                "data": number(node.data, ""),
+                "parents": [index[parent] for parent in node.parents],
+            }
+            | _of_operation(node.rule, translation)
+            for node in nodes
+        ],
+        "forward": forward,
+        "backward": backward,
+        "rules": [
+            {"operands": rule.operands, "variadic": rule.variadic, "value": rule.value, "local": rule.local}
+            for rule in translation.rules
+        ],
+    }
+
+
+def _of_operation(rule: Rule, translation: Translation) -> dict[str, Any]:
+    if not rule.operands:
+        return {}
+    constants = {name: number(x, f"rule {rule.name!r}: the constant {name}") for name, x in rule.constants.items()}
+    return {"rule": translation.rules.index(whole(rule)), "constants": constants}
+
+
+def _written(step: BackwardStep) -> str:
+    # The local gradient as a formula; empty if the rule's text runs on floats alone, as it does with a remainder in it.
+    try:
+        return step.formula
+    except (ArithmeticError, ValueError, TypeError, NameError):
+        return ""
+
+
+def _formulas(step: BackwardStep) -> list[str] | None:
+    # The local gradient as a formula, for each branch that other numbers may take; None where there is but one.
+    rule = step.node.rule
+    if rule.variadic:
+        return [""] if depends(rule.local[0]) else None
+    texts = branches(rule.local[step.operand])
+    if len(texts) == 1 and not depends(texts[0]):
+        return None
+    return [_formula(step, text) for text in texts]
+
+
+def _formula(step: BackwardStep, text: str) -> str:
+    # The formula of a branch, whatever the numbers are; empty if it depends on them.
+    if depends(text):
+        return ""
+    rule = step.node.rule
+    local = [text if k == step.operand else "0.0" for k in range(len(rule.local))]
+    alone = Value(1.0)
+    alone._parents = tuple([Value(1.0) for _ in step.node.parents])
+    alone.rule = Rule(rule.name, rule.operands, rule.value, tuple(local), rule.constants)
+    called = {stand_in: step.names[parent] for stand_in, parent in zip(alone._parents, step.node.parents, strict=True)}
+    names = {**called, alone: step.names[step.node]}
+    return _written(BackwardStep(alone, alone._parents[step.operand], step.operand, 0, 0, 0, 0, 0, names))
+
+
+def _inline(svg: str) -> str:
+    # The nodes and edges of a drawing, for the inside of a page: without namespaces, and without comments and titles,
+    # which browsers show as tooltips.
+    root = ElementTree.fromstring(svg)
+    for element in list(root.iter()):
+        element.tag = element.tag.rpartition("}")[2]
+        element.attrib = {key: value for key, value in element.attrib.items() if not key.startswith("{")}
+        for child in list(element):
+            drawn = element.get("class") != "graph" or re.fullmatch(r"n\d+|e\d+_\d+", child.get("id", ""))
+            if child.tag.endswith("}title") or not drawn:
+                element.remove(child)
+    root.attrib = {"id": "drawing"}
+    return ElementTree.tostring(root, encoding="unicode")

@@ -1,0 +1,364 @@
+"""Rules of the table in JavaScript, translated from their texts.
+
+What Python's operators and functions do where JavaScript's differ, errors above all, is in ``python.js``; the
+translation calls it ``py``.
+
+>>> from micrograd import rules
+>>> print(translate([rules.tanh]).source)
+[
+{ // tanh
+  value: ({}, $out, [$a]) => py.tanh($a),
+  local: [({}, $out, [$a]) => (1 - ($out * $out))],
+  branch: [null],
+  constants: {},
+}
+]
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import json
+import math
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from ..rules import FLOATS, RULES, Rule
+
+__all__ = ["Translation", "branches", "depends", "number", "translate", "whole"]
+
+# The functions of the module math, and Python's own, that python.js has.
+_FUNCTIONS = re.findall(
+    r"\w+",
+    """acos acosh asin asinh atan atan2 atanh cbrt ceil copysign cos cosh degrees exp exp2 expm1 fabs floor fmod hypot
+    isfinite isinf isnan log log10 log1p log2 pow prod radians sin sinh sqrt tan tanh trunc
+    abs all any enumerate float len list map max min mul range real reversed sorted sum tuple zip""",
+)
+_BOOLEAN = {"all", "any", "isfinite", "isinf", "isnan"}
+_SEQUENCE = {"enumerate", "list", "map", "range", "reversed", "sorted", "tuple", "zip"}
+_OPERATORS = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*"}  # the same on floats
+_CALLED = {ast.Div: "divide", ast.FloorDiv: "floor_divide", ast.Mod: "modulo", ast.Pow: "power"}
+_COMPARISONS = {ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "===", ast.NotEq: "!=="}
+
+
+@dataclass(frozen=True)
+class Translation:
+    """Rules in JavaScript.
+
+    Attributes:
+        source: the expression of an array, with an object for each rule. Its functions ``value``, ``local`` (one for
+            each operand, or for any number of them one for the sequence) and ``branch`` (for a gradient that is a
+            conditional expression, which of its :func:`branches` holds) take the constants, the value and the operands.
+        rules: the rules in that order: those that were asked for, and those that they call.
+    """
+
+    source: str
+    rules: list[Rule]
+
+
+def translate(rules: Iterable[Rule]) -> Translation:
+    """The rules, and those that their texts call, in JavaScript.
+
+    Raises:
+        ValueError: if a text has something in it that is not translated, with the rule's name.
+    """
+    found = list(dict.fromkeys(whole(rule) for rule in rules))
+    objects: list[str] = []
+    for rule in found:  # which grows by the rules that are called
+
+        def called(other: Rule) -> int:
+            if other not in found:
+                found.append(other)
+            return found.index(other)
+
+        objects.append(_object(rule, called))
+    return Translation("[\n" + ",\n".join(objects) + "\n]", found)
+
+
+def whole(rule: Rule) -> Rule:
+    """The line of the table that a rule was bound from, or itself."""
+    while rule.whole is not None:
+        rule = rule.whole
+    return rule
+
+
+def branches(text: str) -> list[str]:
+    """The expressions of which a conditional expression takes one; of any other, itself alone.
+
+    >>> branches("1.0 if a > 0 else -1.0 if a < 0 else 0.0")
+    ['1.0', '-1.0', '0.0']
+    """
+    leaves: list[ast.expr] = []
+    _numbered(_parsed(text), leaves)
+    return [ast.unparse(leaf) for leaf in leaves]
+
+
+def depends(text: str) -> bool:
+    """Whether other numbers may make another formula of a text.
+
+    >>> depends("1 - out * out"), depends("max(a, 0.0)")
+    (False, True)
+    """
+    choosing = (ast.IfExp, ast.Compare, ast.BoolOp, ast.NamedExpr)
+    return any(
+        isinstance(node, choosing) or (isinstance(node, ast.Name) and node.id in ("all", "any", "max", "min", "sorted"))
+        for node in ast.walk(_parsed(text))
+    )
+
+
+def number(x: Any, where: str) -> Any:
+    """A number, or a sequence of them, for JSON, which has no word for those that are not finite.
+
+    Raises:
+        ValueError: if it is something else, with ``where`` it is.
+
+    >>> number((1, float("-inf")), "here")
+    [1.0, '-inf']
+    """
+    if isinstance(x, (list, tuple)):
+        return [number(element, where) for element in x]
+    if not hasattr(x, "__float__"):
+        raise ValueError(f"{where} is {type(x).__name__} {x!r}: the page takes only numbers and sequences of them")
+    x = float(x)
+    return x if math.isfinite(x) else str(x)
+
+
+def _parsed(text: str) -> ast.expr:
+    return ast.parse(text, mode="eval").body
+
+
+def _numbered(node: ast.expr, leaves: list[ast.expr]) -> ast.expr:
+    # The same conditions with the number of each branch in its place; the branches go to leaves.
+    if isinstance(node, ast.IfExp):
+        return ast.IfExp(node.test, _numbered(node.body, leaves), _numbered(node.orelse, leaves))
+    leaves.append(node)
+    return ast.Constant(len(leaves) - 1)
+
+
+def _object(rule: Rule, called: Callable[[Rule], int]) -> str:
+    def function(body: ast.expr) -> str:
+        return _Text(rule, called).function(body)
+
+    choices = []
+    for local in rule.local:
+        leaves: list[ast.expr] = []
+        numbered = _numbered(_parsed(local), leaves)
+        choices.append(function(numbered) if len(leaves) > 1 else "null")
+    constants = {name: number(x, f"rule {rule.name!r}: the constant {name}") for name, x in rule.constants.items()}
+    name = json.dumps(rule.name)[1:-1].replace("<", "\\u003c")  # which might end the script
+    return (
+        f"{{ // {name}\n"
+        f"  value: {function(_parsed(rule.value))},\n"
+        f"  local: [{', '.join(function(_parsed(local)) for local in rule.local)}],\n"
+        f"  branch: [{', '.join(choices)}],\n"
+        f"  constants: {json.dumps(constants)},\n"
+        f"}}"
+    )
+
+
+class _Text:
+    """One text of a rule. Every name of it gets a ``$`` in front, and so is no word of JavaScript's."""
+
+    def __init__(self, rule: Rule, called: Callable[[Rule], int]) -> None:
+        self.rule = rule
+        self.called = called
+        self.kinds = dict.fromkeys(rule.names, "sequence" if rule.variadic else "number")
+        self.kinds["out"] = "number"
+        for name, x in rule.constants.items():
+            self.kinds[name] = "sequence" if isinstance(x, (list, tuple)) else "number"
+        self.variables: list[str] = []  # that the text assigns to
+
+    def refused(self, what: str) -> ValueError:
+        return ValueError(f"rule {self.rule.name!r} can't be shown in a page: {what}; write the rule without it")
+
+    def function(self, body: ast.expr) -> str:
+        """A function of the constants, the value and the operands."""
+        constants = ", ".join(f"{name}: ${name}" for name in self.rule.constants)
+        operands = ", ".join(f"${name}" for name in self.rule.names)
+        head = f"({{{constants}}}, $out, {operands if self.rule.variadic else f'[{operands}]'}) =>"
+        text = self.text(body)
+        if self.variables:
+            return f"{head} {{ let {', '.join(dict.fromkeys(self.variables))}; return {text}; }}"
+        return f"{head} {text}"
+
+    def text(self, node: ast.expr) -> str:
+        """An expression in JavaScript, in brackets where it needs them."""
+        return self.translated(node)[0]
+
+    def number(self, node: ast.expr) -> str:
+        return self.as_number(node, *self.translated(node))
+
+    def as_number(self, node: ast.expr, text: str, kind: str) -> str:
+        if kind == "sequence":
+            raise self.refused(f"{ast.unparse(node)!r} is a sequence where a number is expected")
+        return f"Number({text})" if kind == "boolean" else text
+
+    def truth(self, node: ast.expr) -> str:
+        text, kind = self.translated(node)
+        return text if kind == "boolean" else f"py.truth({text})"
+
+    def translated(self, node: ast.expr) -> tuple[str, str]:
+        """An expression in JavaScript, and its kind: number, boolean or sequence."""
+        translate = getattr(self, f"_{type(node).__name__.lower()}", None)
+        if translate is None:
+            raise self.refused(f"{ast.unparse(node)!r} ({type(node).__name__}) is not translated to JavaScript")
+        text, kind = translate(node)
+        return text, kind
+
+    def _constant(self, node: ast.Constant) -> tuple[str, str]:
+        if isinstance(node.value, bool):
+            return str(node.value).lower(), "boolean"
+        if not isinstance(node.value, (int, float)):
+            raise self.refused(f"{node.value!r} is not a real number")
+        return _literal(node.value), "number"
+
+    def _name(self, node: ast.Name) -> tuple[str, str]:
+        if node.id in self.kinds:
+            return f"${node.id}", self.kinds[node.id]
+        if isinstance(FLOATS.get(node.id), float):
+            return _literal(FLOATS[node.id]), "number"
+        raise self.refused(f"the name {node.id!r} is neither an operand nor a constant")
+
+    def _unaryop(self, node: ast.UnaryOp) -> tuple[str, str]:
+        if isinstance(node.op, ast.Not):
+            return f"!{self.truth(node.operand)}", "boolean"
+        if isinstance(node.op, ast.Invert):
+            raise self.refused(f"{ast.unparse(node)!r} is not for floats")
+        return f"({'-' if isinstance(node.op, ast.USub) else '+'}{self.number(node.operand)})", "number"
+
+    def _binop(self, node: ast.BinOp) -> tuple[str, str]:
+        (left, left_kind), (right, right_kind) = self.translated(node.left), self.translated(node.right)
+        if left_kind == right_kind == "sequence" and isinstance(node.op, ast.Add):
+            return f"[...{left}, ...{right}]", "sequence"
+        if (left_kind == "sequence") != (right_kind == "sequence") and isinstance(node.op, ast.Mult):
+            return f"py.repeat({left}, {right})", "sequence"
+        left, right = self.as_number(node.left, left, left_kind), self.as_number(node.right, right, right_kind)
+        if type(node.op) in _OPERATORS:
+            return f"({left} {_OPERATORS[type(node.op)]} {right})", "number"
+        if type(node.op) not in _CALLED:
+            raise self.refused(f"the operator in {ast.unparse(node)!r} is not for floats")
+        return f"py.{_CALLED[type(node.op)]}({left}, {right})", "number"
+
+    def _boolop(self, node: ast.BoolOp) -> tuple[str, str]:
+        texts, kinds = zip(*map(self.translated, node.values), strict=True)
+        if set(kinds) == {"boolean"}:
+            return f"({(' && ' if isinstance(node.op, ast.And) else ' || ').join(texts)})", "boolean"
+        if "sequence" in kinds:
+            raise self.refused(f"{ast.unparse(node)!r} has a sequence where a number is expected")
+        function = "and" if isinstance(node.op, ast.And) else "or"
+        return f"py.{function}({', '.join(f'() => {text}' for text in texts)})", "number"
+
+    def _compare(self, node: ast.Compare) -> tuple[str, str]:
+        parts, left = [], self.number(node.left)
+        for i, (operator, operand) in enumerate(zip(node.ops, node.comparators, strict=True)):
+            if type(operator) not in _COMPARISONS:
+                raise self.refused(f"the comparison in {ast.unparse(node)!r} is not for floats")
+            right = again = self.number(operand)
+            if i + 1 < len(node.ops) and not isinstance(operand, (ast.Name, ast.Constant)):  # computed once
+                again = f"chained{len(self.variables)}"
+                self.variables.append(again)
+                right = f"({again} = {right})"
+            parts.append(f"{left} {_COMPARISONS[type(operator)]} {right}")
+            left = again
+        return f"({' && '.join(parts)})", "boolean"
+
+    def _ifexp(self, node: ast.IfExp) -> tuple[str, str]:
+        test = self.truth(node.test)  # first, for it may assign
+        (body, kind), (other, other_kind) = self.translated(node.body), self.translated(node.orelse)
+        if (kind == "sequence") != (other_kind == "sequence"):
+            raise self.refused(f"{ast.unparse(node)!r} is a number or a sequence")
+        return f"({test} ? {body} : {other})", kind if kind == other_kind else "number"
+
+    def _namedexpr(self, node: ast.NamedExpr) -> tuple[str, str]:
+        text, kind = self.translated(node.value)
+        self.kinds[node.target.id] = kind
+        self.variables.append(f"${node.target.id}")
+        return f"(${node.target.id} = {text})", kind
+
+    def _tuple(self, node: ast.Tuple | ast.List) -> tuple[str, str]:
+        return f"[{', '.join(self.text(element) for element in node.elts)}]", "sequence"
+
+    _list = _tuple
+
+    def _starred(self, node: ast.Starred) -> tuple[str, str]:
+        return f"...{self.sequence(node.value)}", "number"
+
+    def sequence(self, node: ast.expr) -> str:
+        text, kind = self.translated(node)
+        if kind != "sequence":
+            raise self.refused(f"{ast.unparse(node)!r} is a number where a sequence is expected")
+        return text
+
+    def _subscript(self, node: ast.Subscript) -> tuple[str, str]:
+        text = self.sequence(node.value)
+        if not isinstance(node.slice, ast.Slice):
+            return f"py.at({text}, {self.number(node.slice)})", "number"
+        if node.slice.step is not None:
+            raise self.refused(f"the step in {ast.unparse(node)!r} is not translated to JavaScript")
+        start = self.number(node.slice.lower) if node.slice.lower else "0"
+        stop = f", {self.number(node.slice.upper)}" if node.slice.upper else ""
+        return f"{text}.slice({start}{stop})", "sequence"
+
+    def _listcomp(self, node: ast.ListComp | ast.GeneratorExp) -> tuple[str, str]:
+        outside, text = dict(self.kinds), ""
+        for i, generator in enumerate(node.generators):
+            source = self.sequence(generator.iter)
+            target = self.target(generator.target)
+            for condition in generator.ifs:
+                source += f".filter(({target}) => {self.truth(condition)})"
+            text += f"{source}.{'map' if i == len(node.generators) - 1 else 'flatMap'}(({target}) => "
+        text += self.text(node.elt) + ")" * len(node.generators)
+        inside = {f"${name}" for generator in node.generators for name in _names(generator.target)}
+        assigned = {name: kind for name, kind in self.kinds.items() if f"${name}" in self.variables}
+        self.kinds = outside | {name: kind for name, kind in assigned.items() if f"${name}" not in inside}
+        return text, "sequence"
+
+    _generatorexp = _listcomp
+
+    def target(self, node: ast.expr) -> str:
+        for name in _names(node):
+            self.kinds[name] = "number"
+        if isinstance(node, ast.Name):
+            return f"${node.id}"
+        if isinstance(node, (ast.Tuple, ast.List)):
+            return f"[{', '.join(self.target(element) for element in node.elts)}]"
+        raise self.refused(f"a loop over {ast.unparse(node)!r} is not translated to JavaScript")
+
+    def _call(self, node: ast.Call) -> tuple[str, str]:
+        if not isinstance(node.func, ast.Name):
+            raise self.refused(f"the call of {ast.unparse(node.func)!r} is not translated to JavaScript")
+        if node.keywords:
+            raise self.refused(f"the keyword in {ast.unparse(node)!r} is not translated to JavaScript")
+        name, arguments = node.func.id, node.args
+        if name == "map" and len(arguments) > 1 and isinstance(arguments[0], ast.Name):
+            texts = [self.function_named(arguments[0].id), *map(self.sequence, arguments[1:])]
+        else:
+            texts = [self.text(argument) for argument in arguments]
+        kind = "boolean" if name in _BOOLEAN else "sequence" if name in _SEQUENCE else "number"
+        return f"{self.function_named(name)}({', '.join(texts)})", kind
+
+    def function_named(self, name: str) -> str:
+        """A function by its name, which means here what it means in Python: see ``rules.FLOATS``."""
+        meant = FLOATS.get(name, vars(builtins).get(name))
+        if name in self.kinds or not callable(meant):
+            raise self.refused(f"{name!r} is no function")
+        own = meant in (vars(math).get(name), vars(builtins).get(name)) or name in ("mul", "real")
+        if own and name in _FUNCTIONS:
+            return f"py.{name}"
+        if not own and name in RULES:
+            return f"py.rule({self.called(whole(RULES[name]))})"
+        raise self.refused(f"the function {name!r} has no counterpart in JavaScript")
+
+
+def _names(node: ast.expr) -> list[str]:
+    return [part.id for part in ast.walk(node) if isinstance(part, ast.Name)]
+
+
+def _literal(x: float) -> str:
+    x = float(x)
+    return (
+        repr(x).removesuffix(".0") if math.isfinite(x) else {"inf": "Infinity", "-inf": "-Infinity"}.get(str(x), "NaN")
+    )
