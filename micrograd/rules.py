@@ -186,9 +186,8 @@ def rule(name: str, operands: str, value: str, *local: str, **constants: Any) ->
     new = Rule(name, operands, value, local, constants)
     for operand in [*new.names, *constants]:
         if not operand.isidentifier() or operand.endswith("_") or operand in _TAKEN:
-            raise ValueError(
-                f"rule {name!r}: {operand!r} can't name an operand; take a word that is none of {', '.join(sorted(_TAKEN))}"
-            )
+            taken = ", ".join(sorted(_TAKEN))
+            raise ValueError(f"rule {name!r}: {operand!r} can't name an operand; take a word that is none of {taken}")
     if len(local) != len(new.names):
         raise ValueError(
             f"rule {name!r} has operands {operands!r}, and needs a local gradient for each, not {len(local)}"
