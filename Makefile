@@ -16,7 +16,7 @@ test: .venv/test
 	$(BIN)/python -m pytest
 
 test-torch: .venv/test .venv/torch
-	$(BIN)/python -m pytest tests/test_expressions.py
+	$(BIN)/python -m pytest tests/test_expressions.py tests/test_*_torch.py
 
 lint: .venv/lint
 	$(BIN)/ruff check .

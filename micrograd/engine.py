@@ -51,8 +51,8 @@ def explained(error: Exception, rule: Rule, operands: Iterable[Number], where: s
 def one_line(label: str, width: int = 60) -> str:
     """A label for a message: on one line, and cut where it is long.
 
-    >>> one_line("abcdef", width=4)
-    'abc…'
+    >>> one_line("abcde", width=4), one_line("abcd", width=4)
+    ('abc…', 'abcd')
     """
     text = repr(label)[1:-1]
     return text if len(text) <= width else f"{text[: width - 1]}…"
