@@ -72,7 +72,72 @@ def debug(
 
 
 class Debugger(cmd.Cmd):
-    """The prompt. Every method ``do_…`` is a command, and its docstring the command's help."""
+    """The prompt. Every method ``do_…`` is a command, and its docstring the command's help.
+
+    >>> from io import StringIO
+    >>> from tempfile import TemporaryDirectory
+    >>> x, w = Value(2.0, label="x"), Value(-0.5, label="w")
+    >>> y = (w * x).tanh() * x
+    >>> commands = ["next 2", "p x", "why x", "list", "back", "break w", "break if |grad| > 1", "break", "continue"]
+    >>> commands += ["clear", "where w", "continue", "why x", "graph {}/now.svg", "forward", "help why", "quit"]
+    >>> with TemporaryDirectory() as folder:
+    ...     debug(y, {"y": y}, stdin=StringIO("\\n".join(commands).format(folder)))
+    A backward pass of 5 steps from y = -1.52319. help lists the commands.
+    next: y = %3 * x, by %3
+    (micrograd) next 2
+    y = %3 * x: ∂y/∂%3 = x = 2; times y.grad, 1, is 2; %3.grad: 0 → 2
+    y = %3 * x: ∂y/∂x = %3 = -0.761594; times y.grad, 1, is -0.761594; x.grad: 0 → -0.761594
+    next: %3 = tanh(%2)
+    (micrograd) p x
+    x  data 2.0  grad -0.7615941559557649
+    (micrograd) why x
+    from y = %3 * x   -0.761594 × 1   = -0.761594
+    x.grad = -0.761594; 1 of its 2 parts are still to come
+    (micrograd) list
+      ┌ y = %3 * x  data -1.52319  grad 1
+    → %3 = tanh(%2)  data -0.761594  grad 2
+      └ %2 = w * x  data -1  grad 0
+        ├ w  data -0.5  grad 0
+        └ x  data 2  grad -0.761594
+    (micrograd) back
+    took back y = %3 * x: x.grad is 0 again
+    next: y = %3 * x, by x
+    (micrograd) break w
+    stops at w
+    (micrograd) break if |grad| > 1
+    stops at if |grad| > 1
+    (micrograd) break
+    stops at w
+    stops at if |grad| > 1
+    (micrograd) continue
+    %2 = w * x: ∂%2/∂w = x = 2; times %2.grad, 0.839949, is 1.6799; w.grad: 0 → 1.6799
+    stopped at w, if |grad| > 1
+    next: %2 = w * x, by x
+    (micrograd) clear
+    no longer stops at w
+    no longer stops at if |grad| > 1
+    (micrograd) where w
+    y = %3 * x      ∂y/∂%3 = x              2
+    %3 = tanh(%2)   ∂%3/∂%2 = 1 - %3 * %3   0.419974
+    %2 = w * x      ∂%2/∂w = x              2
+    multiplied out: ∂y/∂w = 1.6799
+    (micrograd) continue
+    the pass is complete: all gradients are those of backward()
+    (micrograd) why x
+    from y = %3 * x   -0.761594 × 1     = -0.761594
+    from %2 = w * x   -0.5 × 0.839949   = -0.419974
+    x.grad = -1.18157
+    (micrograd) graph ...
+    drew ...now.svg
+    (micrograd) forward
+    %2 = w * x = -1
+    %3 = tanh(%2) = -0.761594
+    y = %3 * x = -1.52319
+    next: y = %3 * x, by %3
+    (micrograd) help why
+    why NODE: its gradient as the sum of what its children handed it so far.
+    (micrograd) quit
+    """
 
     prompt = "(micrograd) "
 
