@@ -37,6 +37,6 @@ def name_nodes(root: Value, names: Mapping[str, Any] | None = None) -> dict[Valu
             called[value] = name
     uses = Counter(called.values())
     return {
-        node: name if name and uses[name] == 1 and not name.startswith("%") else f"{name}%{i}"
+        node: name if name and uses[name] == 1 and "%" not in name else f"{name}%{i}"
         for i, (node, name) in enumerate(called.items())
     }

@@ -5,9 +5,11 @@ import struct
 
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from micrograd import Value, detect_anomaly, functional, rules
 from micrograd.engine import topological_order
+from micrograd.naming import name_nodes
 from micrograd.stepping import BackwardPass
 from micrograd.testing.strategies import expressions
 
@@ -56,6 +58,17 @@ def test_a_formula_is_the_local_gradient(expression):
     for step in nodes[-1].steps(variables):
         numbers = {name: node.data for name, node in variables.items()}
         assert eval(step.formula, names, numbers) == pytest.approx(step.local, rel=1e-4, abs=1e-4), step.formula
+
+
+@given(st.lists(st.sampled_from(["", "x", "x%3", "%1", "a\nb"]) | st.text(max_size=70), min_size=1, max_size=6))
+def test_every_node_has_a_name_of_its_own_on_one_line(labels):
+    leaves = [Value(1.0, label) for label in labels]
+    out = functional.sum([leaf * 2 for leaf in leaves])
+    names = name_nodes(out, {"first": leaves[0], "_hidden": out, "number": 3})
+    assert list(names) == topological_order(out)
+    assert len(set(names.values())) == len(names)
+    assert names[leaves[0]].startswith("first")
+    assert not any("\n" in name or len(name) > 70 for name in names.values())
 
 
 def test_back_is_the_way_forth():
