@@ -3,8 +3,8 @@
     python demos/digits.py                  the 1,797 digits of 8×8 pixels that scikit-learn carries
     python demos/digits.py --data DIR       MNIST's four IDX files in DIR, gzipped or not: 784 → 100 → 10
 
-It shows the accuracy on digits never seen, and writes two pictures to out/digits/: the loss curve, and the digits that
-it got wrong.
+It shows the accuracy on digits never seen and how the gradients flow, and writes two pictures to out/digits/: the
+history of the training, and the digits that it got wrong.
 """
 
 import argparse
@@ -15,12 +15,13 @@ import struct
 import zlib
 from pathlib import Path
 
-from micrograd import Value, nn, optim
-from micrograd.data import DataLoader, split
-from micrograd.functional import cross_entropy, mean
+from micrograd import Value, fit, nn, optim
+from micrograd.data import split
+from micrograd.functional import cross_entropy
+from micrograd.training import History
 
 BATCH_SIZE = 16
-LEARNING_RATE = 0.015  # at the first step; it sinks to 0 at the last
+LEARNING_RATE = 0.015  # in the first epoch; it sinks to 0 after the last
 WEIGHT_DECAY = 0.001
 OUT = Path("out/digits")
 
@@ -77,35 +78,32 @@ def guess(scores: list[Value]) -> int:
     return max(range(len(scores)), key=lambda digit: scores[digit].data)
 
 
-def train(model: nn.MLP, samples: list[tuple[list[float], int]], epochs: int, rng: random.Random) -> list[float]:
-    """Trains the model, and returns the loss of every step."""
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
+def train(
+    model: nn.MLP,
+    training: list[tuple[list[float], int]],
+    test: list[tuple[list[float], int]],
+    epochs: int,
+    rng: random.Random,
+    checkpoint: Path | None = None,
+) -> History:
+    """Trains the model; the test digits are looked at after each epoch, but have no influence."""
     optimizer = optim.Adam(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
-    batches = DataLoader(samples, BATCH_SIZE, shuffle=True, rng=rng)
-    losses: list[float] = []
-    columns = [TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn()]
-    with Progress(*columns) as progress:
-        task = progress.add_task("training", total=epochs * len(batches))
-        for epoch in range(epochs):
-            right = seen = 0
-            for batch in batches:
-                outputs = [(model(pixels), digit) for pixels, digit in batch]
-                loss = mean(cross_entropy(logits, digit) for logits, digit in outputs)
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.lr = LEARNING_RATE * (1 - len(losses) / (epochs * len(batches)))
-                optimizer.step()
-                losses.append(loss.data)
-                right += sum(guess(logits) == digit for logits, digit in outputs)
-                seen += len(batch)
-                recent = losses[-20:]
-                text = f"epoch {epoch + 1:2}  loss {sum(recent) / len(recent):.3f}  accuracy {right / seen:.3f}"
-                progress.update(task, advance=1, description=text)
-    return losses
+    return fit(
+        lambda pixels, digit: cross_entropy(model(pixels), digit),
+        training,
+        optimizer,
+        epochs=epochs,
+        batch_size=BATCH_SIZE,
+        validation=test,
+        metrics={"accuracy": lambda pixels, digit: guess(model(pixels)) == digit},
+        schedule=optim.LinearLR(optimizer, start_factor=1.0, end_factor=0.0, total_iters=max(epochs, 1)),
+        model=model,
+        checkpoint=checkpoint,
+        rng=rng,
+    )
 
 
-def show(predictions: list[tuple[list[float], int, int]], losses: list[float]) -> None:
+def show(predictions: list[tuple[list[float], int, int]], history: History) -> None:
     """Prints the table of results on the test digits (pixels, digit, prediction), and draws the pictures."""
     import matplotlib
     from rich.console import Console
@@ -125,14 +123,8 @@ def show(predictions: list[tuple[list[float], int, int]], losses: list[float]) -
     console.print(f"accuracy {1 - len(mistakes) / len(predictions):.4f}: {len(mistakes)} of {len(predictions)} wrong")
 
     OUT.mkdir(parents=True, exist_ok=True)
-    windows = [losses[max(0, i - 20) : i + 1] for i in range(len(losses))]
-    smooth = [sum(window) / len(window) for window in windows]
-    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
-    axes.plot(losses, color="0.8", label="each step")
-    axes.plot(smooth, label="mean of 20 steps")
-    axes.set(xlabel="step", ylabel="cross-entropy", yscale="log", title="Loss while training")
-    axes.legend()
-    figure.savefig(OUT / "loss.png", dpi=120)
+    if history.steps:
+        history.plot(OUT / "loss.png")
 
     shown = mistakes[:32]
     side = math.isqrt(len(predictions[0][0]))
@@ -145,6 +137,7 @@ def show(predictions: list[tuple[list[float], int, int]], losses: list[float]) -
         axes.set_title(f"{truth}, not {prediction}", fontsize=10)
     figure.suptitle(f"{len(mistakes)} of {len(predictions)} wrong" + f", the first {len(shown)}" * (len(mistakes) > 32))
     figure.savefig(OUT / "wrong.png", dpi=120)
+    print(f"\n{history.gradient_flow()}\n" if history.steps else "nothing was trained")
     console.print(f"pictures: {OUT}/loss.png, {OUT}/wrong.png")
 
 
@@ -154,6 +147,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, help="how often to go through the training digits (10, or 1 for MNIST)")
     parser.add_argument("--seed", type=int, default=0, help="for the initial weights and the order of the digits")
     parser.add_argument("--data", type=Path, metavar="DIR", help="a folder with MNIST's four IDX files")
+    parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="keep the run in FILE, or go on with it")
     options = parser.parse_args()
 
     if min(options.hidden or 1, options.epochs or 1) < 1 or options.hidden == 0:
@@ -170,8 +164,8 @@ def main() -> None:
     epochs = options.epochs if options.epochs is not None else (1 if options.data else 10)
     rng = random.Random(options.seed)
     model = nn.MLP(len(training[0][0]), [hidden, 10], activation="relu", rng=rng)
-    losses = train(model, training, epochs, rng)
-    show([(pixels, digit, guess(model(pixels))) for pixels, digit in test], losses)
+    history = train(model, training, test, epochs, rng, options.checkpoint)
+    show([(pixels, digit, guess(model(pixels))) for pixels, digit in test], history)
 
 
 if __name__ == "__main__":

@@ -16,15 +16,39 @@ from typing import TYPE_CHECKING, Any
 from .engine import Value, grad
 
 if TYPE_CHECKING:
-    from . import data, derivatives, functional, nn, optim, testing
+    from . import data, derivatives, functional, nn, optim, testing, training
     from .anomaly import detect_anomaly
     from .debugger import debug
+    from .drawing import draw
+    from .explorer import explore
+    from .training import fit
 
-__all__ = ["Value", "data", "debug", "derivatives", "detect_anomaly", "functional", "grad", "nn", "optim", "testing"]
+__all__ = [
+    "Value",
+    "data",
+    "debug",
+    "derivatives",
+    "detect_anomaly",
+    "draw",
+    "explore",
+    "fit",
+    "functional",
+    "grad",
+    "nn",
+    "optim",
+    "testing",
+    "training",
+]
 __version__ = "1.0.0"
 
 
-_FUNCTIONS = {"debug": "debugger", "detect_anomaly": "anomaly"}
+_FUNCTIONS = {
+    "debug": "debugger",
+    "detect_anomaly": "anomaly",
+    "draw": "drawing",
+    "explore": "explorer",
+    "fit": "training",
+}
 
 
 def __getattr__(name: str) -> Any:  # loads a module when it is first asked for, to keep the import instant

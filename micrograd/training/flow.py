@@ -1,0 +1,330 @@
+"""How gradients flow: how large they are in each layer, what is wrong with that, and what helps."""
+
+from __future__ import annotations
+
+import math
+import re
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from operator import attrgetter
+from typing import Any
+
+from ..engine import Value
+from ..nn import Module
+from ..rules import RULES
+
+__all__ = ["EXPLODING", "VANISHING", "FlowRecord", "GradientFlow", "LayerFlow"]
+
+VANISHING = 1e-3
+"""Gradients vanish on the way to a layer if less than this part of the last layer's arrives there."""
+
+EXPLODING = 1e3
+"""Gradients explode in a layer where they are more than this multiple of its parameters."""
+
+_BETWEEN = ("batchnorm", "layernorm", "dropout")  # what may stand between a layer and its activation
+
+_grad = attrgetter("_grad")
+
+_AGAINST_VANISHING = (
+    "What helps: activation='relu' instead of sigmoid or tanh; an initialisation that fits the activation "
+    "(init='he' for ReLU, 'xavier' for tanh); normalisation between the layers (nn.LayerNorm, nn.BatchNorm); "
+    "skip connections (nn.Residual)."
+)
+_AGAINST_EXPLODING = (
+    "What helps: clipping (fit(…, clip=lambda parameters: optim.clip_grad_norm_(parameters, 1.0))); an initialisation "
+    "with smaller weights (init='he' or 'xavier'); normalisation between the layers (nn.LayerNorm, nn.BatchNorm); "
+    "a smaller learning rate."
+)
+_AGAINST_DEAD = (
+    "What helps: a smaller learning rate; init='he' and biases that are not far below 0; activation='leaky_relu', "
+    "which has a gradient on both sides; normalisation before the activation."
+)
+_SATURATING = ("sigmoid", "tanh")
+_SATURATED = (
+    "What helps: smaller weights (init='xavier'), inputs with mean 0 and variance 1, or normalisation before the "
+    "activation, all of which keep it where it is not flat; activation='relu'."
+)
+
+
+@dataclass(frozen=True)
+class LayerFlow:
+    """One layer's gradients in the last epoch.
+
+    Attributes:
+        name: where it is in the model.
+        module: what it is.
+        activation: what follows it, by name, if that is known.
+        parameters: how many of its parameters are trained.
+        size: the root mean square of these parameters, as they are now.
+        gradient: the root mean square of their gradients, averaged over the steps.
+        relative: what arrives at the layer, compared with the last one: the ratio of the biases' gradients, for a
+            neuron's bias has the gradient of its sum; without biases, of all parameters'. It is nan if the last
+            layer's is 0.
+        neurons: how many there are; 0 if the layer has none, like a normalisation.
+        dead: how many of them had no gradient but 0 in any step.
+        verdict: ``ok``, ``vanishing``, ``exploding``, ``some dead`` or ``dead``.
+    """
+
+    name: str
+    module: str
+    activation: str
+    parameters: int
+    size: float
+    gradient: float
+    relative: float
+    neurons: int
+    dead: int
+
+    @property
+    def verdict(self) -> str:
+        if self.neurons and self.dead == self.neurons:
+            return "dead"
+        if self.relative < VANISHING:
+            return "vanishing"
+        if self.gradient > EXPLODING * self.size > 0:
+            return "exploding"
+        return "some dead" if self.dead else "ok"
+
+
+@dataclass(frozen=True)
+class GradientFlow:
+    """A row a layer, and in words what is wrong and what helps. It prints as a table.
+
+    Attributes:
+        layers: from the input's side to the output's.
+        findings: sentences.
+    """
+
+    layers: list[LayerFlow]
+    findings: list[str]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return all(layer.verdict == "ok" for layer in self.layers)
+
+    def __str__(self) -> str:
+        rows = [("layer", "module", "parameters", "size", "gradient", "relative", "dead", "verdict")]
+        for layer in self.layers:
+            dead = f"{layer.dead} of {layer.neurons}" if layer.neurons else ""
+            numbers = (f"{layer.size:.2g}", f"{layer.gradient:.2g}", f"{layer.relative:.2g}")
+            rows.append((layer.name, layer.module, str(layer.parameters), *numbers, dead, layer.verdict))
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        table = ["  ".join(f"{cell:{w}}" for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+        return "\n".join([*table, "", *(textwrap.fill(finding, 120) for finding in self.findings)])
+
+
+@dataclass
+class _Layer:
+    name: str
+    module: str
+    activation: str
+    parameters: list[Value] = field(default_factory=list)
+    biases: list[Value] = field(default_factory=list)
+    neurons: dict[str, list[Value]] = field(default_factory=dict)
+
+
+@dataclass
+class _Epoch:
+    # What was seen in an epoch: how many steps, the sum of each layer's norms, of its biases' root mean squares, and
+    # which neurons had no gradient so far.
+    steps: int
+    norms: list[float]
+    arriving: list[float]
+    silent: list[list[str]]
+
+
+class FlowRecord:
+    """Takes notes of the gradients during a run.
+
+    Args:
+        parameters: what is trained.
+        model: their model; without it, there is no report, only the norm.
+    """
+
+    def __init__(self, parameters: Sequence[Value] = (), model: Module | None = None) -> None:
+        self._layers, others = _layers(parameters, model)
+        self._groups = [layer.parameters for layer in self._layers] + [others] * bool(others)
+        self._now, self._last = self._new(), None if model is None else self._new()
+
+    def norms(self) -> list[float]:
+        """The norm of each layer's gradient as it is now, and of the other parameters'."""
+        return [math.hypot(*map(_grad, group)) for group in self._groups]
+
+    def add(self, norms: Sequence[float]) -> None:
+        """Takes a step into account, with the norms before clipping."""
+        now = self._now
+        now.steps += 1
+        for i, layer in enumerate(self._layers):
+            now.norms[i] += norms[i]
+            now.arriving[i] += _root_mean_square(map(_grad, layer.biases or layer.parameters))
+            if now.silent[i]:
+                now.silent[i] = [name for name in now.silent[i] if not any(map(_grad, layer.neurons[name]))]
+
+    def end_epoch(self) -> None:
+        """Starts to count from 0; a report is now about the epoch that ended."""
+        if self._last is not None:
+            self._last = self._now
+        self._now = self._new()
+
+    def _new(self) -> _Epoch:
+        zeros = [0.0] * len(self._layers)
+        return _Epoch(0, zeros, zeros.copy(), [list(layer.neurons) for layer in self._layers])
+
+    def state_dict(self) -> dict[str, Any]:
+        """The notes as JSON can hold them."""
+        return {name: vars(notes) if notes else None for name, notes in (("now", self._now), ("last", self._last))}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Takes over what :meth:`state_dict` gave.
+
+        Raises:
+            ValueError: if it is not of the same layers.
+        """
+        try:
+            now, last = (self._read(state[name]) for name in ("now", "last"))
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"these are not notes of gradients: {type(error).__name__}: {error}") from error
+        if now is None or (last is None) != (self._last is None):
+            raise ValueError("the notes of gradients are of a run with another model")
+        self._now, self._last = now, last
+
+    def _read(self, notes: Any) -> _Epoch | None:
+        if notes is None:
+            return None
+        steps, norms, arriving = int(notes["steps"]), *(list(map(float, notes[name])) for name in ("norms", "arriving"))
+        silent = [list(map(str, names)) for names in notes["silent"]]
+        fits = len(norms) == len(arriving) == len(silent) == len(self._layers)
+        if not fits or not all(set(n) <= set(layer.neurons) for n, layer in zip(silent, self._layers, strict=True)):
+            raise ValueError("the notes of gradients are of other layers")
+        return _Epoch(steps, norms, arriving, silent)
+
+    def report(self) -> GradientFlow:
+        """What the notes say.
+
+        Raises:
+            ValueError: if there is no model, or no step was done.
+        """
+        if self._last is None:
+            raise ValueError("a report by layer needs the model: fit(…, model=model)")
+        notes = self._last if self._last.steps else self._now
+        if not notes.steps:
+            raise ValueError("there are no gradients to report on: no step was done")
+        sizes = [len(layer.parameters) for layer in self._layers]
+        means = [norm / notes.steps / math.sqrt(n) for norm, n in zip(notes.norms, sizes, strict=True)]
+        last = notes.arriving[-1] if means else 0.0
+        flows = [
+            LayerFlow(
+                layer.name,
+                layer.module,
+                layer.activation,
+                len(layer.parameters),
+                _root_mean_square(parameter.data for parameter in layer.parameters),
+                mean,
+                arriving / last if last else math.nan,
+                len(layer.neurons),
+                # If the last layer has none either, there is no gradient that could get lost on the way.
+                len(silent) if last else 0,
+            )
+            for layer, mean, arriving, silent in zip(self._layers, means, notes.arriving, notes.silent, strict=True)
+        ]
+        return GradientFlow(flows, _findings(flows))
+
+
+def _findings(layers: list[LayerFlow]) -> list[str]:
+    if not layers or math.isnan(layers[-1].relative):
+        return [
+            "There is no gradient: it is 0 from the last layer on. Either the loss is at a minimum, or it does not "
+            "depend on the model."
+        ]
+    findings = []
+    last = layers[-1].name
+    vanishing = [layer for layer in layers if layer.verdict == "vanishing"]
+    exploding = [layer for layer in layers if layer.verdict == "exploding"]
+    if vanishing:
+        least = min(vanishing, key=lambda layer: layer.relative)
+        findings.append(
+            f"Gradients vanish on the way to {_names(vanishing)}: of what {last} gets, {least.relative:.1e} arrives at "
+            f"{least.name}, which hardly learns. {_AGAINST_VANISHING}"
+        )
+    if exploding:
+        most = max(exploding, key=lambda layer: layer.gradient / layer.size)
+        findings.append(
+            f"Gradients explode in {_names(exploding)}: in {most.name} they are {most.gradient:.1e}, on parameters of "
+            f"{most.size:.1e}, so that a step goes much too far. {_AGAINST_EXPLODING}"
+        )
+    for layer in layers:
+        if layer.dead:
+            what, advice = "get", _AGAINST_DEAD
+            if layer.activation == "relu":
+                what = "are dead: their ReLUs get"
+            elif layer.activation in _SATURATING:
+                what, advice = f"are saturated: where they are, {layer.activation} is so flat that they get", _SATURATED
+            findings.append(
+                f"In {layer.name}, {layer.dead} of {layer.neurons} neurons {what} no gradient from any sample. {advice}"
+            )
+    return findings or ["The gradients flow: no layer's vanish or explode, and no neuron is dead."]
+
+
+def _names(layers: list[LayerFlow]) -> str:
+    names = [layer.name for layer in layers]
+    return ", ".join(names) if len(names) < 4 else f"{len(names)} layers, {names[0]} to {names[-1]}"
+
+
+def _root_mean_square(numbers: Iterable[float]) -> float:
+    numbers = list(numbers)
+    return math.hypot(*numbers) / math.sqrt(len(numbers))
+
+
+def _layers(parameters: Sequence[Value], model: Module | None) -> tuple[list[_Layer], list[Value]]:
+    # The layers that parameters are in, and the parameters in none.
+    trained = dict.fromkeys(parameters)
+    layers: dict[str, _Layer] = {}
+    for path, value in model.named_parameters() if model else ():
+        if value in trained:
+            del trained[value]
+            name, neuron = _place(path)
+            if name not in layers:
+                layers[name] = _Layer(name or "model", *_described(model, name))
+            layers[name].parameters.append(value)
+            if neuron:
+                layers[name].neurons.setdefault(neuron, []).append(value)
+                if path.endswith(".b"):
+                    layers[name].biases.append(value)
+    return list(layers.values()), list(trained)
+
+
+def _place(path: str) -> tuple[str, str]:
+    """The layer and the neuron, if there is one, of a parameter by its name.
+
+    >>> _place("layers.0.neurons.2.w.1"), _place("layers.1.weight.3"), _place("slope")
+    (('layers.0', '2'), ('layers.1', ''), ('', ''))
+    """
+    found = re.fullmatch(r"(?:(.*)\.)?neurons\.(\d+)\..*", path)
+    if found:
+        return found[1] or "", found[2]
+    return re.sub(r"(\.\d+)*$", "", path).rpartition(".")[0], ""
+
+
+def _described(model: Any, name: str) -> tuple[str, str]:
+    # What a layer is, and the activation that follows it.
+    around, module = None, model
+    for part in name.split(".") if name else ():
+        around, module = module, _inside(module, part)
+    if not isinstance(module, Module):
+        return type(module).__name__, ""
+    activation = ""
+    neurons = getattr(module, "neurons", None)
+    if neurons and neurons[0].nonlin:
+        activation = neurons[0].activation
+    elif neurons and isinstance(around, list):  # in a Sequential, where it is a module of its own
+        followers = [type(follower).__name__.lower() for follower in around[int(name.rpartition(".")[2]) + 1 :]]
+        activation = next((follower for follower in followers if follower not in _BETWEEN), "")
+    return module._title(), activation if activation in RULES else ""
+
+
+def _inside(tree: Any, part: str) -> Any:
+    if isinstance(tree, (list, tuple)):
+        return tree[int(part)]
+    return tree[part] if isinstance(tree, dict) else getattr(tree, part)

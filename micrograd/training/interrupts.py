@@ -1,0 +1,49 @@
+"""Ctrl-C, which ends a run after the current step."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+__all__ = ["Interrupts"]
+
+
+class Interrupts:
+    """Counts Ctrl-C: the first one is only counted, a second one interrupts.
+
+    Outside the main thread, where no signals arrive, and in a process that is to ignore them, nothing is done.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._held = False
+        self._before: Any = None
+
+    def __enter__(self) -> Interrupts:
+        if threading.current_thread() is threading.main_thread():
+            before = signal.getsignal(signal.SIGINT)
+            if before not in (signal.SIG_IGN, None):
+                self._before = before
+                signal.signal(signal.SIGINT, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+
+    def _note(self, *_: object) -> None:
+        self.count += 1
+        if self.count > 1 and not self._held:
+            raise KeyboardInterrupt
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Within, a second one is only counted too."""
+        self._held = True
+        try:
+            yield
+        finally:
+            self._held = False

@@ -1,0 +1,137 @@
+"""When to stop, other than after the last epoch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import Any
+
+from ..engine import to_float
+from .history import History
+from .weights import Weights
+
+__all__ = ["EarlyStopping", "GradientNorm", "StopCondition"]
+
+
+class StopCondition:
+    """What all stop conditions share: they look at the history, and give a reason to stop, or an empty string.
+
+    A new one is a dataclass, and overrides one of the first two methods. Its fields are saved in checkpoints, so they
+    hold what JSON can; those that are not arguments (``field(init=False)``) are where it is.
+
+    >>> @dataclass
+    ... class GoodEnough(StopCondition):
+    ...     loss: float
+    ...     def after_epoch(self, history, weights):
+    ...         return "good enough" if history.train_loss[-1] < self.loss else ""
+    >>> GoodEnough(loss=0.1).settings
+    {'type': 'GoodEnough', 'loss': 0.1}
+    """
+
+    def after_step(self, history: History) -> str:
+        """The reason to stop after this step, or an empty string."""
+        return ""
+
+    def after_epoch(self, history: History, weights: Weights) -> str:
+        """The reason to stop after this epoch, or an empty string."""
+        return ""
+
+    def at_end(self, weights: Weights) -> None:
+        """Called when a run ends, unless by Ctrl-C or an error."""
+
+    def reset(self) -> None:
+        """Forgets where it is: called when a run begins, so that a condition may be used again."""
+        if is_dataclass(self):
+            vars(self).update(replace(self).state_dict())
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What it is and how it was set."""
+        return {"type": type(self).__name__, **self._fields(init=True)}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where it is, as JSON can hold it."""
+        return self._fields(init=False)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on from where :meth:`state_dict` was called.
+
+        Raises:
+            ValueError: if it is another condition's state; then nothing is changed.
+        """
+        if not isinstance(state, Mapping) or set(state) != set(self.state_dict()):
+            raise ValueError(f"this is not a state of {type(self).__name__}: {state!r:.60}")
+        vars(self).update(state)
+
+    def _fields(self, init: bool) -> dict[str, Any]:
+        own: Any = self
+        names = [f.name for f in fields(own) if f.init == init] if is_dataclass(own) else []
+        return {name: getattr(self, name) for name in names}
+
+
+@dataclass
+class GradientNorm(StopCondition):
+    """Stops when the norm of the gradient, over all parameters, is near 0.
+
+    Args:
+        below: how near. With small batches the gradient is never near 0 for long: one batch's may be by chance.
+
+    Raises:
+        ValueError: if it is not above 0.
+    """
+
+    below: float
+
+    def __post_init__(self) -> None:
+        self.below = to_float(self.below)
+        if not self.below > 0:
+            raise ValueError(f"below must be above 0, not {self.below}")
+
+    def after_step(self, history: History) -> str:
+        norm = history.gradient_norm[-1]
+        return f"the gradient norm, {norm:.3g}, is below {self.below:g}" if norm < self.below else ""
+
+
+@dataclass
+class EarlyStopping(StopCondition):
+    """Stops when the loss no longer improves: the validation's, or where there is none, the training's.
+
+    When the run has ended, by this or any other condition, the parameters of the best epoch are restored; not after
+    Ctrl-C or an error, and not in checkpoints, from which a run may go on.
+
+    Args:
+        patience: how many epochs without an improvement are let pass; after one more, training stops.
+        min_delta: how much lower than the best so far counts as an improvement.
+
+    Raises:
+        ValueError: if ``patience`` is not a whole number, or one of them is below 0.
+    """
+
+    patience: int
+    min_delta: float = 0.0
+    best: float = field(default=math.inf, init=False)
+    waited: int = field(default=0, init=False)
+    best_weights: dict[str, Any] | None = field(default=None, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if not hasattr(self.patience, "__index__") or self.patience < 0:
+            raise ValueError(f"patience must be a whole number, at least 0, not {self.patience!r}")
+        self.patience, self.min_delta = int(self.patience), to_float(self.min_delta)
+        if not 0 <= self.min_delta < math.inf:
+            raise ValueError(f"min_delta must be at least 0 and finite, not {self.min_delta}")
+
+    def after_epoch(self, history: History, weights: Weights) -> str:
+        kind = "validation" if history.validation_loss else "training"
+        loss = (history.validation_loss or history.train_loss)[-1]
+        if loss < self.best - self.min_delta:
+            self.best, self.waited, self.best_weights = loss, 0, weights.state_dict()
+        else:
+            self.waited += 1
+        if self.waited <= self.patience:
+            return ""
+        return f"the {kind} loss has not improved for {self.waited} epochs; its best was {self.best:.4g}"
+
+    def at_end(self, weights: Weights) -> None:
+        if self.best_weights is not None:
+            weights.load_state_dict(self.best_weights)

@@ -1,0 +1,103 @@
+"""What a run trains, and what belongs to it: parameters, buffers, random generators."""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Callable, Iterable, Mapping
+from operator import attrgetter
+from typing import Any
+
+from ..engine import Value
+from ..nn import Module
+from ..nn.module import _walk
+
+__all__ = ["Weights", "generators"]
+
+_OTHERS = "parameters"  # the name of those that are not in the model
+
+_data, _grad = attrgetter("_data"), attrgetter("_grad")
+
+
+class Weights:
+    """The numbers of a model, and those parameters that an optimizer trains beside it.
+
+    Args:
+        parameters: what is trained.
+        model: their model, if there is one.
+
+    >>> Weights([Value(1.0), Value(2.0)]).state_dict()
+    {'parameters': [1.0, 2.0]}
+    """
+
+    def __init__(self, parameters: Iterable[Value], model: Module | None = None) -> None:
+        self.model = model
+        in_model = model.parameters() if model else []
+        known = set(in_model)
+        self._others = [parameter for parameter in parameters if parameter not in known]
+        self.values = [*in_model, *self._others]
+        self._buffers = [(module, name) for module in modules(model) for name in module.buffers]
+
+    def state_dict(self) -> dict[str, Any]:
+        """All of them as plain numbers: the model's state, and "parameters" for others."""
+        state = self.model.state_dict() if self.model else {}
+        return {**state, _OTHERS: [value.data for value in self._others]} if self._others else state
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Takes over what :meth:`state_dict` gave.
+
+        Raises:
+            ValueError: if it is another model's; then nothing is changed.
+        """
+        others = state.get(_OTHERS, []) if self._others else []
+        if not isinstance(others, list) or len(others) != len(self._others):
+            raise ValueError(f"there must be {len(self._others)} parameters beside the model, not {others!r:.60}")
+        numbers = [Value(number).data for number in others]
+        rest = {name: entry for name, entry in state.items() if not (self._others and name == _OTHERS)}
+        if self.model:
+            self.model.load_state_dict(rest)
+        elif rest:
+            raise ValueError(f"these belong to a model, which was not given: {', '.join(rest)}")
+        for value, number in zip(self._others, numbers, strict=True):
+            value.data = number
+
+    def zero_grad(self) -> None:
+        """Sets all gradients to 0, also of parameters that are not trained."""
+        for value in self.values:
+            value._grad = 0.0
+
+    def snapshot(self) -> Callable[[], None]:
+        """A function that sets parameters, gradients and buffers back to what they are now."""
+        data, grads = list(map(_data, self.values)), list(map(_grad, self.values))
+        buffers = [(module, name, copy.deepcopy(getattr(module, name))) for module, name in self._buffers]
+
+        def restore() -> None:
+            for value, number, grad in zip(self.values, data, grads, strict=True):
+                value._data, value._grad = number, grad
+            for module, name, buffer in buffers:
+                setattr(module, name, buffer)
+
+        return restore
+
+
+def modules(model: Module | None) -> list[Module]:
+    """The model and all modules in it."""
+    return [part for _, part in _walk(model, "", set(), vars) if isinstance(part, Module)]
+
+
+def generators(rng: Any, model: Module | None) -> list[Any]:
+    """The random generators that a run may draw from: ``rng``, the module ``random``'s, and those in the model.
+
+    Raises:
+        TypeError: if ``rng`` has no state to save.
+    """
+    try:
+        rng.getstate()
+    except (AttributeError, NotImplementedError):
+        what = f"{type(rng).__name__} {rng!r}"
+        raise TypeError(f"rng must have a state: a random.Random, or the module random, not {what}") from None
+    # A module holds a generator, or, like Dropout, a method of one; the functions of the module random are methods too.
+    attributes = [attribute for module in modules(model) for attribute in vars(module).values()]
+    owners = [getattr(held, "__self__", held) for held in (random.getstate, *attributes)]
+    found = [x for x in owners if isinstance(x, random.Random) and not isinstance(x, random.SystemRandom)]
+    return list({id(x): x for x in (getattr(rng.getstate, "__self__", rng), *found)}.values())
