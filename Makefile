@@ -26,6 +26,10 @@ lint: .venv/lint
 demos: .venv/demo
 	$(BIN)/python demos/digits.py --epochs 2 --hidden 8
 	$(BIN)/python demos/moons.py --steps 5
+	$(BIN)/python demos/optimizers.py --steps 20
+	$(BIN)/python demos/descent.py --epochs 3
+	$(BIN)/python demos/vanishing.py --steps 1
+	$(BIN)/python demos/regularise.py --epochs 3
 	$(BIN)/jupyter-execute demos/tour.ipynb
 
 bench: .venv/test

@@ -1,4 +1,4 @@
-"""The demos' own parts: reading MNIST's files, and making two moons."""
+"""The demos' own parts: reading MNIST's files, and making two moons; and short runs of the others."""
 
 import gzip
 import importlib.util
@@ -100,3 +100,70 @@ def test_two_moons_are_two_half_circles():
         centre = (0.0, 0.0) if label > 0 else (1.0, 0.5)
         assert (x - centre[0]) ** 2 + (y - centre[1]) ** 2 == pytest.approx(1.0)
         assert (y - centre[1]) * label >= 0
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    """Runs a demo in a folder of its own, and returns what it printed, in lines; there must be a picture."""
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("sklearn")
+
+    def run(name, *arguments):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", [f"{name}.py", *arguments])
+        load(name).main()
+        picture = tmp_path / "out" / name / f"{name}.png"
+        assert picture.read_bytes().startswith(b"\x89PNG")
+        return capsys.readouterr().out.splitlines()
+
+    return run
+
+
+def test_optimizers_race_down_valleys_whose_floor_is_0():
+    demo = load("optimizers")
+    for function, start, minimum, window in demo.VALLEYS:
+        assert function(*minimum) == pytest.approx(0)
+        for point in (start, minimum):
+            assert all(low < x < high for x, (low, high) in zip(point, window, strict=True))
+
+
+def test_optimizers_race(run):
+    lines = run("optimizers", "--steps", "3")
+    names = [line.split()[0] for line in lines if "from the minimum" in line]
+    assert len(names) == 22
+    assert names[:11] == names[11:]
+    assert len(set(names)) == 11
+
+
+def test_a_path_out_of_the_window_ends_at_infinity():
+    demo = load("optimizers")
+    function, start, _, window = demo.VALLEYS[1]
+    path = demo.descend(function, start, window, demo.optim.SGD([demo.Value(x) for x in start], lr=5.0), 50)
+    assert len(path) == 3
+    assert path[-1] == (float("inf"), float("inf"))
+
+
+def test_descent_counts_its_updates(run):
+    rows = [line.split() for line in run("descent", "--epochs", "2")]
+    assert [row[:3] for row in rows[1:4]] == [
+        ["batch", "100", "2"],
+        ["mini-batch", "20", "10"],
+        ["stochastic", "1", "200"],
+    ]
+    assert len({row[4] for row in rows[1:4]}) == 1  # all start alike
+    assert all(float(row[5]) < float(row[4]) for row in rows[1:4])
+
+
+def test_gradients_vanish_in_depth(run):
+    lines = run("vanishing", "--steps", "1", "--depth", "12")
+    first, last = zip(*(map(float, line.split()[-4:-2]) for line in lines[2:8]), strict=True)
+    assert first[0] < 1e-4 * last[0]  # sigmoid
+    assert first[3] > 1e-2 * last[3]  # ReLU
+    assert any("Gradients vanish on the way to" in line for line in lines)
+
+
+def test_regularisation_is_compared(run):
+    lines = run("regularise", "--epochs", "2")
+    rows = [line for line in lines if " after " in line]
+    assert [row[:17].strip() for row in rows] == load("regularise").METHODS
+    assert [row[17:25].strip() for row in rows] == ["2"] * 6
