@@ -68,7 +68,7 @@ def to_float(x: Any) -> float:
         return x
     if isinstance(x, (int, float, Real)):
         return float(x)
-    if type(x).__module__ == "numpy" and getattr(x, "shape", None) == () and x.dtype.kind in "biuf":
+    if type(x).__module__.startswith("numpy") and not getattr(x, "shape", True) and x.dtype.kind in "biuf":
         return float(x)  # a bool of NumPy's, or an array without dimensions
     raise TypeError(f"a Value holds one real number, not {type(x).__name__} {x!r}")
 
@@ -101,12 +101,12 @@ def _comparison(compare: Callable[[float, float], bool]) -> Callable[[Value, Num
     return lambda self, other: compare(self.data, other.data if isinstance(other, Value) else other)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache
 def _power(n: float) -> Callable[[Value], Value]:
     return operation(rules.power.bind(f"**{repr(n).removesuffix('.0')}", n=n))
 
 
-@lru_cache(maxsize=256)
+@lru_cache
 def _leaky_relu(negative_slope: float) -> Callable[[Value], Value]:
     return operation(rules.leaky_relu.bind("leaky_relu", negative_slope=negative_slope))
 
@@ -143,7 +143,7 @@ class Value:
     _number: float
 
     def __init__(self, data: float, label: str = "") -> None:
-        if label.__class__ is not str:
+        if not isinstance(label, str):
             raise TypeError(f"a label is a string, not {type(label).__name__} {label!r}")
         self._data = to_float(data)
         self._grad = 0.0
@@ -213,19 +213,19 @@ class Value:
         ``backward()`` would have given it.
         """
         if self.rule.number:
-            (known,), number, whole = self._parents, lift(self._number), cast(Rule, self.rule.whole)
-            first = self.rule.number == whole.names[0]
-            self._parents, self.rule = (number, known) if first else (known, number), whole
+            number, whole = lift(self._number), cast(Rule, self.rule.whole)
+            place = whole.names.index(self.rule.number)
+            self._parents, self.rule = (*self._parents[:place], number, *self._parents[place:]), whole
             if self._grad:
                 try:
-                    number._grad = contributions(self, self._grad)[0 if first else 1]
+                    number._grad = contributions(self, self._grad)[place]
                 except (ArithmeticError, ValueError):
                     number._grad = math.nan
         return self._parents
 
     # For code that knows the published package.
     _prev = property(lambda self: set(self.parents))
-    _op = property(lambda self: "ReLU" if self.op == "relu" else self.op)
+    _op = property(lambda self: {"relu": "ReLU"}.get(self.op, self.op))
 
     @staticmethod
     def _apply(rule: Rule, operands: Iterable[Number]) -> Value:
@@ -288,7 +288,7 @@ class Value:
 def _order(root: Value) -> tuple[list[Value], list[Value]]:
     # The operations that root was made of, each after its parents; and the leaves that have a gradient, once a use.
     operations: list[Value] = []
-    leaves: list[Value] = [] if root._parents or not root._grad else [root]
+    leaves: list[Value] = []
     is_open: dict[Value, bool] = {}  # by every node that was found: whether it is still on the stack
     # Depth first, on a stack of its own: recursion would bound the depth.
     stack: list[tuple[Value, Iterator[Value]]] = []

@@ -61,6 +61,7 @@ def test_backward_twice_doubles_exactly(points):
     out.backward()
     assert [v.grad for v in values] == [2 * g for g in once]
     assert out.parents[0].grad == interior
+    assert out.grad == 1.0
 
 
 def test_gradients_accumulate_over_losses():

@@ -215,13 +215,15 @@ def test_bad_input(action, error, message):
     assert (v.data, v.grad, v.label, dict(rules.RULES)) == before
 
 
-def test_what_only_looks_like_an_array_is_no_number():
+@pytest.mark.parametrize("module", ["arrays", "tensors"])
+def test_what_only_looks_like_an_array_is_no_number(module):
     class Array:
         shape, dtype = (), np.dtype(float)
 
         def __float__(self):
             return 1.0
 
+    Array.__module__ = module
     with pytest.raises(TypeError, match="one real number, not Array"):
         Value(Array())
 
