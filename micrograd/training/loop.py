@@ -45,8 +45,8 @@ def fit(
     """Minimises the mean loss over the data, a batch a step.
 
     A step sets the gradients to that of the mean over its batch, and lets the optimizer update the parameters. The
-    batch's samples take turns: each one's graph is freed before the next one's is made. What has to see a whole batch at
-    once, as ``nn.BatchNorm`` does in training, is given batches as samples, and a loss that takes one.
+    batch's samples take turns: each one's graph is freed before the next one's is made. What has to see a whole batch
+    at once, as ``nn.BatchNorm`` does in training, is given batches as samples, and a loss that takes one.
 
     Ctrl-C ends the run after the current step, or validation; a second one interrupts at once, and undoes the step.
 
