@@ -247,7 +247,7 @@ total      = rule("sum",        "*a",     "sum(a, 0.0)",         "(1.0,) * len(a
 dot        = rule("dot",        "*ab",    "sum(map(mul, ab[:len(ab) // 2], ab[len(ab) // 2:]), 0.0)",
                                                                  "ab[len(ab) // 2:] + ab[:len(ab) // 2]")
 weigh      = rule("weigh",      "*a",     "sum(map(mul, a, x), 0.0)", "x", x=())
-logsumexp  = rule("logsumexp",  "*a",     "m if isinf(m := max(a)) else m + log1p(sum([exp(x - m) for x in "
-                                                                 "sorted(a)[:-1]]))",
+logsumexp  = rule("logsumexp",  "*a",     "m if isinf(m := max(a)) else m + log1p(fsum([-1.0] + "
+                                                                 "[exp(x - m) for x in a]))",
                                                                  "[exp(x - out) for x in a]")
 # fmt: on

@@ -253,3 +253,8 @@ def test_the_names_of_operands_have_no_order():
         assert number.parents[1].grad == -1.5
     finally:
         del RULES["ratio"]
+
+
+def test_logsumexp_is_exact_beside_an_operand_that_towers_over_the_others():
+    assert RULES["logsumexp"](0.0, -211.0) == math.exp(-211.0)
+    assert RULES["logsumexp"](-300.0, 0.0, -300.0) == pytest.approx(2 * math.exp(-300.0), rel=1e-15)

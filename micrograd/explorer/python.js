@@ -74,6 +74,22 @@ const py = {
   max: (...xs) => first(xs, (x, best) => x > best),
   min: (...xs) => first(xs, (x, best) => x < best),
   prod: (xs, start = 1) => xs.reduce((product, x) => product * x, start),
+  fsum(xs) {
+    const parts = []; // which do not overlap, and whose sum is exact (Shewchuk, 1997)
+    for (let x of xs) {
+      let count = 0;
+      for (let y of [...parts]) {
+        if (Math.abs(x) < Math.abs(y)) [x, y] = [y, x];
+        const high = x + y;
+        const low = y - (high - x);
+        if (low) parts[count++] = low;
+        x = high;
+      }
+      parts.length = count;
+      parts.push(x);
+    }
+    return parts.reduce((total, part) => total + part, 0);
+  },
   sum(xs, start = 0) {
     if (!COMPENSATED_SUM) return xs.reduce((total, x) => total + x, start);
     let total = start; // as Python does from 3.12 on: with what rounding takes away kept in a second number

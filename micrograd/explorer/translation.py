@@ -35,7 +35,7 @@ _FUNCTIONS = re.findall(
     r"\w+",
     """acos acosh asin asinh atan atan2 atanh cbrt ceil copysign cos cosh degrees exp exp2 expm1 fabs floor fmod hypot
     isfinite isinf isnan log log10 log1p log2 pow prod radians sin sinh sqrt tan tanh trunc
-    abs all any enumerate float len list map max min mul range real reversed sorted sum tuple zip""",
+    abs all any enumerate float fsum len list map max min mul range real reversed sorted sum tuple zip""",
 )
 _BOOLEAN = {"all", "any", "isfinite", "isinf", "isnan"}
 _SEQUENCE = {"enumerate", "list", "map", "range", "reversed", "sorted", "tuple", "zip"}
