@@ -356,7 +356,7 @@ def contributions(node: Value, upstream: float = 1.0) -> list[float]:
     return [parent.grad for parent in stand_in.parents]
 
 
-def alone(node: Value, upstream: Number = 1.0) -> Value:
+def alone(node: Value, upstream: Number) -> Value:
     """The same operation on leaves with the data of the node's parents, apart from its graph."""
     stand_in = Value(node.data)
     stand_in._parents, stand_in.rule = tuple([Value(parent.data) for parent in node.parents]), node.rule
