@@ -255,7 +255,7 @@ def test_no_expressions_of_nothing():
 def test_a_gradient_that_cancels_in_rounding_is_no_bug():
     def f(x):
         y = 4.5 * x
-        return y * (2 * x * x) + y * (y - y)  # y.grad is 2x² + y − y, of which 2x² is lost
+        return y * (y - y) + y * (2 * x * x)  # y.grad is 2x² + y − y, of which 2x² is lost
 
     assert gradcheck(f, [2.3e-35]).ok
     assert gradcheck(f, [0.5]).ok
