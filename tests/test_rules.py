@@ -258,3 +258,11 @@ def test_the_names_of_operands_have_no_order():
 def test_logsumexp_is_exact_beside_an_operand_that_towers_over_the_others():
     assert RULES["logsumexp"](0.0, -211.0) == math.exp(-211.0)
     assert RULES["logsumexp"](-300.0, 0.0, -300.0) == pytest.approx(2 * math.exp(-300.0), rel=1e-15)
+
+
+@pytest.mark.parametrize(("x", "slope"), [(3.0, 1.0), (2.0, 0.5), (1.0, 0.0)])
+def test_the_maximum_with_a_number(x, slope):
+    v = Value(x)
+    v.maximum(2.0).backward()
+    assert v.grad == slope
+    assert grad(v.minimum(2), [v]) == (1 - slope,)
