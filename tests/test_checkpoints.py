@@ -341,6 +341,13 @@ def test_a_thousand_random_corruptions_are_refused(refusal):
             refusal.check(bytes(content))
 
 
+def test_a_checksum_that_lost_its_name_is_no_foreign_file(refusal):
+    lost = refusal.content.replace(b'"micrograd":"1"', b'"microcosm":"1"').replace(b'"checksum"', b'"checkers"')
+    assert b'"checkers"' in lost
+    refusal.check_loading(lost)
+    refusal.check(lost)
+
+
 def test_every_single_changed_byte_is_noticed(refusal):
     with open(refusal.file, "r+b", buffering=0) as file:
         for at, byte in enumerate(refusal.content):
