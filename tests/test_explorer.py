@@ -65,6 +65,10 @@ class Page:
         self.browser.get("about:blank")
         self.browser.get_log("browser")
         self.browser.get(self.url + link)
+        from selenium.webdriver.support.ui import WebDriverWait
+
+        ready = "return location.protocol === 'file:' && document.readyState === 'complete'"
+        WebDriverWait(self.browser, 30).until(lambda browser: browser.execute_script(ready))
 
     def js(self, script, *arguments):
         return self.browser.execute_script(script, *arguments)
