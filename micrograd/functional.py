@@ -16,7 +16,6 @@ their mean; with ``reduction="sum"`` their sum, and with ``"none"`` each of them
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeGuard
 
@@ -271,7 +270,7 @@ def binary_cross_entropy(probabilities: Any, targets: Any, reduction: str = "mea
     """−(t·log p + (1 − t)·log(1 − p)), the negative log-likelihood of the probability p of yes; t is 1 for yes.
 
     As in PyTorch, no logarithm counts for less than −100, so that the loss of a certain and wrong prediction is 100;
-    and where p·(1 − p) is below 10⁻¹², the gradient is (p − t)/10⁻¹². From logits, take
+    and where p·(1 − p) is below 10⁻¹², that is what the gradient p − t is divided by. From logits, take
     :func:`binary_cross_entropy_with_logits`, which needs no such bounds.
 
     Raises:
@@ -284,19 +283,11 @@ def binary_cross_entropy(probabilities: Any, targets: Any, reduction: str = "mea
     """
 
     def loss(p: Number, t: Number) -> Value:
-        p = lift(p)
-        x = p.data
-        for what, number in ("probability", x), ("target", lift(t).data):
+        p, t = lift(p), lift(t)
+        for what, number in ("probability", p.data), ("target", t.data):
             if not 0 <= number <= 1:
                 raise ValueError(f"a {what} of binary_cross_entropy() is between 0 and 1, not {number}")
-        if x * (1 - x) >= 1e-12:
-            return -(p.log() * t + (1 - p).log() * (1 - t))
-        # The bounds are built into PyTorch's two derivatives: here they are those of a parabola through the value.
-        yes, no = (max(math.log(q), -100.0) if q else -100.0 for q in (x, 1 - x))
-        y, step, eps = lift(t), p - x, 1e-12
-        slope = (x - y.data) / eps
-        curvature = (x * x - 2 * x * y.data + y.data) / ((x + eps) * (1 - x + eps)) ** 2
-        return -(y * yes + (1 - y) * no) + step * slope + step * step * (curvature / 2)
+        return operation(rules.bce)(p, t)
 
     return _of_pairs(loss, probabilities, targets, reduction)
 
