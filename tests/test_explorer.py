@@ -480,7 +480,7 @@ def test_every_rule_is_the_same_in_javascript(show, new_rule):
     root = Value(0.0)
     for one in RULES.values():
         with_constants = one.bind(one.name, **bound.get(one.name, [{}])[-1])
-        root = root + with_constants(*[Value(0.7 + i) for i in range(4 if one.variadic else len(one.names))])
+        root = root + with_constants(*[Value(0.7 + i / 9) for i in range(4 if one.variadic else len(one.names))])
     page = show(root)
     rng = random.Random(3)
     cases, python = [], []

@@ -24,6 +24,10 @@ const py = {
     }
     return checked("**", a ** b, [a, b]);
   },
+  chance: (p) => {
+    if (p < 0 || p > 1) throw new Undefined("a probability is between 0 and 1");
+    return p;
+  },
   real: (x) => x, // power() has refused what is not
   mul: (a, b) => a * b,
   truth: (x) => (Array.isArray(x) ? x.length > 0 : x !== 0 && x !== false),

@@ -35,7 +35,7 @@ _FUNCTIONS = re.findall(
     r"\w+",
     """acos acosh asin asinh atan atan2 atanh cbrt ceil copysign cos cosh degrees exp exp2 expm1 fabs floor fmod hypot
     isfinite isinf isnan log log10 log1p log2 pow prod radians sin sinh sqrt tan tanh trunc
-    abs all any enumerate float fsum len list map max min mul range real reversed sorted sum tuple zip""",
+    abs all any chance enumerate float fsum len list map max min mul range real reversed sorted sum tuple zip""",
 )
 _BOOLEAN = {"all", "any", "isfinite", "isinf", "isnan"}
 _SEQUENCE = {"enumerate", "list", "map", "range", "reversed", "sorted", "tuple", "zip"}
@@ -345,7 +345,7 @@ class _Text:
         meant = FLOATS.get(name, vars(builtins).get(name))
         if name in self.kinds or not callable(meant):
             raise self.refused(f"{name!r} is no function")
-        own = meant in (vars(math).get(name), vars(builtins).get(name)) or name in ("mul", "real")
+        own = meant in (vars(math).get(name), vars(builtins).get(name)) or name in ("chance", "mul", "real")
         if own and name in _FUNCTIONS:
             return f"py.{name}"
         if not own and name in RULES:
