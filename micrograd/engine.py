@@ -44,7 +44,7 @@ Number = Union["Value", float]
 def explained(error: Exception, rule: Rule, operands: Iterable[Number], where: str = "") -> Exception:
     """The same error with the operation and its operands, by label and number, in the message."""
     values = [lift(operand) for operand in operands]
-    shown = [f"{one_line(v.label)}={v.data!r}" if v.label else repr(v.data) for v in values]
+    shown = [f"{one_line(v.label)}={v._data!r}" if v.label else repr(v._data) for v in values]
     return rule.explained(error, shown, where)
 
 
@@ -182,7 +182,7 @@ class Value:
     def __repr__(self) -> str:
         op = f", op={self.op!r}" if self.op else ""
         label = f", label={self.label!r}" if self.label else ""
-        return f"Value(data={self.data}, grad={self.grad}{op}{label})"
+        return f"Value(data={self._data}, grad={self._grad}{op}{label})"
 
     @property
     def data(self) -> float:
@@ -358,8 +358,8 @@ def contributions(node: Value, upstream: float = 1.0) -> list[float]:
 
 def alone(node: Value, upstream: Number) -> Value:
     """The same operation on leaves with the data of the node's parents, apart from its graph."""
-    stand_in = Value(node.data)
-    stand_in._parents, stand_in.rule = tuple([Value(parent.data) for parent in node.parents]), node.rule
+    stand_in = Value(node._data)
+    stand_in._parents, stand_in.rule = tuple([Value(parent._data) for parent in node.parents]), node.rule
     stand_in._grad = upstream  # type: ignore[assignment]  # a Value where the chain rule is to be remembered
     return stand_in
 

@@ -42,6 +42,25 @@ def leaky_relu(x: Number, negative_slope: float = 0.01) -> Any:
     return rules.leaky_relu(x, negative_slope=negative_slope)
 
 
+def where(condition: Any, a: Number, b: Number) -> Value:
+    """``a`` if the condition holds, a comparison of Values or a bool, else ``b``.
+
+    It says the same as ``a if condition else b``, in functions that are compiled, too.
+
+    Raises:
+        TypeError: if the condition is a Value, of which it would not be plain when it holds.
+
+    >>> x = Value(-2.0)
+    >>> where(x > 0, x, 0.1 * x).data
+    -0.2
+    """
+    if hasattr(condition, "_choose"):
+        return lift(condition._choose(a, b))
+    if isinstance(condition, Value):
+        raise TypeError(f"a condition is a comparison, such as x > 0, not {condition!r}")
+    return lift(a if condition else b)
+
+
 def sum(values: Iterable[Number]) -> Value:
     """The sum, as one node of the graph; of nothing, 0.
 
@@ -124,7 +143,8 @@ def log_softmax(logits: Iterable[Number]) -> list[Value]:
         ValueError: if there are no logits.
     """
     logits = _filled(logits, "log_softmax")
-    top = max(lift(x).data for x in logits)
+    compiled = next((x for x in logits if hasattr(x, "_largest")), None)
+    top = max(lift(x).data for x in logits) if compiled is None else compiled._largest(logits)
     shifted = [lift(x) - top for x in logits]  # by a constant, which makes no difference but for rounding
     total = logsumexp(shifted)
     return [x - total for x in shifted]
@@ -158,6 +178,8 @@ def one_hot(index: int | Iterable[Any], classes: int) -> list[Any]:
         raise ValueError(f"the number of classes must be a whole number, at least 1, not {classes!r}")
     if is_nested(index):
         return [one_hot(i, classes) for i in index]
+    if hasattr(index, "_one_hot"):
+        return index._one_hot(classes)  # type: ignore[no-any-return]
     return [float(i == _index(index, classes, "classes")) for i in range(classes)]
 
 
@@ -181,7 +203,7 @@ def cross_entropy(logits: Iterable[Any], target: int | Iterable[int], reduction:
 
     def loss(logits: Iterable[Number], target: Any) -> Value:
         logits = _filled(logits, "cross_entropy")
-        true = lift(logits[_index(target, len(logits), "logits")])
+        true = _at(target, logits, "logits")
         return logsumexp([lift(x) - true for x in logits])
 
     return _of_classes(loss, logits, target, reduction)
@@ -198,7 +220,7 @@ def nll_loss(log_probabilities: Iterable[Any], target: int | Iterable[int], redu
 
     def loss(log_probabilities: Iterable[Number], target: Any) -> Value:
         log_probabilities = _filled(log_probabilities, "nll_loss")
-        return -lift(log_probabilities[_index(target, len(log_probabilities), "log-probabilities")])
+        return -_at(target, log_probabilities, "log-probabilities")
 
     return _of_classes(loss, log_probabilities, target, reduction)
 
@@ -241,7 +263,8 @@ def huber_loss(predictions: Any, targets: Any, reduction: str = "mean", delta: f
 
     def loss(p: Number, t: Number) -> Value:
         error = lift(p) - t
-        return error * error * 0.5 if abs(error.data) < delta else (abs(error) - delta / 2) * delta
+        size = abs(error)
+        return where(size < delta, error * error * 0.5, (size - delta / 2) * delta)
 
     return _of_pairs(loss, predictions, targets, reduction)
 
@@ -282,14 +305,8 @@ def binary_cross_entropy(probabilities: Any, targets: Any, reduction: str = "mea
     100.0
     """
 
-    def loss(p: Number, t: Number) -> Value:
-        p, t = lift(p), lift(t)
-        for what, number in ("probability", p.data), ("target", t.data):
-            if not 0 <= number <= 1:
-                raise ValueError(f"a {what} of binary_cross_entropy() is between 0 and 1, not {number}")
-        return operation(rules.bce)(p, t)
-
-    return _of_pairs(loss, probabilities, targets, reduction)
+    bce = operation(rules.bce)
+    return _of_pairs(lambda p, t: bce(lift(p), lift(t)), probabilities, targets, reduction)
 
 
 def binary_cross_entropy_with_logits(logits: Any, targets: Any, reduction: str = "mean") -> Any:
@@ -378,6 +395,13 @@ def _reduction(name: str, more: str = "") -> Callable[[Any], Any]:
 
 def _flat(tree: Any) -> list[Value]:
     return [leaf for item in tree for leaf in _flat(item)] if isinstance(tree, list) else [tree]
+
+
+def _at(target: Any, values: Sequence[Number], what: str) -> Value:
+    # The value that the target is the index of. In a function that is compiled, that is known only when it runs.
+    if hasattr(target, "_one_hot"):
+        return dot(values, one_hot(target, len(values)))
+    return lift(values[_index(target, len(values), what)])
 
 
 def _index(target: Any, count: int, what: str) -> int:

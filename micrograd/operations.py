@@ -7,15 +7,16 @@ parents: the node then has a variant of the rule that knows which operand the nu
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from .rules import FLOATS, VALUES, Rule
 
 if TYPE_CHECKING:
     from .engine import Value
 
-__all__ = ["maker", "operation", "puller"]
+__all__ = ["conditional", "maker", "operation", "puller"]
 
 _NODE = """
 def f({signature}):
@@ -78,21 +79,81 @@ def puller(rule: Rule, data: str = "._data") -> Callable[[Value], None]:
 
     def write() -> str:
         a = rule.names[0]
+        local = rule.local if data else tuple(map(conditional, rule.local))
         if rule.variadic:
-            parents, texts = f"{a}_", rule.local[0]
+            parents, texts = f"{a}_", local[0]
             values = {a: f"[{a}__{data} for {a}__ in {parents}]"}
             chain_rule = f"for parent_, local_ in zip({parents}, {texts}, strict=True): "
             chain_rule += _CHAIN_RULE.format(parent="parent_", local="local_")
         else:
-            locals_ = {f"{a}_": local for a, local in zip(rule.names, rule.local, strict=True) if a != rule.number}
+            locals_ = {f"{a}_": text for a, text in zip(rule.names, local, strict=True) if a != rule.number}
             parents, texts = "".join(f"{parent}, " for parent in locals_), " ".join(locals_.values())
             values = {a: "node_._number" if a == rule.number else f"{a}_{data}" for a in rule.names}
-            chain_rule = "; ".join(_CHAIN_RULE.format(parent=parent, local=local) for parent, local in locals_.items())
+            chain_rule = "; ".join(_CHAIN_RULE.format(parent=parent, local=text) for parent, text in locals_.items())
         values["out"] = f"node_{data}"
         load = "; ".join(f"{a} = {value}" for a, value in values.items() if a in texts)
         return _PULL.format(parents=parents, load=load or "pass", chain_rule=chain_rule)
 
     return rule.compile(("pull", rule.number, data), write, FLOATS if data else VALUES)
+
+
+def conditional(text: str) -> str:
+    """The text with ``choose_(condition, lambda: x, lambda: y)`` for ``x if condition else y``, ``and``, ``or``, ``not``.
+
+    A text runs on Values, too, whose comparisons may be Values themselves: in a function that is compiled, both x and y
+    are part of the graph.
+
+    >>> conditional("1.0 if 0 <= a <= b else 0.0")
+    'choose_(choose_(0 <= a, lambda: a <= b, lambda: False), lambda: 1.0, lambda: 0.0)'
+    """
+    return ast.unparse(_Conditional().visit(ast.parse(text, mode="eval"))) if " if " in text else text
+
+
+class _Conditional(ast.NodeTransformer):
+    def visit_IfExp(self, node: ast.IfExp) -> ast.expr:  # noqa: N802
+        return self.choice(node.test, node.body, node.orelse)
+
+    def visit_BoolOp(self, node: ast.BoolOp) -> ast.expr:  # noqa: N802
+        *first, last = node.values
+        for value in reversed(first):
+            last = (
+                self.choice(value, last, ast.Constant(False))
+                if isinstance(node.op, ast.And)
+                else self.choice(value, ast.Constant(True), last)
+            )
+        return last
+
+    def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.expr:  # noqa: N802
+        if isinstance(node.op, ast.Not):
+            return self.choice(node.operand, ast.Constant(False), ast.Constant(True))
+        return cast(ast.expr, self.generic_visit(node))
+
+    def visit_Compare(self, node: ast.Compare) -> ast.expr:  # noqa: N802
+        operands = [node.left, *node.comparators]
+        pairs = zip(operands, node.ops, operands[1:], strict=False)
+        each: list[ast.expr] = [ast.Compare(a, [op], [b]) for a, op, b in pairs]
+        return self.visit_BoolOp(ast.BoolOp(ast.And(), each)) if len(each) > 1 else node
+
+    def choice(self, test: Any, x: Any, y: Any) -> ast.expr:
+        nothing = ast.arguments([], [], None, [], [], None, [])
+        branches = [ast.Lambda(nothing, self.visit(branch)) for branch in (x, y)]
+        return ast.Call(ast.Name("choose_"), [self.visit(test), *branches], [])
+
+
+def _choose(condition: Any, x: Callable[[], Any], y: Callable[[], Any]) -> Any:
+    if not hasattr(condition, "_choose"):
+        return x() if condition else y()
+    return condition._choose(*[_attempt(branch) for branch in (x, y)])
+
+
+def _attempt(branch: Callable[[], Any]) -> Any:
+    try:
+        return branch()
+    except (ArithmeticError, ValueError):  # it is not this one's turn
+        return float("nan")
+
+
+VALUES["choose_"] = _choose
 
 
 def _pull_at_first_use(rule: Rule) -> Callable[[Value], None]:  # which keeps the import instant

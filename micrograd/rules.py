@@ -157,8 +157,8 @@ def _real(x: float | complex) -> float:
 
 
 def _chance(p: float) -> float:
-    if p < 0 or p > 1:
-        raise ValueError("a probability is between 0 and 1")
+    if not 0 <= p <= 1:
+        raise ValueError(f"a probability is between 0 and 1, not {p}")
     return p
 
 
@@ -249,13 +249,13 @@ minimum    = rule("minimum",    "a, b",   "a if a <= b or a != a else b",
                                                                  "1.0 if a < b else 0.0 if a > b else 0.5",
                                                                  "1.0 if a > b else 0.0 if a < b else 0.5")
 # binary cross-entropy, with PyTorch's bounds: no logarithm below −100 (3.7e-44 is its e⁻¹⁰⁰), no denominator below eps
-bce        = rule("bce",        "p, t",   "-t * log(max(chance(p), tiny)) - (1 - t) * log(max(1 - p, tiny))",
+bce        = rule("bce",        "p, t",   "-chance(t) * log(max(chance(p), tiny)) - (1 - t) * log(max(1 - p, tiny))",
                                                                  "bce_slope(p, t)",
                                                                  "log(maximum(1 - p, tiny)) - log(maximum(p, tiny))",
                                                                  tiny=math.exp(-100))
 bce_slope  = rule("bce_slope",  "p, t",   "(p - t) / max(chance(p) * (1 - p), eps)",
-                                                                 "(p * p - 2 * p * t + t) / ((p + 1e-12) * (1 - p + "
-                                                                 "1e-12)) ** 2",
+                                                                 "(p * p - 2 * p * t + t) / maximum(p * (1 - p), eps)"
+                                                                 " ** 2",
                                                                  "-1 / maximum(p * (1 - p), eps)",
                                                                  eps=9.99999996004197e-13)  # 1e-12 as a float32
 # of any number of operands: dot's are a₁…aₙ b₁…bₙ; weigh is dot with constants x for b

@@ -44,6 +44,12 @@ def dual_of(rule, operands):
         return Dual(value, sum(x * bi for x, bi in zip(rule.constants["x"], b, strict=True)))
     if name == "logsumexp":
         return Dual(value, sum(math.exp(x) * bi for x, bi in zip(a, b, strict=True)) / sum(map(math.exp, a)))
+    if name == "bce":
+        p, t = a
+        return Dual(value, ((1 - t) / (1 - p) - t / p) * b[0] + math.log(1 / p - 1) * b[1])
+    if name == "bce_slope":
+        p, t = a
+        return Dual(value, (t / p**2 + (1 - t) / (1 - p) ** 2) * b[0] - b[1] / (p * (1 - p)))
     slopes = {
         "neg": lambda x: -1.0,
         "power": lambda x: rule.constants["n"] * x ** (rule.constants["n"] - 1),
@@ -108,6 +114,8 @@ def on_tensors(torch, rule):
         "dot": lambda *ab: torch.stack(ab[: len(ab) // 2]) @ torch.stack(ab[len(ab) // 2 :]),
         "weigh": lambda *a: torch.stack(a) @ torch.tensor(rule.constants["x"], dtype=torch.float64),
         "logsumexp": lambda *a: torch.logsumexp(torch.stack(a), 0),
+        "bce": lambda p, t: -t * torch.log(p) - (1 - t) * torch.log(1 - p),
+        "bce_slope": lambda p, t: (p - t) / (p * (1 - p)),
         "+": torch.add, "-": torch.sub, "*": torch.mul, "/": torch.div, "**": torch.pow,
     }  # fmt: skip
     return special.get(rule.name) or getattr(torch, rule.name)

@@ -14,7 +14,7 @@ from micrograd.rules import RULES, Rule, rule
 from micrograd.testing import GradcheckError, gradcheck, gradgradcheck
 from micrograd.testing.strategies import expressions, finite_floats, values
 
-POINTS = {"log": (2.0,), "sqrt": (2.0,), "**": (1.5, 2.5), "/": (1.0, 2.0)}
+POINTS = {"bce": (0.7, 0.3), "log": (2.0,), "sqrt": (2.0,), "**": (1.5, 2.5), "/": (1.0, 2.0)}
 
 
 def example(name):

@@ -18,7 +18,7 @@ DOMAINS = {
     "/": lambda a, b: (a, b + math.copysign(0.3, b)),
     "**": lambda a, b: (abs(a) + 0.1, b),
     "power": lambda a: (abs(a) + 0.1,),
-    "bce": lambda p, t: (0.1 + abs(p) / 4, t),
+    "bce": lambda p, t: (0.1 + abs(p) / 4, 0.1 + abs(t) / 4),
     "bce_slope": lambda p, t: (0.1 + abs(p) / 4, t),
 }
 KINKS = {"abs": 1, "relu": 1, "leaky_relu": 1, "maximum": 2, "minimum": 2}

@@ -25,7 +25,7 @@ const py = {
     return checked("**", a ** b, [a, b]);
   },
   chance: (p) => {
-    if (p < 0 || p > 1) throw new Undefined("a probability is between 0 and 1");
+    if (!(p >= 0 && p <= 1)) throw new Undefined("a probability is between 0 and 1");
     return p;
   },
   real: (x) => x, // power() has refused what is not
