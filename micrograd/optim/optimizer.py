@@ -1,7 +1,7 @@
 """What all optimizers share: a small state for each parameter, and one pure update rule.
 
 ``update`` maps (parameter, gradient, state) to (parameter, state) in elementwise arithmetic, so that the same text
-updates one Value's float, or a whole array of them at once, bit for bit alike.
+updates one Value's float, or a whole array of them at once, bit for bit alike; and can be traced, and compiled.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from .. import functional
 from ..engine import Value, one_line, sequence
 from .settings import Configured
 
@@ -146,4 +147,4 @@ def lerp(start: Any, end: Any, weight: float) -> Any:
 
 
 def _library(array: Any) -> Any:
-    return sys.modules[type(array).__module__]
+    return functional if isinstance(array, Value) else sys.modules[type(array).__module__]

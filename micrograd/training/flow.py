@@ -162,6 +162,39 @@ class FlowRecord:
             if now.silent[i]:
                 now.silent[i] = [name for name in now.silent[i] if not any(map(_grad, layer.neurons[name]))]
 
+    def layout(self, parameters: Sequence[Value]) -> tuple[Any, ...]:
+        """Arrays for taking notes of many steps: see :meth:`take` and ``finish`` in :mod:`micrograd.compiler.kernel`.
+
+        For each parameter its layer, and that for whose arriving gradients it counts; whether it was silent so far;
+        and for each layer sums of norms and of root mean squares.
+        """
+        import numpy as np
+
+        place = {parameter: i for i, parameter in enumerate(parameters)}
+        layers = len(self._layers)
+        group, biases = np.full(len(place), layers), np.full(len(place), -1)
+        arriving = np.ones(max(layers, 1))
+        for k, layer in enumerate(self._layers):
+            group[[place[parameter] for parameter in layer.parameters]] = k
+            biases[[place[parameter] for parameter in layer.biases or layer.parameters]] = k
+            arriving[k] = len(layer.biases or layer.parameters)
+        self._place = place
+        silent, sums = np.ones(len(place), dtype=np.int64), np.zeros((2, layers))
+        return group, np.zeros(layers + 1), arriving, np.zeros(layers + 1), biases, silent, sums
+
+    def take(self, steps: int, layout: tuple[Any, ...]) -> None:
+        """Takes the notes of many steps into account, and empties them."""
+        *_, silent, sums = layout
+        now = self._now
+        now.steps += steps
+        for i, layer in enumerate(self._layers):
+            now.norms[i] += float(sums[0, i])
+            now.arriving[i] += float(sums[1, i])
+            now.silent[i] = [
+                name for name in now.silent[i] if all(silent[self._place[value]] for value in layer.neurons[name])
+            ]
+        silent[:], sums[:] = 1, 0.0
+
     def end_epoch(self) -> None:
         """Starts to count from 0; a report is now about the epoch that ended."""
         if self._last is not None:

@@ -41,6 +41,7 @@ def fit(
     checkpoint_every: float | None = None,
     shuffle: bool = True,
     rng: Any = random,
+    compile: bool | str = "auto",  # noqa: A002
 ) -> History:
     """Minimises the mean loss over the data, a batch a step.
 
@@ -113,6 +114,7 @@ def fit(
         model=model,
         checkpoint=None if checkpoint is None else Path(checkpoint),
         checkpoint_every=checkpoint_every,
+        compile=compile,
     )
     was_training = [(module, module.training) for module in modules(model)]
     tqdm = None

@@ -7,11 +7,12 @@ import inspect
 import json
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import engine
 from ..data import DataLoader
@@ -24,6 +25,9 @@ from .history import History
 from .interrupts import Interrupts
 from .stopping import StopCondition
 from .weights import Weights, generators
+
+if TYPE_CHECKING:
+    from .compiled import CompiledSteps
 
 __all__ = ["Run", "TrainingError"]
 
@@ -63,6 +67,7 @@ class Run:
     model: Module | None
     checkpoint: Path | None
     checkpoint_every: float | None
+    compile: bool | str
 
     def __post_init__(self) -> None:
         if not hasattr(self.epochs, "__index__") or self.epochs < 0:
@@ -82,6 +87,8 @@ class Run:
         scheduled = getattr(self.schedule, "optimizer", self.optimizer)
         if scheduled not in (self.optimizer, getattr(self.optimizer, "optimizer", None)):  # Lookahead is around another
             raise ValueError(f"the schedule is for another optimizer: {scheduled!r}, not {self.optimizer!r}")
+        if self.compile not in (True, False, "auto"):
+            raise ValueError(f"compile is True, False or 'auto', not {self.compile!r}")
         if self.checkpoint_every is not None and not to_float(self.checkpoint_every) >= 0:
             raise ValueError(f"checkpoint_every is a number of seconds, at least 0, not {self.checkpoint_every}")
         self.generators = generators(self.batches.rng, self.model)
@@ -94,16 +101,62 @@ class Run:
         self.shuffled_from: Any = None  # the generator's state before it shuffled for this epoch
         self.saved_at = time.monotonic()
         self.interrupts = Interrupts()
+        self.machine: CompiledSteps | None = None
 
     # The loop
 
     def go(self, tqdm: Any) -> History:
         bar = self.bar(tqdm)
         try:
+            self.machine = self.compiled()
             return self.train(bar)
         finally:
+            self.write_back()
             if bar is not None:
                 bar.close()
+
+    def compiled(self) -> CompiledSteps | None:
+        # What does the steps at machine speed; None if that can't be, or is not wanted.
+        if not self.compile or self.stopped or self.epoch == self.epochs:
+            return None
+        back = self.way_back()
+        try:
+            from ..compiler import DisagreementError, TraceError
+            from .compiled import CompiledSteps
+        except ImportError as error:
+            if self.compile != "auto":
+                raise ImportError("compiling needs Numba: python -m pip install 'micrograd[fast]'") from error
+            return self.not_compiled("Numba and NumPy are not installed: python -m pip install 'micrograd[fast]'")
+        try:
+            if self.model:
+                self.model.train()
+            is_fixed = type(self.data) in (list, tuple)
+            return CompiledSteps(
+                self.loss,
+                lambda i: _arguments(self.data[i]),
+                len(self.data),
+                is_fixed,
+                self.optimizer,
+                self.flow,
+                self.clip,
+            )
+        except DisagreementError:
+            raise
+        except Exception as error:
+            if self.compile != "auto":
+                if isinstance(error, TypeError):
+                    raise TraceError(f"the training can't be compiled: {error}") from error
+                raise
+            return self.not_compiled(f"{type(error).__name__}: {error}")
+        finally:
+            back()
+
+    def not_compiled(self, why: str) -> None:
+        warnings.warn(f"fit runs without compiling, which is slower (compile=False says so): {why}", stacklevel=5)
+
+    def write_back(self) -> None:
+        if self.machine:
+            self.machine.write()
 
     def train(self, bar: Any) -> History:
         self.history.reason = self.history.reason if self.stopped else ""
@@ -111,6 +164,9 @@ class Run:
             while self.epoch < self.epochs and not self.stopped and not interrupts.count:
                 if self.model:
                     self.model.train()
+                if self.machine:
+                    self.many_steps(self.machine, bar)
+                    continue
                 for batch in self.order()[self.position :]:
                     with _resting_collector():
                         self.step(batch)
@@ -135,6 +191,49 @@ class Run:
             for condition in self.stops:
                 condition.at_end(self.weights)
         return self.history
+
+    def many_steps(self, machine: CompiledSteps, bar: Any) -> None:
+        # The rest of an epoch, compiled; or several epochs, if nobody wants to look in between.
+        batches = self.order()[self.position :]
+        watched = any(type(condition).after_step is not StopCondition.after_step for condition in self.stops)
+        looks = self.model or self.validation or self.schedule or self.stops or self.callbacks or self.checkpoint
+        if not looks and not self.batches.shuffle:
+            batches = batches * min(self.epochs - self.epoch, max(1, 4096 // len(batches)))
+        at = 0
+        while at < len(batches):
+            with self.interrupts.held():
+                losses, norms = machine.run(batches[at:], 1 if watched else len(batches) - at)
+                self.record([len(batch) for batch in batches[at : at + len(losses)]], losses, norms)
+            if losses:
+                at += len(losses)
+            else:  # Python's floats say what is wrong with it
+                machine.write()
+                with _resting_collector():
+                    self.step(batches[at])
+                at += 1
+                losses = [math.nan]
+            if self.position == len(self.batches):
+                self.end_epoch()
+            self.stop_if(condition.after_step(self.history) for condition in self.stops)
+            self.show(bar, len(losses))
+            if self.stopped or self.interrupts.count:
+                return
+            if self.is_time_to_save(_SECONDS if self.position else 0.0):
+                self.save()
+
+    def record(self, sizes: Sequence[int], losses: Sequence[float], norms: Sequence[float]) -> None:
+        # Steps that were done, and the epochs that they completed but for the last one.
+        history = self.history
+        history.gradient_norm += norms
+        history.lr += [self.optimizer.lr] * len(losses)
+        for size, loss in zip(sizes, losses, strict=True):
+            if self.position == len(self.batches):
+                history.train_loss.append(self.epoch_loss / len(self.data))
+                history._epoch_ends.append(len(history.loss))
+                self.epoch, self.position, self.epoch_loss = self.epoch + 1, 0, 0.0
+            history.loss.append(loss / size)
+            self.epoch_loss += loss
+            self.position += 1
 
     def order(self) -> list[list[int]]:
         # The batches of this epoch; in the middle of one, as they were when it began.
@@ -228,6 +327,8 @@ class Run:
         return None
 
     def end_epoch(self) -> None:
+        if self.validation or self.stops or self.callbacks:
+            self.write_back()
         validated = self.validate()
         with self.interrupts.held():
             self.history.train_loss.append(self.epoch_loss / len(self.data))
@@ -303,6 +404,7 @@ class Run:
     def save(self) -> None:
         if self.checkpoint is None:
             return
+        self.write_back()
         try:
             checkpoints.write(self.checkpoint, self.weights.state_dict(), {"run": self.settings(), **self.state_dict()})
         except (OSError, ValueError) as error:

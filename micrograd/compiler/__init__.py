@@ -1,0 +1,257 @@
+"""Compiled functions: the same scalar graph, at machine speed.
+
+:func:`compile` calls a function once on Values in place of its arguments, and turns the graph that it makes, its
+gradients included, into a program for Numba. Nothing else changes: what comes back is a ``Value``.
+
+>>> from micrograd import Value
+>>> w = Value(3.0, label="w")
+>>> @compile
+... def loss(x, y):
+...     return (w * x - y) ** 2
+>>> out = loss(2.0, 5.0)
+>>> out.backward()
+>>> out.data, w.grad
+(1.0, 4.0)
+>>> loss.values([1.0, 2.0], [0.0, 0.0])
+array([ 9., 36.])
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from functools import update_wrapper
+from typing import Any
+
+import numpy as np
+
+from ..engine import Value, grad, lift, operation, to_float
+from ..rules import Rule
+from .kernel import needed_numba
+from .program import DisagreementError, Floats, Program, made
+from .tracing import TraceError, Trace, flatten, is_tracing, unflatten
+
+__all__ = ["Compiled", "DisagreementError", "TraceError", "compile"]
+
+
+def compile(function: Callable[..., Any]) -> Compiled:  # noqa: A001
+    """The function, compiled; see :class:`Compiled`.
+
+    Args:
+        function: takes numbers and Values, alone or in lists, tuples, dicts and arrays, and gives a Value, or Values in
+            lists, tuples and dicts. It may use other Values, its parameters. Each call must build the same graph for
+            arguments of the same form: it does not branch on a Value, read ``.data``, or draw random numbers. Plain
+            numbers that it reads elsewhere are constants of the program.
+
+    Raises:
+        TypeError: if it is not a function.
+        ImportError: if Numba is not installed, with what to install.
+    """
+    if not callable(function):
+        raise TypeError(f"compile() takes a function, not {type(function).__name__} {function!r}")
+    needed_numba()
+    return Compiled(function)
+
+
+class Compiled:
+    """A compiled function. A program is made when it is first called with arguments of a new form, and kept.
+
+    Called, it gives what the function gives; ``backward()`` adds to the gradients of its parameters, and of the Values
+    among the arguments. Where a number is not finite, the function is called itself, so that its errors are Python's.
+
+    Raises:
+        TraceError: if the function does not build the same graph for all arguments of one form.
+        DisagreementError: if a program does not compute what Python's floats do, which is tried when it is made.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+        self._programs: dict[Any, tuple[Program, Trace]] = {}
+        self._last: Program | None = None
+        update_wrapper(self, function)
+
+    def __repr__(self) -> str:
+        return f"<compiled {getattr(self.function, '__qualname__', self.function)!s}>"
+
+    @property
+    def program(self) -> Any:
+        """The listing of the program that ran last.
+
+        Raises:
+            ValueError: if none has run.
+        """
+        if self._last is None:
+            raise ValueError("there is no program yet: call the function first")
+        return self._last.listing
+
+    def _of(self, form: Any, arguments: Callable[[], Any], differentiate: str, sums: bool) -> tuple[Program, Trace]:
+        key = form, differentiate, sums
+        found = self._programs.get(key)
+        if found is None:
+            found = made(self.function, arguments(), differentiate, sums)
+            found[1].nodes.clear()  # the program is what is left of them
+            self._programs[key] = found
+        self._last = found[0]
+        return found
+
+    def __call__(self, *arguments: Any) -> Any:
+        if is_tracing():
+            return self.function(*arguments)
+        leaves, form = flatten(arguments)
+        program, traced = self._of(form, lambda: arguments, "captured inputs", False)
+        numbers = [leaf._data if isinstance(leaf, Value) else to_float(leaf) for leaf in leaves]
+        out, _ = program([leaf._data for leaf in traced.captured], np.array([numbers]))
+        if not np.isfinite(out).all() or out[0, 0]:
+            return self.function(*arguments)
+        count = len(traced.outputs)
+        slopes = out[1 + count :, 0].reshape(count, -1) if count else out[:0]
+        places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Value)]
+        at = [*range(len(traced.captured)), *[len(traced.captured) + i for i in places]]
+        parents = [*traced.captured, *[leaves[i] for i in places]]
+        results = (
+            self._node(float(out[1 + i, 0]), slopes[i, at].tolist(), parents, arguments, i) for i in range(count)
+        )
+        return unflatten(traced.structure, results)
+
+    def _node(self, data: float, slopes: list[float], parents: list[Value], arguments: Any, which: int) -> Value:
+        def again() -> Value:
+            out: Value = flatten(self.function(*arguments), lift)[0][which]
+            return out
+
+        return _node(self.__name__, data, slopes, parents, again)
+
+    def batch(self, *arrays: Any) -> Value:
+        """The mean of the function over samples, a Value.
+
+        Args:
+            arrays: for each argument a sequence or an array, whose first axis is that of the samples.
+
+        >>> w = Value(1.0)
+        >>> out = compile(lambda x: (w * x) ** 2).batch([1.0, 3.0])
+        >>> out.backward()
+        >>> out.data, w.grad
+        (5.0, 10.0)
+        """
+        x, form, sample = _samples(arrays)
+        program, traced = self._of(form, lambda: sample(0), "captured", True)
+        self._single(traced, "batch()")
+        out, sums = program([leaf._data for leaf in traced.captured], x)
+        if not (np.isfinite(sums).all() and np.isfinite(out).all() and not out[0].any()):
+            return self._mean(len(x), sample)
+        parents = traced.captured
+        mean = float(out[1].sum()) / len(x)
+        return _node(
+            f"mean of {self.__name__}", mean, (sums / len(x)).tolist(), parents, lambda: self._mean(len(x), sample)
+        )
+
+    def _mean(self, count: int, sample: Callable[[int], Any]) -> Value:
+        from ..functional import mean
+
+        return mean([self.function(*sample(i)) for i in range(count)])
+
+    def _single(self, traced: Trace, where: str) -> None:
+        if traced.structure is not None:
+            raise TypeError(f"{where} is for functions that give one Value")
+
+    def values(self, *arrays: Any) -> Floats:
+        """What the function gives for each sample: an array, of which the first axis is that of the samples.
+
+        >>> compile(lambda x: x**2).values([1.0, 3.0])
+        array([1., 9.])
+        """
+        return self._arrays(arrays, "")[0]
+
+    def gradients(self, *arrays: Any) -> Any:
+        """The function's derivatives by its arguments for each sample: for each argument an array formed as it is.
+
+        >>> compile(lambda x: x**2).gradients([1.0, 3.0])
+        array([2., 6.])
+        """
+        return self.values_and_gradients(*arrays)[1]
+
+    def values_and_gradients(self, *arrays: Any) -> tuple[Floats, Any]:
+        """Both at once.
+
+        >>> compile(lambda x, y: x * y).values_and_gradients([2.0], [5.0])
+        (array([10.]), (array([5.]), array([2.])))
+        """
+        values, slopes = self._arrays(arrays, "inputs")
+        parts, k = [], 0
+        for array in arrays:
+            shape = np.shape(array)
+            size = math.prod(shape[1:])
+            parts.append(slopes[:, k : k + size].reshape(shape))
+            k += size
+        return values, parts[0] if len(parts) == 1 else tuple(parts)
+
+    def _arrays(self, arrays: Sequence[Any], differentiate: str) -> tuple[Floats, Floats]:
+        x, form, sample = _samples(arrays)
+        program, traced = self._of(form, lambda: sample(0), differentiate, False)
+        if differentiate:
+            self._single(traced, "gradients()")
+        out, _ = program([leaf._data for leaf in traced.captured], x)
+        bad = ~np.isfinite(out).all(axis=0) | (out[0] != 0)
+        count = len(traced.outputs)
+        for i in np.flatnonzero(bad):
+            leaves, form = flatten(sample(int(i)))
+            inputs = [Value(number) for number in leaves]
+            values = flatten(self.function(*unflatten(form, iter(inputs))), lift)[0]
+            slopes = grad(values[0], inputs) if differentiate else ()
+            out[1:, i] = [*[value.data for value in values], *slopes]
+        shape = _shape(traced.structure)
+        return out[1 : 1 + count].T.reshape(len(x), *shape), out[1 + count :].T
+
+
+def _node(name: str, data: float, slopes: list[float], parents: list[Value], again: Callable[[], Value]) -> Value:
+    # A node whose local gradients are known. Where they are to be differentiated, it is computed again as a graph.
+    def local(a: list[Any]) -> Any:
+        return grad(again(), a, create_graph=True) if a and isinstance(a[0], Value) else slopes
+
+    if not parents:
+        return lift(data)
+    rule = _COMPILED.bind(name, value=data, slopes=local)
+    return operation(rule)(*parents)
+
+
+_COMPILED = Rule("compiled", "*a", "value", ("slopes(a)",), {"value": 0.0, "slopes": None})
+
+
+def _samples(arrays: Sequence[Any]) -> tuple[Floats, Any, Callable[[int], Any]]:
+    # The numbers of all samples, a row a sample; the form of one; and a function that gives one.
+    if not arrays:
+        raise TypeError("there are no samples: give an array for each argument")
+    lengths = {len(array) if hasattr(array, "__len__") else -1 for array in arrays}
+    if len(lengths) != 1 or min(lengths) < 1:
+        shown = ", ".join(str(len(array)) if hasattr(array, "__len__") else repr(array) for array in arrays)
+        raise ValueError(
+            f"each argument takes a sequence of samples, as many as the others and at least one, not {shown}"
+        )
+
+    def sample(i: int) -> Any:
+        return tuple([array[i] for array in arrays])
+
+    first = flatten(sample(0))[1]
+    if all(isinstance(array, np.ndarray) for array in arrays):
+        count = len(arrays[0])
+        columns = [np.asarray(array, dtype=np.float64).reshape(count, -1) for array in arrays]
+        return np.ascontiguousarray(np.hstack(columns)), first, sample
+    rows = []
+    for i in range(len(arrays[0])):
+        numbers, form = flatten(sample(i), to_float)
+        if form != first:
+            raise ValueError(f"sample {i} is of another form than sample 0: {form} and {first}")
+        rows.append(numbers)
+    return np.array(rows, dtype=np.float64).reshape(len(rows), -1), first, sample
+
+
+def _shape(structure: Any) -> tuple[int, ...]:
+    # That of the array that nested lists of numbers become.
+    if structure is None:
+        return ()
+    kind, *items = structure
+    if kind == "array":
+        return tuple(items)
+    shapes = {_shape(item) for item in (items[1::2] if kind == "dict" else items)}
+    if len(shapes) != 1:
+        raise TypeError("values() is for functions that give a number, or lists of numbers of equal lengths")
+    return (len(items), *shapes.pop())

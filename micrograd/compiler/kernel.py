@@ -1,0 +1,465 @@
+"""The compiled operations: one small function each, made from the text of its rule, and the loop that runs them.
+
+A program is a row of numbers: for each instruction the address of its function, its length, and its operands. A
+function works on a block of lanes, a sample each. The numbers of a node are a row of the block, so that the inner loop
+is over lanes and the processor takes several at once.
+
+Rows are given by their number. ``v`` are the rows of the block, ``u`` the numbers that are the same in all lanes, ``g``
+the sums over lanes, ``c`` the instruction's operands and ``n`` the number of lanes. Row 0 is 0 in the lanes where each
+operation gave something finite, and nan in the others: those are left to Python's own floats.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+import math
+import os
+import sys
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from ..rules import FLOATS, RULES, Rule
+
+__all__ = ["Unsupported", "address", "elementwise", "needed_numba", "runner"]
+
+
+class Unsupported(TypeError):
+    """A rule whose text can't be compiled."""
+
+
+def needed_numba() -> Any:
+    """The module numba.
+
+    Raises:
+        ImportError: if it is not installed, with what to install.
+    """
+    try:
+        import numba
+    except ImportError as error:
+        raise ImportError("compiling needs Numba: python -m pip install 'micrograd[fast]'") from error
+    return numba
+
+
+_HEAD = """
+import math
+from math import *
+from numba import cfunc, njit, types
+
+f8, i8 = types.CPointer(types.float64), types.CPointer(types.int64)
+settings = dict(nopython=True, nogil=True, cache={cache}, error_model="numpy", fastmath={fastmath})
+"""
+# What stands for a helper of the table. Where the helper raises, the number is nan, and its lane is left to Python.
+_HELPERS = {
+    "real": "def real(x): return x",
+    "chance": "def chance(p): return p if 0 <= p <= 1 else nan",
+    "index": "def index(i, count): return i if 0 <= i < count and i == floor(i) else nan",
+}
+_ELEMENTWISE = """
+@njit(inline="never", **{{k: v for k, v in settings.items() if k not in ("nopython", "cache")}})
+def value({operands}):
+    return {value}
+
+@cfunc(types.void(f8, f8, f8, i8, types.int64), **settings)
+def run(v, u, g, c, n):
+    k = 1
+    for _ in range(c[0]):
+        {rows}
+        k += {width}
+        if n == 1:
+            out = value({firsts})
+            v[o] = out{check_one}
+        else:
+            for l in range(n):
+                out = value({lanes})
+                v[o + l] = out{check}
+"""
+# Instructions that are not rules but ways to run many sums of products at once.
+_FIXED = {
+    # the same number in all lanes: (row, number)…
+    "fill": """
+    for i in range(c[0]):
+        o = c[1 + 2 * i] * n
+        x = u[c[2 + 2 * i]]
+        for l in range(n):
+            v[o + l] = x
+""",
+    # sums: (row, start in u, how many products of u and v, of v and v, the products…)…
+    "dot": """
+    k = 1
+    for _ in range(c[0]):
+        o = c[k] * n
+        start, uv, vv = u[c[k + 1]], c[k + 2], c[k + 3]
+        k += 4
+        if n == 1:
+            total = start
+            for i in range(uv):
+                total += u[c[k]] * v[c[k + 1]]
+                k += 2
+            for i in range(vv):
+                total += v[c[k]] * v[c[k + 1]]
+                k += 2
+            v[o] = total
+        else:
+            for l in range(n):
+                v[o + l] = start
+            for i in range(uv):
+                w, a = u[c[k]], c[k + 1] * n
+                k += 2
+                for l in range(n):
+                    v[o + l] += w * v[a + l]
+            for i in range(vv):
+                a, b = c[k] * n, c[k + 1] * n
+                k += 2
+                for l in range(n):
+                    v[o + l] += v[a + l] * v[b + l]
+""",
+    # sums with the same inputs: how many sums, of how many inputs; weight of sum j and input i is u[w0 + j wj + i wi];
+    # the first row; a start for each in u; the inputs
+    "layer": """
+    m, count, w0, wj, wi, first = c[0], c[1], c[2], c[3], c[4], c[5]
+    if n == 1:
+        if wi == 1:
+            for j in range(m):
+                total = u[c[6 + j]]
+                w = w0 + j * wj
+                for i in range(count):
+                    total += u[w + i] * v[c[6 + m + i]]
+                v[first + j] = total
+        else:
+            for j in range(m):
+                total = u[c[6 + j]]
+                w = w0 + j * wj
+                for i in range(count):
+                    total += u[w + i * wi] * v[c[6 + m + i]]
+                v[first + j] = total
+        return
+    for j in range(m):
+        o, start = (first + j) * n, u[c[6 + j]]
+        for l in range(n):
+            v[o + l] = start
+    pairs = m - m % 2
+    for j in range(0, pairs, 2):
+        o, w = (first + j) * n, w0 + j * wj
+        p = o + n
+        i = 0
+        while i + 4 <= count:
+            k = 6 + m + i
+            a0, a1, a2, a3 = c[k] * n, c[k + 1] * n, c[k + 2] * n, c[k + 3] * n
+            s0, s1, s2, s3 = u[w], u[w + wi], u[w + 2 * wi], u[w + 3 * wi]
+            t0, t1, t2, t3 = u[w + wj], u[w + wj + wi], u[w + wj + 2 * wi], u[w + wj + 3 * wi]
+            for l in range(n):
+                x0, x1, x2, x3 = v[a0 + l], v[a1 + l], v[a2 + l], v[a3 + l]
+                v[o + l] = v[o + l] + s0 * x0 + s1 * x1 + s2 * x2 + s3 * x3
+                v[p + l] = v[p + l] + t0 * x0 + t1 * x1 + t2 * x2 + t3 * x3
+            w += 4 * wi
+            i += 4
+        while i < count:
+            a, s, t = c[6 + m + i] * n, u[w], u[w + wj]
+            for l in range(n):
+                v[o + l] += s * v[a + l]
+                v[p + l] += t * v[a + l]
+            w += wi
+            i += 1
+    for j in range(pairs, m):
+        o, w = (first + j) * n, w0 + j * wj
+        for i in range(count):
+            a, s = c[6 + m + i] * n, u[w]
+            for l in range(n):
+                v[o + l] += s * v[a + l]
+            w += wi
+""",
+    # sums over lanes of products: g[g0 + i gi + j gj] += row i × row j: how many i, j; g0, gi, gj; rows i; rows j
+    "outer": """
+    m, count, g0, gi, gj = c[0], c[1], c[2], c[3], c[4]
+    if n == 1:
+        for i in range(m):
+            x, k = v[c[5 + i]], g0 + i * gi
+            for j in range(count):
+                g[k] += x * v[c[5 + m + j]]
+                k += gj
+        return
+    for i in range(m):
+        a, k = c[5 + i] * n, g0 + i * gi
+        j = 0
+        while j + 4 <= count:
+            q = 5 + m + j
+            b0, b1, b2, b3 = c[q] * n, c[q + 1] * n, c[q + 2] * n, c[q + 3] * n
+            t0 = t1 = t2 = t3 = 0.0
+            for l in range(n):
+                x = v[a + l]
+                t0 += x * v[b0 + l]
+                t1 += x * v[b1 + l]
+                t2 += x * v[b2 + l]
+                t3 += x * v[b3 + l]
+            g[k] += t0
+            g[k + gj] += t1
+            g[k + 2 * gj] += t2
+            g[k + 3 * gj] += t3
+            k += 4 * gj
+            j += 4
+        while j < count:
+            b, t = c[5 + m + j] * n, 0.0
+            for l in range(n):
+                t += v[a + l] * v[b + l]
+            g[k] += t
+            k += gj
+            j += 1
+""",
+    # sums over lanes of rows, each times a number: (place in g, row, factor in u)…
+    "total": """
+    for i in range(c[0]):
+        a, t = c[2 + 3 * i] * n, 0.0
+        for l in range(n):
+            t += v[a + l]
+        g[c[1 + 3 * i]] += t * u[c[3 + 3 * i]]
+""",
+    # what is the same in all lanes, as often as there are lanes: (place in g, number in u)…
+    "times": """
+    for i in range(c[0]):
+        g[c[1 + 2 * i]] += n * u[c[2 + 2 * i]]
+""",
+}
+_ADDS_IN_ANY_ORDER = {"layer": {"contract"}, "outer": {"contract", "reassoc"}, "total": {"reassoc"}}
+
+
+def elementwise(rule: Rule) -> str:
+    """The source of the instruction of a rule with a fixed number of operands: (row, row of each operand)…
+
+    Raises:
+        Unsupported: if the rule's text has something in it that can't be compiled.
+    """
+    definitions = dict(_dependencies(rule.value, rule))
+    constants = "".join(f"{name} = {_literal(x)}\n" for name, x in rule.constants.items())
+    names = rule.names
+    rows = "; ".join([f"o = c[k] * n", *(f"{a}_ = c[k + {i + 1}] * n" for i, a in enumerate(names))])
+    source = _ELEMENTWISE.format(
+        operands=", ".join(names),
+        value=rule.value,
+        rows=rows,
+        width=len(names) + 1,
+        firsts=", ".join(f"v[{a}_]" for a in names),
+        lanes=", ".join(f"v[{a}_ + l]" for a in names),
+        check_one="; v[0] += 0.0 * out" * _may_fail(rule.value),
+        check="; v[l] += 0.0 * out" * _may_fail(rule.value),
+    )
+    return "\n\n".join([constants, *definitions.values(), source])
+
+
+def _may_fail(text: str) -> bool:
+    # Whether Python's floats may raise an error there. Sums and products never do.
+    for node in ast.walk(ast.parse(text, mode="eval")):
+        if isinstance(node, (ast.Div, ast.FloorDiv, ast.Mod, ast.Pow)):
+            return True
+        if isinstance(node, ast.Call) and not (
+            isinstance(node.func, ast.Name) and node.func.id in ("abs", "max", "min")
+        ):
+            return True
+    return False
+
+
+def _dependencies(text: str, rule: Rule) -> Iterator[tuple[str, str]]:
+    # The functions that a text calls and Numba does not know: helpers, and other rules.
+    for node in ast.walk(ast.parse(text, mode="eval")):
+        if not isinstance(node, ast.Name) or node.id in rule.constants or node.id in rule.names:
+            continue
+        name = node.id
+        if name in _HELPERS:
+            yield name, f"@njit(error_model='numpy')\n{_HELPERS[name]}"
+        elif name in RULES and FLOATS.get(name) is not vars(math).get(name):
+            other = RULES[name]
+            if other.variadic or other.constants:
+                raise Unsupported(f"the rule {rule.name!r} can't be compiled: its text calls {name!r}")
+            yield from _dependencies(other.value, other)
+            yield name, f"@njit(error_model='numpy')\ndef {name}({other.operands}): return {other.value}"
+        elif name not in vars(math) and name not in ("abs", "max", "min", "float", "int", "bool", "round", "pow"):
+            raise Unsupported(f"the rule {rule.name!r} can't be compiled: its text uses {name!r}")
+
+
+def _literal(x: Any) -> str:
+    if not isinstance(x, (bool, int, float)):
+        raise Unsupported(f"a constant of a compiled rule is a number, not {type(x).__name__} {x!r}")
+    return repr(x) if not isinstance(x, float) or math.isfinite(x) else f"float({str(x)!r})"
+
+
+def address(key: str | Rule) -> int:
+    """The address of an instruction's compiled function: one of the fixed ones by name, or a rule's."""
+    if isinstance(key, str):
+        fastmath = _ADDS_IN_ANY_ORDER.get(key, False)
+        source = f"@cfunc(types.void(f8, f8, f8, i8, types.int64), **settings)\ndef run(v, u, g, c, n):{_FIXED[key]}"
+    else:
+        fastmath, source = False, elementwise(key)
+    return _compiled(_HEAD.format(cache="{cache}", fastmath=fastmath) + source).address  # type: ignore[no-any-return]
+
+
+@lru_cache(maxsize=None)
+def _compiled(source: str) -> Any:
+    return _module(source).run
+
+
+def _module(source: str) -> Any:
+    # Numba keeps the machine code beside the file that the source is in: so it has to be in one.
+    needed_numba()
+    name = f"micrograd_{hashlib.sha256(source.encode()).hexdigest()[:24]}"
+    path = _folder() / f"{name}.py"
+    text = source.replace("{cache}", "True")
+    try:
+        if not path.exists() or path.read_text() != text:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            partial = path.with_name(f"{name}.{os.getpid()}")
+            partial.write_text(text)
+            partial.replace(path)
+        spec = importlib.util.spec_from_file_location(name, path)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
+        return module
+    except (OSError, RuntimeError):  # there is no place to keep it
+        module = type(sys)(name)
+        exec(compile(source.replace("{cache}", "False"), f"<{name}>", "exec"), vars(module))
+        return module
+
+
+def _folder() -> Path:
+    home = os.environ.get("XDG_CACHE_HOME") or Path("~", ".cache")
+    return Path(home).expanduser() / "micrograd"
+
+
+_RUN = """
+from llvmlite import ir
+from numba.extending import intrinsic
+
+
+@intrinsic
+def call(typing, address, v, u, g, c, n):
+    def generate(context, builder, signature, arguments):
+        number, real, integer = ir.IntType(64), ir.DoubleType().as_pointer(), ir.IntType(64).as_pointer()
+        kind = ir.FunctionType(ir.VoidType(), [real, real, real, integer, number])
+        function, v, u, g, c, n = arguments
+        pointers = [builder.inttoptr(x, real) for x in (v, u, g)]
+        builder.call(builder.inttoptr(function, kind.as_pointer()), [*pointers, builder.inttoptr(c, integer), n])
+        return context.get_dummy_value()
+    return types.void(*[types.int64] * 6), generate
+
+
+@njit(nogil=True, cache={cache})
+def run(code, start, stop, v, u, g, lanes):
+    base = code.ctypes.data
+    k = start
+    while k < stop:
+        call(code[k], v, u, g, base + 8 * (k + 2), lanes)
+        k += code[k + 1]
+
+
+@njit(nogil=True, cache={cache})
+def batch(code, ends, x, picked, first, last, width, v, u, g, rows, out):
+    # Lanes first to last of those picked, in blocks; out gets the rows asked for, of each lane.
+    p, q, s = v.ctypes.data, u.ctypes.data, g.ctypes.data
+    inputs = x.shape[1]
+    for start in range(first, last, width):
+        n = min(width, last - start)
+        for l in range(n):
+            v[l] = 0.0
+        if inputs * n > 4096:
+            for l in range(n):
+                row = x[picked[start + l]]
+                for i in range(inputs):
+                    v[(1 + i) * n + l] = row[i]
+        else:
+            for i in range(inputs):
+                for l in range(n):
+                    v[(1 + i) * n + l] = x[picked[start + l], i]
+        run(code, ends[0], ends[1], p, q, s, n)
+        for i in range(rows.shape[0]):
+            row = rows[i] * n
+            for l in range(n):
+                out[i, start + l] = v[row + l]
+
+
+@njit(nogil=True, cache={cache})
+def uniform(code, ends, u, g):
+    u[0] = 0.0
+    run(code, 0, ends[0], u.ctypes.data, u.ctypes.data, g.ctypes.data, 1)
+
+
+@njit(nogil=True, cache={cache})
+def finish(sums, places, scale, numbers, code, ends, u, v, width, rows, out, every, settings, norm,
+           group, squares, arriving, bias_squares, biases, silent, layers):
+    # The update of all parameters by the sums over a batch: 1, or 0 and nothing done if a number is not finite.
+    # numbers has a row for each parameter: itself, its gradient, and what the optimizer remembers of it.
+    count = numbers.shape[0]
+    squares[:] = 0.0
+    bias_squares[:] = 0.0
+    for i in range(count):
+        slope = sums[places[i]] * scale if places[i] >= 0 else 0.0
+        squares[group[i]] += slope * slope
+    square = squares.sum()
+    if not square < inf:
+        return 0
+    for i in range(count):
+        numbers[i, 1] = sums[places[i]] * scale if places[i] >= 0 else 0.0
+    u[1 : 1 + len(settings)] = settings
+    uniform(code, ends, u, u)
+    check = u[0]
+    batch(code, ends, numbers, every, 0, count, width, v, u, u, rows, out)
+    for i in range(count):
+        check += out[0, i]
+        for k in range(1, rows.shape[0]):
+            check += 0.0 * out[k, i]
+    if check != 0.0:
+        return 0
+    for i in range(count):
+        numbers[i, 0] = out[1, i]
+        for k in range(2, rows.shape[0]):
+            numbers[i, k] = out[k, i]
+    norm[0] = math.sqrt(square)
+    # Notes for the report of the gradient flow.
+    for i in range(count):
+        slope = numbers[i, 1]
+        if biases[i] >= 0:
+            bias_squares[biases[i]] += slope * slope
+        if slope != 0.0:
+            silent[i] = 0
+    for k in range(layers.shape[1]):
+        layers[0, k] += math.sqrt(squares[k])
+        layers[1, k] += math.sqrt(bias_squares[k] / arriving[k])
+    return 1
+
+
+@njit(nogil=True, cache={cache})
+def train(code, ends, x, picked, batches, width, v, u, sums, rows, out, places, numbers,
+          its_code, its_ends, its_u, its_v, its_width, its_rows, its_out, every, settings, losses, norms,
+          group, squares, arriving, bias_squares, biases, silent, layers):
+    # Steps of training, each on its own batch, until all are done or a number is not finite.
+    count = numbers.shape[0]
+    for step in range(batches.shape[0] - 1):
+        first, last = batches[step], batches[step + 1]
+        sums[:] = 0.0
+        uniform(code, ends, u, sums)
+        batch(code, ends, x, picked, first, last, width, v, u, sums, rows, out)
+        total, check = 0.0, u[0]
+        for l in range(first, last):
+            check += out[0, l]
+            total += out[1, l]
+        if check + 0.0 * total != 0.0:
+            return step
+        if not finish(sums, places, 1.0 / (last - first), numbers, its_code, its_ends, its_u, its_v, its_width,
+                      its_rows, its_out, every, settings[step], norms[step : step + 1],
+                      group, squares, arriving, bias_squares, biases, silent, layers):
+            return step
+        for i in range(count):
+            if places[i] >= 0:
+                u[1 + places[i]] = numbers[i, 0]
+        losses[step] = total
+    return batches.shape[0] - 1
+"""
+
+
+@lru_cache(maxsize=None)
+def runner() -> Any:
+    """The loops that run programs."""
+    return _module(_HEAD.format(cache="{cache}", fastmath=False) + _RUN)

@@ -1,0 +1,217 @@
+"""What a compiled function runs: a program for arguments of one form, with the memory that it works in."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..engine import Value, one_line
+from ..rules import Rule
+from .kernel import address, runner
+from .lowering import Instruction, Listing, lower
+from .tracing import Trace, TraceError, trace
+
+__all__ = ["DisagreementError", "Floats", "Program", "made", "threads"]
+
+Floats = npt.NDArray[np.float64]
+
+_TOLERANCE = 1e-9  # between a compiled number and Python's: sums of many products are rounded in another order
+_BLOCK = 1 << 16  # numbers of a block, half a megabyte: what stays in a core's own cache
+_WORTH_A_THREAD = 2_000_000  # additions and multiplications
+
+
+class DisagreementError(ArithmeticError):
+    """A compiled program gave another number than Python's floats."""
+
+
+class Program:
+    """A traced function, compiled.
+
+    Args:
+        listing: what it does.
+    """
+
+    def __init__(self, listing: Listing) -> None:
+        self.listing = listing
+        self.code, self.ends = _assembled(listing.uniform, listing.lanes)
+        self.u = np.array(listing.constants, dtype=np.float64)
+        self.work = sum(one.work for one in listing.lanes)
+        self.run = runner()
+        self.rows = np.array([0, *listing.outputs, *listing.gradients], dtype=np.int64)
+        self._v: list[Floats] = []
+
+    def width(self, lanes: int) -> int:
+        """How many lanes a block takes: as many as stay in the cache, all blocks alike."""
+        most = max(8, min(128, _BLOCK // self.listing.rows))
+        return math.ceil(lanes / math.ceil(lanes / most))
+
+    def memory(self, width: int, number: int = 0) -> Floats:
+        """The rows of a block, for one of the threads."""
+        size = self.listing.rows * width
+        while len(self._v) <= number:
+            self._v.append(np.empty(0))
+        if len(self._v[number]) < size:
+            self._v[number] = np.zeros(size)
+        return self._v[number]
+
+    def __call__(
+        self, captured: Sequence[float] | Floats, x: Floats, rows: npt.NDArray[np.int64] | None = None
+    ) -> tuple[Floats, Floats]:
+        """Runs all lanes.
+
+        Args:
+            captured: the numbers of the captured Values.
+            x: the inputs, a row a sample.
+            rows: which samples; all of them if not given.
+
+        Returns:
+            An array with a row for the check (0 where all is finite), for each output and for each gradient, and a
+            column a sample; and the sums over samples.
+        """
+        self.u[1 : 1 + self.listing.captured] = captured
+        picked = np.arange(len(x)) if rows is None else rows
+        lanes = len(picked)
+        out, sums = np.empty((len(self.rows), lanes)), np.zeros(self.listing.sums)
+        self.run.uniform(self.code, self.ends, self.u, sums)
+        count = min(threads(), max(1, self.work * lanes // _WORTH_A_THREAD)) if lanes > 1 else 1
+        if count == 1:
+            width = self.width(max(lanes, 1))
+            self.run.batch(
+                self.code, self.ends, x, picked, 0, lanes, width, self.memory(width), self.u, sums, self.rows, out
+            )
+        else:
+            parts = [np.zeros_like(sums) for _ in range(count)]
+            bounds = [lanes * i // count for i in range(count + 1)]
+            width = self.width(bounds[1])
+
+            def work(i: int) -> None:
+                v = self.memory(width, i)
+                first, last = bounds[i], bounds[i + 1]
+                self.run.batch(self.code, self.ends, x, picked, first, last, width, v, self.u, parts[i], self.rows, out)
+
+            self.memory(width, count - 1)
+            list(_pool(count).map(work, range(count)))
+            for part in parts:
+                sums += part
+        if math.isnan(self.u[0]):
+            out[0] = math.nan
+        return out, sums
+
+    def check(self, traced: Trace) -> None:
+        """Compares every number of the program with the trace's own, which Python's floats computed.
+
+        Raises:
+            DisagreementError: at the first node that differs.
+        """
+        x = np.array([[node._data for node in traced.inputs]])
+        out, sums = self([node._data for node in traced.captured], x)
+        if not np.all(out[0] == 0):
+            return  # left to Python's floats anyway
+        v = self.memory(1)
+        for node, in_lanes, row in self.listing.checks:
+            _compare(node, float(v[row] if in_lanes else self.u[row]))
+        found = sums if self.listing.sums else out[1 + len(self.listing.outputs) :, 0]
+        for leaf, slope, number in zip([*traced.captured, *traced.inputs], traced.gradients, found, strict=False):
+            _compare(slope, float(number), f"the gradient by {one_line(leaf.label) or 'a leaf'}, ")
+        for node, number in zip(traced.outputs, out[1:, 0], strict=False):
+            _compare(node, float(number))
+
+
+def _compare(node: Value, number: float, what: str = "") -> None:
+    expected = node._data
+    size = max([abs(expected), *[abs(parent._data) for parent in node._parents]]) if math.isfinite(expected) else 0.0
+    if math.isfinite(expected) and not abs(number - expected) <= _TOLERANCE * max(size, 1e-300):
+        operands = ", ".join([repr(parent._data) for parent in node._parents[:4]])
+        raise DisagreementError(
+            f"the compiled program and Python's floats disagree: {what}{node.op or 'a leaf'}({operands}) is "
+            f"{expected!r}, and {number!r} when compiled"
+        )
+
+
+def made(function: Callable[..., Any], arguments: Any, differentiate: str, sums: bool) -> tuple[Program, Trace]:
+    """The program of a function for arguments of this form.
+
+    Raises:
+        TraceError: if the function can't be compiled.
+        DisagreementError: if the program does not compute what Python does.
+    """
+    traced = trace(function, arguments, differentiate)
+    again = trace(function, arguments)
+    _same(traced, again)
+    program = Program(lower(traced, sums))
+    program.check(traced)
+    return program, traced
+
+
+def _same(traced: Trace, again: Trace) -> None:
+    # A function that draws random numbers or counts its calls would be frozen in the state that it had.
+    places = {node: i for i, node in enumerate(again.nodes)} | {node: -1 - i for i, node in enumerate(again.inputs)}
+    where = {node: i for i, node in enumerate(traced.nodes)} | {node: -1 - i for i, node in enumerate(traced.inputs)}
+    known = set(again.captured)
+    fresh = {leaf for leaf in traced.captured if leaf not in known and leaf.op == ""}  # made in the function itself
+    fresh_again = known - set(traced.captured)
+
+    def form(node: Value, places: dict[Value, int], fresh: set[Value]) -> Any:
+        number = node._number if node.rule.number else None
+        parents = [
+            places[parent]
+            if parent in places
+            else repr(parent._data)
+            if parent in fresh or parent.rule.whole is None and parent.op == "" and parent not in known
+            else parent
+            for parent in node._parents
+        ]
+        return node.rule.name, node.rule.number, node.rule.constants, number, parents
+
+    same = len(traced.outputs) == len(again.outputs)
+    for mine, other in zip(traced.nodes, again.nodes, strict=False):
+        same = same and form(mine, where, fresh) == form(other, places, fresh_again)
+    if not same or len(traced.nodes) < len(again.nodes):
+        raise TraceError(
+            "the function is not the same each time it is called: it draws random numbers, as Dropout does, or depends "
+            "on something that it changes itself; its program would be frozen in one state"
+        )
+    if fresh:
+        count = len(traced.captured)
+        keep = [i for i, leaf in enumerate(traced.captured) if leaf not in fresh]
+        if traced.gradients:
+            by_leaf = len(traced.gradients) // max(len(traced.outputs), 1)
+            traced.gradients = [
+                slope
+                for o in range(len(traced.outputs))
+                for i, slope in enumerate(traced.gradients[o * by_leaf : (o + 1) * by_leaf])
+                if by_leaf < count or i >= count or i in set(keep)
+            ]
+        traced.captured = [traced.captured[i] for i in keep]
+
+
+def _assembled(*parts: Sequence[Instruction]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    addresses: dict[str | Rule, int] = {}
+    pieces, ends = [], []
+    total = 0
+    for part in parts:
+        for one in part:
+            if one.key not in addresses:
+                addresses[one.key] = address(one.key)
+            pieces.append(np.array([addresses[one.key], len(one.operands) + 2, *one.operands], dtype=np.int64))
+            total += len(pieces[-1])
+        ends.append(total)
+    code = np.concatenate(pieces) if pieces else np.empty(0, dtype=np.int64)
+    return code, np.array(ends, dtype=np.int64)
+
+
+def threads() -> int:
+    """How many cores are used at once, where it pays: the environment's MICROGRAD_THREADS, or all there are."""
+    return int(os.environ.get("MICROGRAD_THREADS") or len(os.sched_getaffinity(0)))
+
+
+@lru_cache
+def _pool(count: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(count)

@@ -1,0 +1,254 @@
+"""The first stage: the function is called once on Values that stand for its arguments, and what they become is noted.
+
+The numbers of the call are those of a sample, so that every node of the trace knows what Python's floats give there.
+What the program depends on without being told would be frozen in it: a trace that reads a number or branches on one
+is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any, NoReturn
+
+from .. import engine, rules
+from ..engine import Number, Value, grad, lift, operation
+from ..rules import FLOATS, Rule
+
+__all__ = ["Trace", "TraceError", "Traced", "flatten", "is_tracing", "trace", "unflatten"]
+
+
+class TraceError(TypeError):
+    """The function can't be compiled, for what it does depends on more than its graph."""
+
+
+# Operations that only traces have: comparisons, the choice between two Values, their largest, an index taken apart.
+_LESS = Rule("less", "a, b", "1.0 if a < b else 0.0", ("0.0", "0.0"), {})
+_LESS_EQUAL = Rule("less_equal", "a, b", "1.0 if a <= b else 0.0", ("0.0", "0.0"), {})
+_WHERE = Rule("where", "c, a, b", "a if c > 0 else b", ("0.0", "c", "1 - c"), {})
+_LARGEST = Rule("largest", "a, b", "a if a >= b or a != a else b", ("0.0", "0.0"), {})  # a constant for gradients
+_INDEX = Rule("index", "i", "index(i, count)", ("0.0",), {"count": 1.0})
+_IS = Rule("is", "i", "1.0 if i == k else 0.0", ("0.0",), {"k": 0.0})
+
+
+def _checked_index(i: float, count: float) -> float:
+    if not 0 <= i < count or i != int(i):
+        raise ValueError(f"an index of one of {count:.0f} is a whole number from 0 to {count - 1:.0f}, not {i}")
+    return i
+
+
+FLOATS["index"] = _checked_index
+
+
+def _refuse(what: str) -> NoReturn:
+    raise TraceError(
+        f"{what} in a function that is being compiled, and would be the same for all its arguments: use relu(), "
+        "maximum(), minimum() or where(x > 0, a, b) of micrograd.functional instead of branching on a Value, and "
+        "operations of Values instead of their .data"
+    )
+
+
+class Traced(Value):
+    """A node of a trace: what it is worth is not known before the program runs."""
+
+    __slots__ = ()
+
+    @property
+    def data(self) -> float:
+        _refuse("the data of a Value are read")
+
+    @data.setter
+    def data(self, number: float) -> None:
+        _refuse("the data of a Value are set")
+
+    def __bool__(self) -> bool:
+        _refuse("a Value decides what is done")
+
+    def __lt__(self, other: Number) -> Value:  # type: ignore[override]
+        return operation(_LESS)(self, lift(other))
+
+    def __gt__(self, other: Number) -> Value:  # type: ignore[override]
+        return operation(_LESS)(lift(other), self)
+
+    def __le__(self, other: Number) -> Value:  # type: ignore[override]
+        return operation(_LESS_EQUAL)(self, lift(other))
+
+    def __ge__(self, other: Number) -> Value:  # type: ignore[override]
+        return operation(_LESS_EQUAL)(lift(other), self)
+
+    def _choose(self, a: Number, b: Number) -> Value:
+        return operation(_WHERE)(self, lift(a), lift(b))
+
+    def _one_hot(self, classes: int) -> list[Value]:
+        index = operation(_INDEX.bind("index", count=float(classes)))(self)
+        return [operation(_IS.bind("is", k=float(k)))(index) for k in range(classes)]
+
+    def _largest(self, values: Sequence[Number]) -> Value:
+        largest = operation(_LARGEST)
+        return reduce(lambda a, b: largest(a, b), map(lift, values), self)
+
+
+def _leaf_data(self: Value) -> float:
+    if self.rule is rules.leaf:
+        _refuse("the data of a parameter are read")
+    return self._data
+
+
+_made: list[Value] | None = None
+
+
+def is_tracing() -> bool:
+    """Whether a function is being traced now."""
+    return _made is not None
+
+
+@contextmanager
+def _noting() -> Iterator[list[Value]]:
+    # Within the block each new node is a traced one, and noted; and no parameter shows its number.
+    global _made
+    made: list[Value] = []
+    new, data, before = FLOATS["new_"], Value.__dict__["data"], _made
+
+    def note() -> Value:
+        node: Value = object.__new__(Traced)
+        made.append(node)
+        return node
+
+    FLOATS["new_"], _made = note, made
+    Value.data = property(_leaf_data, data.fset)  # type: ignore[assignment, misc]
+    try:
+        yield made
+    finally:
+        FLOATS["new_"], _made = new, before
+        Value.data = data  # type: ignore[misc]
+
+
+@dataclass(eq=False)
+class Trace:
+    """What a call of the function made.
+
+    Attributes:
+        inputs: a leaf for each number among the arguments, in order.
+        outputs: what the function gave, flat.
+        structure: the form of what it gave.
+        nodes: all operations, parents first; those of the gradients, too.
+        captured: the Values that the function reads besides its arguments: the parameters.
+        gradients: the derivative of the output by each captured Value, then by each input; empty if not wanted.
+    """
+
+    inputs: list[Value]
+    outputs: list[Value]
+    structure: Any
+    nodes: list[Value]
+    captured: list[Value]
+    gradients: list[Value]
+
+
+def trace(function: Callable[..., Any], arguments: Any, differentiate: str = "") -> Trace:
+    """Calls the function on Values in place of the numbers in its arguments.
+
+    Args:
+        function: takes and gives Values, numbers, or lists, tuples and dicts of them.
+        arguments: a tuple of arguments, with numbers in them.
+        differentiate: ``"captured"``, ``"inputs"``, both, or nothing.
+
+    Raises:
+        TraceError: if the function branches on a Value or reads its data.
+    """
+    inputs: list[Value] = []
+
+    def placeholder(number: Any) -> Value:
+        inputs.append(Traced(engine.to_float(number._data if isinstance(number, Value) else number)))
+        return inputs[-1]
+
+    with _noting() as made:
+        given = _map(placeholder, arguments, True)
+        try:
+            result = function(*given)
+        except IndexError as error:  # a Value as an index has no __index__: Python's message would not help
+            raise TraceError(f"{type(error).__name__}: {error}") from error
+        outputs, structure = flatten(result, lift)
+        forward = len(made)
+        known = {*inputs, *made}
+        captured = list(dict.fromkeys(_captured(made[:forward], known)))
+        captured += [out for out in dict.fromkeys(outputs) if out not in known and not _is_constant(out)]
+        gradients: list[Value] = []
+        if differentiate and outputs:
+            wanted = (captured if "captured" in differentiate else []) + (inputs if "inputs" in differentiate else [])
+            for out in outputs:
+                gradients += grad(out, wanted, create_graph=True)
+    return Trace(inputs, outputs, structure, made, captured, gradients)
+
+
+def _is_constant(node: Value) -> bool:
+    return node.rule is rules.constant
+
+
+def _captured(nodes: Sequence[Value], known: set[Value]) -> Iterator[Value]:
+    for node in nodes:
+        for parent in node._parents:
+            if parent not in known and not _is_constant(parent):
+                yield parent
+
+
+def _map(function: Callable[[Any], Any], tree: Any, arrays: bool = False) -> Any:
+    # The same lists, tuples and dicts with function(number) for each number.
+    if isinstance(tree, (list, tuple)):
+        items = [_map(function, item, arrays) for item in tree]
+        return items if isinstance(tree, list) else type(tree)(*items) if hasattr(tree, "_fields") else tuple(items)
+    if isinstance(tree, dict):
+        return {name: _map(function, item, arrays) for name, item in tree.items()}
+    if arrays and hasattr(tree, "__array__") and getattr(tree, "shape", ()):
+        import numpy
+
+        out = numpy.empty(tree.shape, dtype=object)
+        out.flat = [function(number) for number in tree.flat]
+        return out
+    return function(tree)
+
+
+def flatten(tree: Any, function: Callable[[Any], Any] = lambda x: x) -> tuple[list[Any], Any]:
+    """The leaves of lists, tuples, dicts and arrays, and the form without them, which can be compared and hashed.
+
+    >>> flatten(([1, 2], {"x": 3}))
+    ([1, 2, 3], ('tuple', ('list', None, None), ('dict', 'x', None)))
+    """
+    leaves: list[Any] = []
+
+    def form(item: Any) -> Any:
+        if isinstance(item, (list, tuple)):
+            return (type(item).__name__, *map(form, item))
+        if isinstance(item, dict):
+            return ("dict", *(x for name, entry in item.items() for x in (name, form(entry))))
+        if hasattr(item, "__array__") and getattr(item, "shape", ()):
+            leaves.extend(map(function, item.flat))
+            return ("array", *item.shape)
+        leaves.append(function(item))
+        return None
+
+    structure = form(tree)
+    return leaves, structure
+
+
+def unflatten(structure: Any, leaves: Iterator[Any]) -> Any:
+    """The lists, tuples and dicts of a structure with these leaves.
+
+    >>> unflatten(("tuple", ("list", None, None), ("dict", "x", None)), iter([1, 2, 3]))
+    ([1, 2], {'x': 3})
+    """
+    if structure is None:
+        return next(leaves)
+    kind, *rest = structure
+    if kind == "dict":
+        return {rest[i]: unflatten(rest[i + 1], leaves) for i in range(0, len(rest), 2)}
+    if kind == "array":
+        import numpy
+
+        out = numpy.empty(tuple(rest), dtype=object)
+        for i in numpy.ndindex(out.shape):
+            out[i] = next(leaves)
+        return out
+    items = [unflatten(item, leaves) for item in rest]
+    return items if kind == "list" else tuple(items)

@@ -1,0 +1,306 @@
+"""Training at machine speed: the loss is compiled, and parameters, gradients and the optimizer's state are arrays.
+
+The update rule is the optimizer's own: it is elementwise arithmetic, and is traced on Values like any function.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..compiler.program import Floats, Program, made, threads
+from ..compiler.tracing import Trace, Traced, flatten
+from ..engine import Value, to_float
+from ..optim import Optimizer
+from .flow import FlowRecord
+
+__all__ = ["CompiledSteps"]
+
+_BURST = 0.05  # seconds that steps are run for before anybody looks
+_ENOUGH = 1 << 14  # steps in a burst at most
+_BIG = 1_000_000  # additions and multiplications of a step, for which one core is not enough
+
+
+class CompiledSteps:
+    """Runs steps of training in place of a loop over samples.
+
+    Args:
+        loss: gives the loss of one sample, a Value.
+        arguments: gives the arguments of the sample with this index.
+        count: how many samples there are.
+        is_fixed: whether each sample is the same each time.
+        optimizer: which has the parameters.
+        flow: what takes notes of the gradients.
+        clip: changes the gradients of all parameters before each update.
+
+    Raises:
+        TraceError: if the loss or the update can't be compiled.
+    """
+
+    def __init__(
+        self,
+        loss: Callable[..., Value],
+        arguments: Callable[[int], tuple[Any, ...]],
+        count: int,
+        is_fixed: bool,
+        optimizer: Optimizer,
+        flow: FlowRecord,
+        clip: Callable[[list[Value]], object] | None,
+    ) -> None:
+        self.loss, self.arguments, self.is_fixed, self.clip = loss, arguments, is_fixed, clip
+        self.optimizer, self.flow = optimizer, flow
+        self.programs: dict[Any, tuple[Program, Trace, npt.NDArray[np.int64]]] = {}
+        self.updates: dict[Any, _Update] = {}
+        self.place = {parameter: i for i, parameter in enumerate(optimizer.parameters)}
+        self.numbers = np.empty((len(self.place), 2 + optimizer.state_size))
+        self.seconds = 0.0  # that a step takes
+        self.form = np.zeros(count, dtype=np.int64)
+        self.row = np.zeros(count, dtype=np.int64)
+        self.forms: list[Any] = []
+        self.x: list[Floats] = []
+        if is_fixed:
+            rows: dict[Any, list[list[float]]] = {}
+            for i in range(count):
+                leaves, form = flatten(arguments(i))
+                if form not in rows:
+                    rows[form] = []
+                    self.forms.append(form)
+                self.form[i], self.row[i] = self.forms.index(form), len(rows[form])
+                rows[form].append(list(map(to_float, leaves)))
+            self.x = [np.array(rows[form]).reshape(len(rows[form]), -1) for form in self.forms]
+        self.program(flatten(arguments(0))[1], 0)
+        self.layers = flow.layout(optimizer.parameters)
+        self.read()
+        self.update(1)
+
+    # Programs
+
+    def program(self, form: Any, sample: int) -> tuple[Program, Trace, npt.NDArray[np.int64]]:
+        """The program for samples of a form; and where each parameter's gradient is among its sums, or −1."""
+        if form not in self.programs:
+            program, traced = made(self.loss, self.arguments(sample), "captured", True)
+            if traced.structure is not None:
+                raise TypeError("the loss must be one Value")
+            at = {leaf: i for i, leaf in enumerate(traced.captured)}
+            places = np.array([at.get(parameter, -1) for parameter in self.place], dtype=np.int64)
+            traced.nodes.clear()
+            self.programs[form] = program, traced, places
+        return self.programs[form]
+
+    def update(self, step: int) -> _Update:
+        """The optimizer's update rule as a program, for the step of this number."""
+        settings = {name: value for name, value in self.optimizer.settings.items() if name != "lr"}
+        key = repr(settings)
+        for update in self.updates.get(key, []):
+            if update.fits(step):
+                return update
+        update = _Update(self.optimizer, step)
+        self.updates.setdefault(key, []).append(update)
+        return update
+
+    # Between Values and arrays
+
+    def read(self) -> None:
+        """Takes the numbers of parameters and optimizer over."""
+        for i, parameter in enumerate(self.place):
+            self.numbers[i, 0] = parameter._data
+        self.numbers[:, 1] = 0.0
+        if self.optimizer.state_size:
+            self.numbers[:, 2:] = self.optimizer.state
+        self.is_read = True
+
+    def write(self) -> None:
+        """Gives the numbers back to the Values and to the optimizer."""
+        if not self.is_read:
+            return
+        for parameter, data, slope in zip(self.place, self.numbers[:, 0].tolist(), self.numbers[:, 1].tolist(), strict=True):
+            parameter._data, parameter._grad = data, slope
+        self.optimizer.state = list(map(tuple, self.numbers[:, 2:].tolist()))
+        self.is_read = False
+
+    # Steps
+
+    def run(self, batches: Sequence[Sequence[int]], most: int) -> tuple[list[float], list[float]]:
+        """Does steps until all batches are done, or it is time to look.
+
+        Args:
+            batches: the samples of each step.
+            most: how many steps to do at most.
+
+        Returns:
+            The sum of the losses and the norm of the gradient of each step that was done. Where there are fewer than
+            were to be done, the next one has to be left to Python's floats.
+        """
+        if not self.is_read:
+            self.read()
+        self.optimizer.check(self.optimizer.settings)
+        fast = self.is_fixed and len(self.forms) == 1
+        program = self.program(self.forms[0], 0)[0] if fast else None
+        if program is None or self.clip or (program.work * len(batches[0]) > _BIG and threads() > 1):
+            most = 1
+        if self.seconds:
+            most = min(most, max(1, int(_BURST / self.seconds)))
+        else:
+            most = min(most, 2)
+        update = self.update(self.optimizer.steps + 1)
+        most = next((i for i in range(1, most) if not update.fits(self.optimizer.steps + 1 + i)), most)
+        batches = batches[:most]
+        begin = time.perf_counter()
+        losses, norms = np.empty(len(batches)), np.empty(len(batches))
+        settings = update.settings(self.optimizer, len(batches))
+        if most == 1:
+            done = self.one(batches[0], update, settings, losses, norms)
+        else:
+            done = self.burst(batches, update, settings, losses, norms)
+        if done:
+            self.seconds = (time.perf_counter() - begin) / done
+            self.optimizer.steps += done
+            if not self.clip:
+                self.flow.take(done, self.layers)
+        return losses[:done].tolist(), norms[:done].tolist()
+
+    def burst(self, batches: Sequence[Sequence[int]], update: _Update, settings: Floats, losses: Floats, norms: Floats) -> int:
+        program, traced, places = self.program(self.forms[0], 0)
+        lengths = [len(batch) for batch in batches]
+        ends = np.cumsum([0, *lengths])
+        picked = self.row[np.concatenate([np.asarray(batch) for batch in batches])] if len(batches) > 1 and any(
+            batch is not batches[0] for batch in batches
+        ) else np.tile(self.row[np.asarray(batches[0])], len(batches))
+        program.u[1 : 1 + len(traced.captured)] = [leaf._data for leaf in traced.captured]
+        used = places >= 0
+        program.u[1 + places[used]] = self.numbers[used, 0]
+        width = program.width(max(lengths))
+        out = np.empty((len(program.rows), int(ends[-1])))
+        done: int = program.run.train(
+            program.code, program.ends, self.x[0], picked, ends, width, program.memory(width), program.u,
+            np.zeros(program.listing.sums), program.rows, out, places, self.numbers, *update.machine(len(self.place)),
+            settings, losses, norms, *self.layers,
+        )  # fmt: skip
+        return done
+
+    def one(self, batch: Sequence[int], update: _Update, settings: Floats, losses: Floats, norms: Floats) -> int:
+        slopes, total = np.zeros(len(self.place)), 0.0
+        for form, x, rows in self.parts(batch):
+            program, traced, places = self.program(form, int(rows[0]) if x is None else 0)
+            used = places >= 0
+            numbers = np.array([leaf._data for leaf in traced.captured])
+            numbers[places[used]] = self.numbers[used, 0]
+            out, sums = program(numbers, x, rows)
+            if not (np.isfinite(out).all() and not out[0].any()):
+                return 0
+            slopes[used] += sums[places[used]]
+            total += float(out[1].sum())
+        losses[0] = total
+        before: list[float] = []
+        if self.clip:
+            for parameter, slope in zip(self.place, (slopes / len(batch)).tolist(), strict=True):
+                parameter._grad = slope
+            before = self.flow.norms()
+            self.clip(self.optimizer.parameters)
+            slopes = np.array([parameter._grad for parameter in self.place]) * len(batch)
+        run = next(iter(self.programs.values()))[0].run
+        finished: int = run.finish(
+            slopes, np.arange(len(slopes)), 1.0 / len(batch), self.numbers, *update.machine(len(self.place)),
+            settings[0], norms[:1], *self.layers,
+        )  # fmt: skip
+        if finished and self.clip:
+            self.flow.add(before)
+            norms[0] = math.hypot(*before)
+            self.layers = self.flow.layout(self.optimizer.parameters)
+        return finished
+
+    def parts(self, batch: Sequence[int]) -> list[tuple[Any, Any, Any]]:
+        """The samples of a batch by their form."""
+        rows: dict[Any, list[Any]] = {}
+        if self.is_fixed:
+            for i in batch:
+                rows.setdefault(self.form[i], []).append(self.row[i])
+            return [(self.forms[k], self.x[k], np.array(found)) for k, found in rows.items()]
+        for i in batch:
+            leaves, form = flatten(self.arguments(i), to_float)
+            rows.setdefault(form, []).append(leaves)
+        return [(form, np.array(found).reshape(len(found), -1), np.arange(len(found))) for form, found in rows.items()]
+
+
+class _Update:
+    # An optimizer's update rule, traced: from (parameter, gradient, state) to (parameter, state). The learning rate and
+    # the number of the step are Values, so that the program is the same for all steps that look alike to the rule.
+
+    def __init__(self, optimizer: Optimizer, step: int) -> None:
+        self.questions: dict[tuple[str, int], Any] = {}
+        self.lr, self.number = Value(optimizer.lr), _Step(step)
+        self.number.ask = self.ask
+        self.step = step
+        twin = _twin(optimizer, self.lr)
+
+        def update(parameter: Value, gradient: Value, *state: Value) -> Any:
+            parameter, state = twin.update(parameter, gradient, state, self.number)
+            return [parameter, *state]
+
+        self.program, traced = made(update, (0.75, 0.5, *optimizer.first_state(0.75)), "", False)
+        self.captured = traced.captured
+        rows = self.program.rows
+        self.memory: tuple[Any, ...] = ()
+        assert len(rows) == 2 + optimizer.state_size
+
+    def ask(self, what: str, other: int) -> Any:
+        answer = self.questions[what, other] = _answer(self.step, what, other)
+        return answer
+
+    def fits(self, step: int) -> bool:
+        return all(_answer(step, *question) == answer for question, answer in self.questions.items())
+
+    def settings(self, optimizer: Optimizer, count: int) -> Floats:
+        # What is captured, for each of the next steps.
+        first = optimizer.steps + 1
+        columns = [
+            np.full(count, optimizer.lr) if leaf is self.lr else np.arange(first, first + count, dtype=np.float64)
+            if leaf is self.number else np.full(count, leaf._data)
+            for leaf in self.captured
+        ]  # fmt: skip
+        return np.array(columns).reshape(len(columns), count).T.copy()
+
+    def machine(self, count: int) -> tuple[Any, ...]:
+        if not self.memory:
+            program, width = self.program, self.program.width(count)
+            self.memory = (
+                program.code, program.ends, program.u, program.memory(width), width, program.rows,
+                np.empty((len(program.rows), count)), np.arange(count),
+            )  # fmt: skip
+        return self.memory
+
+
+class _Step(Traced):
+    # The number of a step. A rule that asks whether it is a certain one gets a plain answer, which is kept.
+
+    __slots__ = ("ask",)
+
+    ask: Callable[[str, int], Any]
+
+    def __eq__(self, other: object) -> bool:
+        return bool(self.ask("==", other)) if isinstance(other, int) else self is other
+
+    def __mod__(self, other: int) -> int:
+        return int(self.ask("%", other))
+
+    __hash__ = Value.__hash__
+
+
+def _answer(step: int, what: str, other: int) -> Any:
+    return step == other if what == "==" else step % other
+
+
+def _twin(optimizer: Optimizer, lr: Value) -> Any:
+    twin: Any = copy.copy(optimizer)
+    inner = getattr(optimizer, "optimizer", None)
+    if inner is not None:  # Lookahead
+        twin.optimizer = _twin(inner, lr)
+    else:
+        twin.lr = lr
+    return twin
