@@ -31,26 +31,27 @@ OPERATORS = [get_operator(name) for name in operator_names() if "/Variable" not 
 PYTEST = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--no-header"]
 # What kills most comes first, by file, and what is slow to load or to run comes last.
 FIRST = {"micrograd/rules.py": ["tests/test_rules.py"]}
+DERIVATIVES = "tests/test_rules.py::test_first_and_second_derivatives[{}]"  # of a rule
 STAGES = [
     ["tests/test_engine.py", "tests/test_errors.py", "-m", "not slow"],
     ["tests/test_rules.py", "tests/test_functional.py"],
     ["micrograd", "tests", "-m", "not slow"],
     ["tests", "-m", "slow"],
 ]
-TIMEOUT = 90  # seconds for a stage; the slowest takes a third of it
+TIMEOUT = 200  # seconds for a stage; the slowest takes a quarter of it
 
 
-def mutants(source: str) -> Iterator[str]:
-    """Every changed source, once."""
+def mutants(source: str) -> Iterator[tuple[str, str]]:
+    """Every changed source, once, and the rule in whose text the change is."""
     seen = {meaning(source)}
-    for mutant in itertools.chain(changes(source), changes_in_texts(source)):
+    for mutant, rule in itertools.chain(((mutant, "") for mutant in changes(source)), changes_in_texts(source)):
         try:
             new = meaning(mutant)
         except SyntaxError:
             continue
         if new not in seen:
             seen.add(new)
-            yield mutant
+            yield mutant, rule
 
 
 def changes(source: str) -> Iterator[str]:
@@ -62,16 +63,24 @@ def changes(source: str) -> Iterator[str]:
             yield mutant
 
 
-def changes_in_texts(source: str) -> Iterator[str]:
-    """The same changes in each string that is an expression: the formulas of the table."""
+def changes_in_texts(source: str) -> Iterator[tuple[str, str]]:
+    """The same changes in each string that is an expression: the formulas of the table, with the name of their rule."""
+    tree = ast.parse(source)
+    rules = {
+        text: call.args[0].value
+        for call in ast.walk(tree)
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "rule"
+        for text in call.args[1:]
+        if isinstance(call.args[0], ast.Constant)
+    }
     text = source.encode()  # positions count bytes
     starts = list(itertools.accumulate((len(line) for line in text.splitlines(keepends=True)), initial=0))
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and is_expression(node.value):
             before = text[: starts[node.lineno - 1] + node.col_offset].decode()
             after = text[starts[(node.end_lineno or 0) - 1] + (node.end_col_offset or 0) :].decode()
             for changed in changes(node.value):
-                yield f"{before}{changed!r}{after}"
+                yield f"{before}{changed!r}{after}", str(rules.get(node, ""))
 
 
 def is_expression(text: str) -> bool:
@@ -95,9 +104,9 @@ def meaning(source: str) -> str:
     return ast.dump(tree)
 
 
-def survives(copy: Path, name: str = "") -> bool:
+def survives(copy: Path, name: str = "", rule: str = "") -> bool:
     environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1", "CI": "1"}
-    for stage in [FIRST[name], *STAGES] if name in FIRST else STAGES:
+    for stage in [[DERIVATIVES.format(rule)]] * bool(rule) + [FIRST.get(name, [])] * (name in FIRST) + STAGES:
         try:
             tests = subprocess.run([*PYTEST, *stage], cwd=copy, env=environment, capture_output=True, timeout=TIMEOUT)
         except subprocess.TimeoutExpired:
@@ -122,11 +131,11 @@ def main() -> None:
         if not survives(Path(folder, "0")):
             sys.exit("the tests fail as it is: mend that first")
 
-        def survivor(name: str, source: str, mutant: str) -> str:
+        def survivor(name: str, source: str, mutant: str, rule: str) -> str:
             copy = copies.get()
             try:
                 (copy / name).write_text(mutant)
-                if not survives(copy, name):
+                if not survives(copy, name, rule):
                     return ""
             finally:
                 (copy / name).write_text(source)
@@ -136,7 +145,7 @@ def main() -> None:
         work = []
         for name in args.files:
             source = (ROOT / name).read_text()
-            work += [(name, source, mutant) for mutant in mutants(source)]
+            work += [(name, source, mutant, rule) for mutant, rule in mutants(source)]
         work = work[:: args.every]
         with ThreadPoolExecutor(args.workers) as pool:
             alive = [

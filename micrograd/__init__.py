@@ -18,6 +18,7 @@ from .engine import Value, grad
 if TYPE_CHECKING:
     from . import data, derivatives, functional, nn, optim, testing, training
     from .anomaly import detect_anomaly
+    from .compiler import compile
     from .debugger import debug
     from .drawing import draw
     from .explorer import explore
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Value",
+    "compile",
     "data",
     "debug",
     "derivatives",
@@ -43,6 +45,7 @@ __version__ = "1.0.0"
 
 
 _FUNCTIONS = {
+    "compile": "compiler",
     "debug": "debugger",
     "detect_anomaly": "anomaly",
     "draw": "drawing",

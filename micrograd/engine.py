@@ -11,9 +11,11 @@ Value(data=15.0, grad=0.0, op='+')
 
 from __future__ import annotations
 
+import gc
 import math
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache, partial
 from numbers import Real
 from typing import TYPE_CHECKING, Any, NoReturn, Union, cast
@@ -33,6 +35,7 @@ __all__ = [
     "lift",
     "one_line",
     "operation",
+    "resting_collector",
     "sequence",
     "to_float",
     "topological_order",
@@ -418,6 +421,18 @@ def grad(output: Value, inputs: Value | Iterable[Value], create_graph: bool = Fa
         for node, gradient in before.items():
             node._grad = gradient
     return tuple([lift(gradient) for gradient in gradients] if create_graph else gradients)
+
+
+@contextmanager
+def resting_collector() -> Iterator[None]:
+    """The cyclic collector rests within the block: graphs have no cycles, and it would look at all nodes in vain."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 rules.FLOATS.update(new_=partial(object.__new__, Value), Value_=Value, to_float_=to_float, explained_=explained)

@@ -68,6 +68,7 @@ class Compiled:
         self.function = function
         self._programs: dict[Any, tuple[Program, Trace]] = {}
         self._last: Program | None = None
+        self.name = getattr(function, "__name__", type(function).__name__)
         update_wrapper(self, function)
 
     def __repr__(self) -> str:
@@ -84,11 +85,17 @@ class Compiled:
             raise ValueError("there is no program yet: call the function first")
         return self._last.listing
 
-    def _of(self, form: Any, arguments: Callable[[], Any], differentiate: str, sums: bool) -> tuple[Program, Trace]:
+    def _of(self, form: Any, arguments: Any, differentiate: str, sums: bool) -> tuple[Program, Trace] | None:
+        # The program for arguments of a form; None if these are such that the function fails.
         key = form, differentiate, sums
         found = self._programs.get(key)
         if found is None:
-            found = made(self.function, arguments(), differentiate, sums)
+            try:
+                found = made(self.function, arguments, differentiate, sums)
+            except DisagreementError:
+                raise
+            except (ArithmeticError, ValueError):
+                return None
             found[1].nodes.clear()  # the program is what is left of them
             self._programs[key] = found
         self._last = found[0]
@@ -98,7 +105,10 @@ class Compiled:
         if is_tracing():
             return self.function(*arguments)
         leaves, form = flatten(arguments)
-        program, traced = self._of(form, lambda: arguments, "captured inputs", False)
+        found = self._of(form, arguments, "captured inputs", False)
+        if found is None:
+            return self.function(*arguments)
+        program, traced = found
         numbers = [leaf._data if isinstance(leaf, Value) else to_float(leaf) for leaf in leaves]
         out, _ = program([leaf._data for leaf in traced.captured], np.array([numbers]))
         if not np.isfinite(out).all() or out[0, 0]:
@@ -118,7 +128,7 @@ class Compiled:
             out: Value = flatten(self.function(*arguments), lift)[0][which]
             return out
 
-        return _node(self.__name__, data, slopes, parents, again)
+        return _node(self.name, data, slopes, parents, again)
 
     def batch(self, *arrays: Any) -> Value:
         """The mean of the function over samples, a Value.
@@ -133,7 +143,10 @@ class Compiled:
         (5.0, 10.0)
         """
         x, form, sample = _samples(arrays)
-        program, traced = self._of(form, lambda: sample(0), "captured", True)
+        found = self._of(form, sample(0), "captured", True)
+        if found is None:
+            return self._mean(len(x), sample)
+        program, traced = found
         self._single(traced, "batch()")
         out, sums = program([leaf._data for leaf in traced.captured], x)
         if not (np.isfinite(sums).all() and np.isfinite(out).all() and not out[0].any()):
@@ -141,7 +154,7 @@ class Compiled:
         parents = traced.captured
         mean = float(out[1].sum()) / len(x)
         return _node(
-            f"mean of {self.__name__}", mean, (sums / len(x)).tolist(), parents, lambda: self._mean(len(x), sample)
+            f"mean of {self.name}", mean, (sums / len(x)).tolist(), parents, lambda: self._mean(len(x), sample)
         )
 
     def _mean(self, count: int, sample: Callable[[int], Any]) -> Value:
@@ -186,13 +199,16 @@ class Compiled:
 
     def _arrays(self, arrays: Sequence[Any], differentiate: str) -> tuple[Floats, Floats]:
         x, form, sample = _samples(arrays)
-        program, traced = self._of(form, lambda: sample(0), differentiate, False)
+        found = next(filter(None, (self._of(form, sample(i), differentiate, False) for i in range(len(x)))), None)
+        if found is None:
+            self.function(*sample(0))
+            raise TraceError("the function could be called, and not be traced, at any of the samples")
+        program, traced = found
         if differentiate:
             self._single(traced, "gradients()")
         out, _ = program([leaf._data for leaf in traced.captured], x)
-        bad = ~np.isfinite(out).all(axis=0) | (out[0] != 0)
         count = len(traced.outputs)
-        for i in np.flatnonzero(bad):
+        for i in np.flatnonzero(~np.isfinite(out).all(axis=0) | (out[0] != 0)):
             leaves, form = flatten(sample(int(i)))
             inputs = [Value(number) for number in leaves]
             values = flatten(self.function(*unflatten(form, iter(inputs))), lift)[0]

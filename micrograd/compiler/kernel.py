@@ -226,6 +226,7 @@ _FIXED = {
 _ADDS_IN_ANY_ORDER = {"layer": {"contract"}, "outer": {"contract", "reassoc"}, "total": {"reassoc"}}
 
 
+@lru_cache(maxsize=None)
 def elementwise(rule: Rule) -> str:
     """The source of the instruction of a rule with a fixed number of operands: (row, row of each operand)…
 
@@ -346,7 +347,12 @@ def call(typing, address, v, u, g, c, n):
     return types.void(*[types.int64] * 6), generate
 
 
-@njit(nogil=True, cache={cache})
+whole, real = types.int64, types.float64
+wholes, reals, table = types.int64[::1], types.float64[::1], types.float64[:, ::1]
+options = dict(nogil=True, cache={cache})
+
+
+@njit(types.void(wholes, whole, whole, whole, whole, whole, whole), **options)
 def run(code, start, stop, v, u, g, lanes):
     base = code.ctypes.data
     k = start
@@ -355,54 +361,51 @@ def run(code, start, stop, v, u, g, lanes):
         k += code[k + 1]
 
 
-@njit(nogil=True, cache={cache})
+@njit(types.void(wholes, wholes, table, wholes, whole, whole, whole, reals, reals, reals, wholes, table), **options)
 def batch(code, ends, x, picked, first, last, width, v, u, g, rows, out):
     # Lanes first to last of those picked, in blocks; out gets the rows asked for, of each lane.
-    p, q, s = v.ctypes.data, u.ctypes.data, g.ctypes.data
     inputs = x.shape[1]
     for start in range(first, last, width):
         n = min(width, last - start)
         for l in range(n):
             v[l] = 0.0
-        if inputs * n > 4096:
-            for l in range(n):
-                row = x[picked[start + l]]
-                for i in range(inputs):
-                    v[(1 + i) * n + l] = row[i]
-        else:
+            sample = picked[start + l]
             for i in range(inputs):
-                for l in range(n):
-                    v[(1 + i) * n + l] = x[picked[start + l], i]
-        run(code, ends[0], ends[1], p, q, s, n)
+                v[(1 + i) * n + l] = x[sample, i]
+        run(code, ends[0], ends[1], v.ctypes.data, u.ctypes.data, g.ctypes.data, n)
         for i in range(rows.shape[0]):
             row = rows[i] * n
             for l in range(n):
                 out[i, start + l] = v[row + l]
 
 
-@njit(nogil=True, cache={cache})
+@njit(types.void(wholes, wholes, reals, reals), **options)
 def uniform(code, ends, u, g):
     u[0] = 0.0
     run(code, 0, ends[0], u.ctypes.data, u.ctypes.data, g.ctypes.data, 1)
 
 
-@njit(nogil=True, cache={cache})
-def finish(sums, places, scale, numbers, code, ends, u, v, width, rows, out, every, settings, norm,
+@njit(whole(reals, wholes, real, table, wholes, wholes, reals, reals, whole, wholes, table, wholes, table, whole, reals,
+            wholes, reals, reals, reals, wholes, wholes, table), **options)
+def finish(sums, places, scale, numbers, code, ends, u, v, width, rows, out, every, settings, step, norms,
            group, squares, arriving, bias_squares, biases, silent, layers):
     # The update of all parameters by the sums over a batch: 1, or 0 and nothing done if a number is not finite.
     # numbers has a row for each parameter: itself, its gradient, and what the optimizer remembers of it.
     count = numbers.shape[0]
-    squares[:] = 0.0
-    bias_squares[:] = 0.0
+    for k in range(squares.shape[0]):
+        squares[k] = bias_squares[k] = 0.0
     for i in range(count):
         slope = sums[places[i]] * scale if places[i] >= 0 else 0.0
         squares[group[i]] += slope * slope
-    square = squares.sum()
-    if not square < inf:
+    square = 0.0
+    for k in range(squares.shape[0]):
+        square += squares[k]
+    if not square < math.inf:
         return 0
     for i in range(count):
         numbers[i, 1] = sums[places[i]] * scale if places[i] >= 0 else 0.0
-    u[1 : 1 + len(settings)] = settings
+    for k in range(settings.shape[1]):
+        u[1 + k] = settings[step, k]
     uniform(code, ends, u, u)
     check = u[0]
     batch(code, ends, numbers, every, 0, count, width, v, u, u, rows, out)
@@ -416,8 +419,10 @@ def finish(sums, places, scale, numbers, code, ends, u, v, width, rows, out, eve
         numbers[i, 0] = out[1, i]
         for k in range(2, rows.shape[0]):
             numbers[i, k] = out[k, i]
-    norm[0] = math.sqrt(square)
+    norms[step] = math.sqrt(square)
     # Notes for the report of the gradient flow.
+    if layers.shape[1] == 0:
+        return 1
     for i in range(count):
         slope = numbers[i, 1]
         if biases[i] >= 0:
@@ -430,15 +435,17 @@ def finish(sums, places, scale, numbers, code, ends, u, v, width, rows, out, eve
     return 1
 
 
-@njit(nogil=True, cache={cache})
+@njit(whole(wholes, wholes, table, wholes, wholes, whole, reals, reals, reals, wholes, table, wholes, table,
+            wholes, wholes, reals, reals, whole, wholes, table, wholes, table, reals, reals,
+            wholes, reals, reals, reals, wholes, wholes, table), **options)
 def train(code, ends, x, picked, batches, width, v, u, sums, rows, out, places, numbers,
           its_code, its_ends, its_u, its_v, its_width, its_rows, its_out, every, settings, losses, norms,
           group, squares, arriving, bias_squares, biases, silent, layers):
     # Steps of training, each on its own batch, until all are done or a number is not finite.
-    count = numbers.shape[0]
     for step in range(batches.shape[0] - 1):
         first, last = batches[step], batches[step + 1]
-        sums[:] = 0.0
+        for k in range(sums.shape[0]):
+            sums[k] = 0.0
         uniform(code, ends, u, sums)
         batch(code, ends, x, picked, first, last, width, v, u, sums, rows, out)
         total, check = 0.0, u[0]
@@ -448,10 +455,10 @@ def train(code, ends, x, picked, batches, width, v, u, sums, rows, out, places, 
         if check + 0.0 * total != 0.0:
             return step
         if not finish(sums, places, 1.0 / (last - first), numbers, its_code, its_ends, its_u, its_v, its_width,
-                      its_rows, its_out, every, settings[step], norms[step : step + 1],
+                      its_rows, its_out, every, settings, step, norms,
                       group, squares, arriving, bias_squares, biases, silent, layers):
             return step
-        for i in range(count):
+        for i in range(numbers.shape[0]):
             if places[i] >= 0:
                 u[1 + places[i]] = numbers[i, 0]
         losses[step] = total

@@ -119,7 +119,7 @@ class _Graph:
         self.is_uniform: list[bool] = []
         self.ids: dict[Value, int] = {}
         self.known: dict[Any, int] = {}
-        self.one = self.constant(1.0)
+        self.one, self.zero = self.constant(1.0), self.constant(0.0)
         for what, leaves in (("captured", trace.captured), ("input", trace.inputs)):
             for i, leaf in enumerate(leaves):
                 self.ids[leaf] = self.new(what, (i,), leaf._data, leaf)
@@ -129,11 +129,13 @@ class _Graph:
         self.args.append(args)
         self.numbers.append(number)
         self.nodes.append(node)
-        self.is_uniform.append(
-            op != "input" and (op in ("captured", "constant") or all(map(self.is_uniform.__getitem__, args)))
-            if isinstance(op, str)
-            else all(map(self.is_uniform.__getitem__, args))
-        )
+        is_uniform = op != "input"
+        if node is not None and not isinstance(op, str):
+            for x in args:
+                if not self.is_uniform[x]:
+                    is_uniform = False
+                    break
+        self.is_uniform.append(is_uniform)
         return len(self.ops) - 1
 
     def constant(self, number: float) -> int:
@@ -149,35 +151,34 @@ class _Graph:
         return found
 
     def add(self, node: Value) -> None:
-        rule = node.rule
+        rule, ids = node.rule, self.ids
         if rule.number:
-            number, parent = self.constant(node._number), self.id(node._parents[0])
-            first = rule.names[0] == rule.number
-            rule, args = cast(Rule, rule.whole), (number, parent) if first else (parent, number)
+            parent = ids.get(node._parents[0])
+            x, number = self.id(node._parents[0]) if parent is None else parent, self.constant(node._number)
+            args = (number, x) if rule.names[0] == rule.number else (x, number)
+            rule = cast(Rule, rule.whole)
         else:
-            args = tuple([self.id(parent) for parent in node._parents])
-        self.ids[node] = self.simplified(rule, args, node)
+            args = tuple([ids[parent] if parent in ids else self.id(parent) for parent in node._parents])
+        ids[node] = self.simplified(rule, args, node)
 
     def simplified(self, rule: Rule, args: tuple[int, ...], node: Value) -> int:
         ops, numbers = self.ops, self.numbers
-        if rule is rules.multiply:
-            for x, other in (args, args[::-1]):
-                if ops[x] == "constant" and numbers[x] in (0.0, 1.0):
-                    return other if numbers[x] else self.constant(0.0)
-        elif rule is rules.add:
-            for x, other in (args, args[::-1]):
-                if ops[x] == "constant" and numbers[x] == 0:
+        constants = [x for x in args if ops[x] == "constant"]
+        if constants:
+            if len(constants) == len(args):
+                return self.constant(node._data)
+            if rule is rules.multiply or rule is rules.add:
+                (x,), other = constants, args[0] if args[1] == constants[0] else args[1]
+                if numbers[x] == (rule is rules.multiply):  # 1 or 0, which changes nothing
                     return other
-        if args and all([ops[x] == "constant" for x in args]):
-            return self.constant(node._data)
-        if rule.variadic and rule.whole is None and rule not in (rules.total, rules.dot):
-            return self.expanded(rule, node)
-        if rule.name == "weigh" and rule.whole is rules.weigh:
+                if numbers[x] == 0:
+                    return self.zero
+        if rule.variadic and rule is not rules.total and rule is not rules.dot:
+            if rule.whole is not rules.weigh:
+                return self.expanded(rule, node)
             args += tuple([self.constant(float(x)) for x in rule.constants["x"]])
             rule = rules.dot
-        elif rule.variadic and rule is not rules.total and rule is not rules.dot:
-            return self.expanded(rule, node)
-        key = (rule if rule.whole is None else (rule.whole, *rule.constants.items()), args)
+        key = rule if rule.whole is None else (rule.whole, *rule.constants.items()), args
         found = self.known.get(key)
         if found is None:
             found = self.known[key] = self.new(rule, args, node._data, node)
@@ -249,7 +250,6 @@ class _Scheduler:
         self.uses = self.counted([*self.outputs, *self.gradients])
         self.is_part = bytearray(len(graph.ops))  # of a sum of products, and has no row
         self.minus = graph.constant(-1.0)
-        self.zero = graph.constant(0.0)
         self.starts: dict[int, int] = {}  # of a sum in lanes: what is the same in all of them
 
     def counted(self, roots: Sequence[int]) -> list[int]:
@@ -453,6 +453,8 @@ class _Assembler:
         # Sums that have the same inputs, and one weight for each, stand together.
         together: dict[Any, list[int]] = defaultdict(list)
         uniform = self.graph.is_uniform
+        if len(sums) < 2:
+            return [sums] * len(sums)
         for i in sums:
             terms = self.s.terms[i]
             inputs = tuple([b if uniform[a] else a for a, b in terms])
@@ -464,7 +466,7 @@ class _Assembler:
         graph, s, row = self.graph, self.s, self.row
         uniform = graph.is_uniform
         work = sum(2 * len(s.terms[i]) for i in members)
-        starts = [row[s.starts.get(i, s.zero)] for i in members]
+        starts = [row[s.starts.get(i, graph.zero)] for i in members]
         terms = [[(a, b) if uniform[a] else (b, a) for a, b in s.terms[i]] for i in members]
         if not is_uniform and len(members) > 1 and len(terms[0]) > 1:
             weights = (
@@ -482,11 +484,12 @@ class _Assembler:
                 return
         operands = [len(members)]
         for i, start, line in zip(members, starts, terms, strict=True):
-            mixed = [x for a, b in line if uniform[a] != uniform[b] or is_uniform for x in (row[a], row[b])]
-            lanes = [x for a, b in line if not uniform[a] and not uniform[b] for x in (row[a], row[b])]
+            mixed, lanes = [], []
+            for a, b in line:
+                (mixed if is_uniform or uniform[a] else lanes).extend((row[a], row[b]))
             operands += [self.new_row(i, is_uniform), start, len(mixed) // 2, len(lanes) // 2, *mixed, *lanes]
-        most = max(map(len, terms))
-        program.append(Instruction("dot", operands, work, work, f"{len(members)} of up to {most} products"))
+        note = f"{len(members)} of up to {max(map(len, terms))} products"
+        program.append(Instruction("dot", operands, work, work, note))
 
     # Sums over lanes
 

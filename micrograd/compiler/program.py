@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..engine import Value, one_line
+from ..engine import Value, one_line, resting_collector
 from ..rules import Rule
 from .kernel import address, runner
 from .lowering import Instruction, Listing, lower
-from .tracing import Trace, TraceError, trace
+from .tracing import Trace, TraceError, trace, unchanged
 
 __all__ = ["DisagreementError", "Floats", "Program", "made", "threads"]
 
@@ -114,9 +114,13 @@ class Program:
         out, sums = self([node._data for node in traced.captured], x)
         if not np.all(out[0] == 0):
             return  # left to Python's floats anyway
-        v = self.memory(1)
-        for node, in_lanes, row in self.listing.checks:
-            _compare(node, float(v[row] if in_lanes else self.u[row]))
+        v, checks = self.memory(1), self.listing.checks
+        computed = [v[row] if in_lanes else self.u[row] for _, in_lanes, row in checks]
+        expected = np.array([node._data for node, _, _ in checks])
+        with np.errstate(invalid="ignore"):
+            differ = ~(np.abs(np.array(computed) - expected) <= _TOLERANCE * np.abs(expected))
+        for i in np.flatnonzero(differ):
+            _compare(checks[i][0], float(computed[i]))
         found = sums if self.listing.sums else out[1 + len(self.listing.outputs) :, 0]
         for leaf, slope, number in zip([*traced.captured, *traced.inputs], traced.gradients, found, strict=False):
             _compare(slope, float(number), f"the gradient by {one_line(leaf.label) or 'a leaf'}, ")
@@ -142,42 +146,26 @@ def made(function: Callable[..., Any], arguments: Any, differentiate: str, sums:
         TraceError: if the function can't be compiled.
         DisagreementError: if the program does not compute what Python does.
     """
-    traced = trace(function, arguments, differentiate)
-    again = trace(function, arguments)
-    _same(traced, again)
-    program = Program(lower(traced, sums))
-    program.check(traced)
+    with resting_collector():
+        with unchanged(function):
+            traced = trace(function, arguments, differentiate)
+        again = trace(function, arguments)
+        _same(traced, again)
+        program = Program(lower(traced, sums))
+        program.check(traced)
     return program, traced
 
 
 def _same(traced: Trace, again: Trace) -> None:
     # A function that draws random numbers or counts its calls would be frozen in the state that it had.
-    places = {node: i for i, node in enumerate(again.nodes)} | {node: -1 - i for i, node in enumerate(again.inputs)}
-    where = {node: i for i, node in enumerate(traced.nodes)} | {node: -1 - i for i, node in enumerate(traced.inputs)}
-    known = set(again.captured)
-    fresh = {leaf for leaf in traced.captured if leaf not in known and leaf.op == ""}  # made in the function itself
-    fresh_again = known - set(traced.captured)
-
-    def form(node: Value, places: dict[Value, int], fresh: set[Value]) -> Any:
-        number = node._number if node.rule.number else None
-        parents = [
-            places[parent]
-            if parent in places
-            else repr(parent._data)
-            if parent in fresh or parent.rule.whole is None and parent.op == "" and parent not in known
-            else parent
-            for parent in node._parents
-        ]
-        return node.rule.name, node.rule.number, node.rule.constants, number, parents
-
-    same = len(traced.outputs) == len(again.outputs)
-    for mine, other in zip(traced.nodes, again.nodes, strict=False):
-        same = same and form(mine, where, fresh) == form(other, places, fresh_again)
-    if not same or len(traced.nodes) < len(again.nodes):
+    made, remade = ([node._data for node in one.nodes[: len(again.nodes)]] for one in (traced, again))
+    if not np.array_equal(made, remade, equal_nan=True) or len(traced.outputs) != len(again.outputs):
         raise TraceError(
             "the function is not the same each time it is called: it draws random numbers, as Dropout does, or depends "
             "on something that it changes itself; its program would be frozen in one state"
         )
+    known = set(again.captured)
+    fresh = {leaf for leaf in traced.captured if leaf not in known}  # made in the function itself: constants
     if fresh:
         count = len(traced.captured)
         keep = [i for i, leaf in enumerate(traced.captured) if leaf not in fresh]

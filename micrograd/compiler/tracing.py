@@ -7,6 +7,8 @@ is refused.
 
 from __future__ import annotations
 
+import copy
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +19,7 @@ from .. import engine, rules
 from ..engine import Number, Value, grad, lift, operation
 from ..rules import FLOATS, Rule
 
-__all__ = ["Trace", "TraceError", "Traced", "flatten", "is_tracing", "trace", "unflatten"]
+__all__ = ["Trace", "TraceError", "Traced", "flatten", "is_tracing", "trace", "unchanged", "unflatten"]
 
 
 class TraceError(TypeError):
@@ -65,6 +67,11 @@ class Traced(Value):
 
     def __bool__(self) -> bool:
         _refuse("a Value decides what is done")
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or _refuse("a Value is compared by == or !=")
+
+    __hash__ = Value.__hash__
 
     def __lt__(self, other: Number) -> Value:  # type: ignore[override]
         return operation(_LESS)(self, lift(other))
@@ -180,6 +187,56 @@ def trace(function: Callable[..., Any], arguments: Any, differentiate: str = "")
             for out in outputs:
                 gradients += grad(out, wanted, create_graph=True)
     return Trace(inputs, outputs, structure, made, captured, gradients)
+
+
+@contextmanager
+def unchanged(function: Callable[..., Any]) -> Iterator[None]:
+    """Within the block the function must not change variables that it shares with others; if it does, they are restored.
+
+    Raises:
+        TraceError: if it does: a list that it appends to, or a number that it counts in.
+    """
+    function = getattr(function, "__wrapped__", function)
+    if not inspect.isfunction(function):
+        yield
+        return
+    cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
+    shared = {name: function.__globals__[name] for name in function.__code__.co_names if name in function.__globals__}
+    shared |= {name: cell.cell_contents for name, cell in cells.items() if _is_set(cell)}
+    before = {name: copy.copy(value) for name, value in shared.items() if isinstance(value, (list, dict, set))}
+    try:
+        yield
+    finally:
+        changed = []
+        for name, value in shared.items():
+            if name in before and not _alike(value, before[name]):
+                changed.append(name)
+                value.clear()
+                (value.extend if isinstance(value, list) else value.update)(before[name])
+            if name in cells and cells[name].cell_contents is not value:
+                changed.append(name)
+                cells[name].cell_contents = value
+            elif name not in cells and function.__globals__.get(name) is not value:
+                changed.append(name)
+                function.__globals__[name] = value
+    if changed:
+        raise TraceError(
+            f"the function changes {', '.join(changed)} each time it is called, which a program would not do"
+        )
+
+
+def _is_set(cell: Any) -> bool:
+    try:
+        return cell.cell_contents is cell.cell_contents
+    except ValueError:  # it is assigned to later
+        return False
+
+
+def _alike(a: Any, b: Any) -> bool:
+    # Whether two lists, dicts or sets hold the same things.
+    if isinstance(a, dict):
+        return list(map(id, a)) == list(map(id, b)) and list(map(id, a.values())) == list(map(id, b.values()))
+    return len(a) == len(b) and all([x is y for x, y in zip(a, b, strict=True)])
 
 
 def _is_constant(node: Value) -> bool:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..compiler.program import Floats, Program, made, threads
-from ..compiler.tracing import Trace, Traced, flatten
+from ..compiler.tracing import Trace, TraceError, Traced, flatten
 from ..engine import Value, to_float
 from ..optim import Optimizer
 from .flow import FlowRecord
@@ -53,6 +53,8 @@ class CompiledSteps:
         flow: FlowRecord,
         clip: Callable[[list[Value]], object] | None,
     ) -> None:
+        if type(optimizer).step is not Optimizer.step:
+            raise TraceError(f"{type(optimizer).__name__} has a step() of its own")
         self.loss, self.arguments, self.is_fixed, self.clip = loss, arguments, is_fixed, clip
         self.optimizer, self.flow = optimizer, flow
         self.programs: dict[Any, tuple[Program, Trace, npt.NDArray[np.int64]]] = {}
@@ -207,7 +209,7 @@ class CompiledSteps:
         run = next(iter(self.programs.values()))[0].run
         finished: int = run.finish(
             slopes, np.arange(len(slopes)), 1.0 / len(batch), self.numbers, *update.machine(len(self.place)),
-            settings[0], norms[:1], *self.layers,
+            settings, 0, norms, *self.layers,
         )  # fmt: skip
         if finished and self.clip:
             self.flow.add(before)

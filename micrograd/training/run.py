@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import gc
 import inspect
 import json
 import math
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import engine
 from ..data import DataLoader
-from ..engine import Value, to_float
+from ..engine import Value, resting_collector, to_float
 from ..nn import Module
 from ..optim import Optimizer
 from . import checkpoints
@@ -168,7 +166,7 @@ class Run:
                     self.many_steps(self.machine, bar)
                     continue
                 for batch in self.order()[self.position :]:
-                    with _resting_collector():
+                    with resting_collector():
                         self.step(batch)
                     self.stop_if(condition.after_step(self.history) for condition in self.stops)
                     self.show(bar)
@@ -208,7 +206,7 @@ class Run:
                 at += len(losses)
             else:  # Python's floats say what is wrong with it
                 machine.write()
-                with _resting_collector():
+                with resting_collector():
                     self.step(batches[at])
                 at += 1
                 losses = [math.nan]
@@ -358,7 +356,7 @@ class Run:
         for i in range(len(self.validation)):
             name = ""
             try:
-                with _resting_collector():
+                with resting_collector():
                     arguments = _arguments(self.validation[i])
                     for name, function in functions.items():
                         result = function(*arguments)
@@ -504,15 +502,3 @@ def _differences(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> Iterator
     for name in dict.fromkeys([*theirs, *ours]):
         if name not in theirs or name not in ours or theirs[name] != ours[name]:
             yield f"{name}: {theirs.get(name, 'none')} in the checkpoint, {ours.get(name, 'none')} here"
-
-
-@contextmanager
-def _resting_collector() -> Iterator[None]:
-    # Graphs have no cycles: they go without it, and it would look at all their nodes in vain.
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
