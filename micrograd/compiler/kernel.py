@@ -385,46 +385,57 @@ def uniform(code, ends, u, g):
     run(code, 0, ends[0], u.ctypes.data, u.ctypes.data, g.ctypes.data, 1)
 
 
-@njit(whole(reals, wholes, real, table, wholes, wholes, reals, reals, whole, wholes, table, wholes, table, whole, reals,
-            wholes, reals, reals, reals, wholes, wholes, table), **options)
-def finish(sums, places, scale, numbers, code, ends, u, v, width, rows, out, every, settings, step, norms,
+@njit(whole(reals, wholes, real, table, wholes, wholes, reals, reals, whole, wholes, table, table, whole, reals,
+            wholes, reals, reals, reals, wholes, wholes, table), fastmath={"reassoc"}, **options)
+def finish(sums, places, scale, numbers, code, ends, u, v, width, rows, out, settings, step, norms,
            group, squares, arriving, bias_squares, biases, silent, layers):
     # The update of all parameters by the sums over a batch: 1, or 0 and nothing done if a number is not finite.
-    # numbers has a row for each parameter: itself, its gradient, and what the optimizer remembers of it.
-    count = numbers.shape[0]
-    for k in range(squares.shape[0]):
-        squares[k] = bias_squares[k] = 0.0
+    # numbers has a column for each parameter: itself, its gradient, and what the optimizer remembers of it.
+    kinds, count = numbers.shape
+    slopes, square = out[0], 0.0
     for i in range(count):
-        slope = sums[places[i]] * scale if places[i] >= 0 else 0.0
-        squares[group[i]] += slope * slope
-    square = 0.0
-    for k in range(squares.shape[0]):
-        square += squares[k]
+        slopes[i] = sums[places[i]] * scale if places[i] >= 0 else 0.0
+    for i in range(count):
+        square += slopes[i] * slopes[i]
     if not square < math.inf:
         return 0
     for i in range(count):
-        numbers[i, 1] = sums[places[i]] * scale if places[i] >= 0 else 0.0
+        numbers[1, i] = slopes[i]
     for k in range(settings.shape[1]):
         u[1 + k] = settings[step, k]
     uniform(code, ends, u, u)
     check = u[0]
-    batch(code, ends, numbers, every, 0, count, width, v, u, u, rows, out)
-    for i in range(count):
-        check += out[0, i]
+    for start in range(0, count, width):
+        n = min(width, count - start)
+        for l in range(n):
+            v[l] = 0.0
+        for k in range(kinds):
+            for l in range(n):
+                v[(1 + k) * n + l] = numbers[k, start + l]
+        run(code, ends[0], ends[1], v.ctypes.data, u.ctypes.data, u.ctypes.data, n)
+        for l in range(n):
+            check += v[l]
         for k in range(1, rows.shape[0]):
-            check += 0.0 * out[k, i]
+            row = rows[k] * n
+            for l in range(n):
+                out[k, start + l] = v[row + l]
+                check += 0.0 * v[row + l]
     if check != 0.0:
         return 0
     for i in range(count):
-        numbers[i, 0] = out[1, i]
-        for k in range(2, rows.shape[0]):
-            numbers[i, k] = out[k, i]
+        numbers[0, i] = out[1, i]
+    for k in range(2, rows.shape[0]):
+        for i in range(count):
+            numbers[k, i] = out[k, i]
     norms[step] = math.sqrt(square)
     # Notes for the report of the gradient flow.
     if layers.shape[1] == 0:
         return 1
+    for k in range(squares.shape[0]):
+        squares[k] = bias_squares[k] = 0.0
     for i in range(count):
-        slope = numbers[i, 1]
+        slope = slopes[i]
+        squares[group[i]] += slope * slope
         if biases[i] >= 0:
             bias_squares[biases[i]] += slope * slope
         if slope != 0.0:
@@ -436,10 +447,10 @@ def finish(sums, places, scale, numbers, code, ends, u, v, width, rows, out, eve
 
 
 @njit(whole(wholes, wholes, table, wholes, wholes, whole, reals, reals, reals, wholes, table, wholes, table,
-            wholes, wholes, reals, reals, whole, wholes, table, wholes, table, reals, reals,
+            wholes, wholes, reals, reals, whole, wholes, table, table, reals, reals,
             wholes, reals, reals, reals, wholes, wholes, table), **options)
 def train(code, ends, x, picked, batches, width, v, u, sums, rows, out, places, numbers,
-          its_code, its_ends, its_u, its_v, its_width, its_rows, its_out, every, settings, losses, norms,
+          its_code, its_ends, its_u, its_v, its_width, its_rows, its_out, settings, losses, norms,
           group, squares, arriving, bias_squares, biases, silent, layers):
     # Steps of training, each on its own batch, until all are done or a number is not finite.
     for step in range(batches.shape[0] - 1):
@@ -455,12 +466,12 @@ def train(code, ends, x, picked, batches, width, v, u, sums, rows, out, places, 
         if check + 0.0 * total != 0.0:
             return step
         if not finish(sums, places, 1.0 / (last - first), numbers, its_code, its_ends, its_u, its_v, its_width,
-                      its_rows, its_out, every, settings, step, norms,
+                      its_rows, its_out, settings, step, norms,
                       group, squares, arriving, bias_squares, biases, silent, layers):
             return step
-        for i in range(numbers.shape[0]):
+        for i in range(numbers.shape[1]):
             if places[i] >= 0:
-                u[1 + places[i]] = numbers[i, 0]
+                u[1 + places[i]] = numbers[0, i]
         losses[step] = total
     return batches.shape[0] - 1
 """

@@ -60,7 +60,7 @@ class CompiledSteps:
         self.programs: dict[Any, tuple[Program, Trace, npt.NDArray[np.int64]]] = {}
         self.updates: dict[Any, _Update] = {}
         self.place = {parameter: i for i, parameter in enumerate(optimizer.parameters)}
-        self.numbers = np.empty((len(self.place), 2 + optimizer.state_size))
+        self.numbers = np.zeros((2 + optimizer.state_size, len(self.place)))
         self.seconds = 0.0  # that a step takes
         self.form = np.zeros(count, dtype=np.int64)
         self.row = np.zeros(count, dtype=np.int64)
@@ -110,20 +110,19 @@ class CompiledSteps:
 
     def read(self) -> None:
         """Takes the numbers of parameters and optimizer over."""
-        for i, parameter in enumerate(self.place):
-            self.numbers[i, 0] = parameter._data
-        self.numbers[:, 1] = 0.0
+        self.numbers[0] = [parameter._data for parameter in self.place]
+        self.numbers[1] = [parameter._grad for parameter in self.place]
         if self.optimizer.state_size:
-            self.numbers[:, 2:] = self.optimizer.state
+            self.numbers[2:] = np.array(self.optimizer.state).T
         self.is_read = True
 
     def write(self) -> None:
         """Gives the numbers back to the Values and to the optimizer."""
         if not self.is_read:
             return
-        for parameter, data, slope in zip(self.place, self.numbers[:, 0].tolist(), self.numbers[:, 1].tolist(), strict=True):
+        for parameter, data, slope in zip(self.place, *self.numbers[:2].tolist(), strict=True):
             parameter._data, parameter._grad = data, slope
-        self.optimizer.state = list(map(tuple, self.numbers[:, 2:].tolist()))
+        self.optimizer.state = list(map(tuple, self.numbers[2:].T.tolist()))
         self.is_read = False
 
     # Steps
@@ -176,7 +175,7 @@ class CompiledSteps:
         ) else np.tile(self.row[np.asarray(batches[0])], len(batches))
         program.u[1 : 1 + len(traced.captured)] = [leaf._data for leaf in traced.captured]
         used = places >= 0
-        program.u[1 + places[used]] = self.numbers[used, 0]
+        program.u[1 + places[used]] = self.numbers[0, used]
         width = program.width(max(lengths))
         out = np.empty((len(program.rows), int(ends[-1])))
         done: int = program.run.train(
@@ -192,7 +191,7 @@ class CompiledSteps:
             program, traced, places = self.program(form, int(rows[0]) if x is None else 0)
             used = places >= 0
             numbers = np.array([leaf._data for leaf in traced.captured])
-            numbers[places[used]] = self.numbers[used, 0]
+            numbers[places[used]] = self.numbers[0, used]
             out, sums = program(numbers, x, rows)
             if not (np.isfinite(out).all() and not out[0].any()):
                 return 0
@@ -270,10 +269,10 @@ class _Update:
 
     def machine(self, count: int) -> tuple[Any, ...]:
         if not self.memory:
-            program, width = self.program, self.program.width(count)
+            program, width = self.program, min(count, 512)
             self.memory = (
                 program.code, program.ends, program.u, program.memory(width), width, program.rows,
-                np.empty((len(program.rows), count)), np.arange(count),
+                np.empty((len(program.rows), count)),
             )  # fmt: skip
         return self.memory
 
