@@ -30,7 +30,11 @@ def outcome(function, *arguments):
 
 
 def close(ours, expected, size=0.0):
-    return ours == expected or abs(ours - expected) <= TOLERANCE * max(abs(expected), size) or (ours != ours and expected != expected)
+    return (
+        ours == expected
+        or abs(ours - expected) <= TOLERANCE * max(abs(expected), size)
+        or (ours != ours and expected != expected)
+    )
 
 
 def agree(expression, lanes):
@@ -65,7 +69,10 @@ def test_thousands_of_expressions_are_what_they_are_eagerly(expression, lanes):
 
 
 @settings(max_examples=300)
-@given(expressions(), st.lists(st.one_of(finite_floats(-5, 5), st.sampled_from([0.0, 1e200, -1e200, 800.0])), min_size=3, max_size=3))
+@given(
+    expressions(),
+    st.lists(st.one_of(finite_floats(-5, 5), st.sampled_from([0.0, 1e200, -1e200, 800.0])), min_size=3, max_size=3),
+)
 def test_errors_are_the_same(expression, point):
     compiled = compile(expression)
     for arguments in (expression.point, tuple(point[: len(expression.point)])):
@@ -74,3 +81,282 @@ def test_errors_are_the_same(expression, point):
             assert found == expected
         else:
             assert close(found[0], expected[0], size=1.0)
+
+
+# What a call gives is a Value like any other
+
+
+def test_a_call_is_a_value_that_composes():
+    w, b = Value(3.0, label="w"), Value(-1.0, label="b")
+    line = compile(lambda x: w * x + b)
+    curve = compile(lambda x: line(x).tanh() * w)  # a compiled function in a compiled one
+    x = Value(0.7)
+    out = (line(x) * x.exp() + curve(x)) ** 2
+    gradients = grad(out, [w, b, x])
+    plain = ((w * x + b) * x.exp() + (w * x + b).tanh() * w) ** 2
+    assert out.data == pytest.approx(plain.data, rel=1e-14)
+    assert gradients == pytest.approx(grad(plain, [w, b, x]), rel=1e-13)
+    out.backward()
+    out.backward()
+    assert (w.grad, b.grad, x.grad) == pytest.approx([2 * g for g in gradients], rel=1e-14)
+
+
+def test_parameters_are_read_at_each_call():
+    w = Value(2.0)
+    double = compile(lambda x: w * x)
+    assert double(3.0).data == 6.0
+    w.data = 5.0
+    assert double(3.0).data == 15.0
+
+
+def test_what_is_captured_may_be_computed():
+    w = Value(2.0)
+    v = w * w
+    out = compile(lambda x: v * x)(3.0)
+    out.backward()
+    assert (out.data, w.grad) == (12.0, 12.0)
+
+
+def test_derivatives_of_a_compiled_value():
+    cube = compile(lambda x: x**3)
+    x = Value(2.0)
+    (slope,) = grad(cube(x), [x], create_graph=True)
+    assert slope.data == 12.0
+    assert grad(slope, [x]) == (12.0,)
+
+
+def test_arguments_and_results_may_be_nested():
+    @compile
+    def f(point, named, k):
+        return [point[0] * named["a"], (point[1][0] + k,)], {"sum": point[0] + named["a"]}
+
+    a = Value(2.0)
+    (product, (total,)), named = f((a, [5.0]), {"a": 3}, 1.5)
+    assert (product.data, total.data, named["sum"].data) == (6.0, 6.5, 5.0)
+    named["sum"].backward()
+    product.backward()
+    assert a.grad == 4.0
+
+
+def test_each_form_of_arguments_has_a_program():
+    total = compile(lambda xs: functional.sum([x * x for x in xs]))
+    for n in (1, 3, 2, 3):
+        assert total([2.0] * n).data == 4.0 * n
+    assert len(total._programs) == 3
+
+
+def test_arrays_are_rows_of_samples():
+    @compile
+    def f(x, y):
+        return x[0] * x[1] ** 2 + y
+
+    x, y = np.array([[1.0, 2.0], [3.0, 4.0], [0.5, -1.0]]), np.array([1.0, 2.0, 3.0])
+    assert f.values(x, y).tolist() == [5.0, 50.0, 3.5]
+    of_x, of_y = f.gradients(x, y)
+    assert of_x.tolist() == [[4.0, 4.0], [16.0, 24.0], [1.0, -1.0]]
+    assert of_y.tolist() == [1.0, 1.0, 1.0]
+    assert f.values(x.tolist(), y.tolist()).tolist() == [5.0, 50.0, 3.5]
+
+
+@pytest.mark.parametrize("lanes", [1, 2, 7, 64, 1000])
+def test_a_batch_is_the_mean(lanes):
+    rng = random.Random(2)
+    model = nn.MLP(3, [8, 2], activation="tanh", rng=rng)
+
+    def loss(x, label):
+        return functional.cross_entropy(model(x), label)
+
+    samples = [[rng.gauss(0, 1) for _ in range(3)] for _ in range(lanes)]
+    labels = [rng.randrange(2) for _ in range(lanes)]
+    out = compile(loss).batch(samples, labels)
+    parameters = model.parameters()
+    gradients = grad(out, parameters)
+    mean = functional.mean([loss(x, label) for x, label in zip(samples, labels, strict=True)])
+    assert out.data == pytest.approx(mean.data, rel=1e-12)
+    assert gradients == pytest.approx(grad(mean, parameters), rel=1e-10, abs=1e-14)
+
+
+def test_a_hessian():
+    def rosenbrock(x):
+        return functional.sum([100 * (x[i + 1] - x[i] ** 2) ** 2 + (1 - x[i]) ** 2 for i in range(len(x) - 1)])
+
+    def hessian(x):
+        slopes = grad(rosenbrock(x), x, create_graph=True)
+        return [list(grad(slope, x, create_graph=True)) for slope in slopes]
+
+    def exact(x):
+        out = [[0.0] * 4 for _ in range(4)]
+        for i in range(3):
+            out[i][i] += 1200 * x[i] ** 2 - 400 * x[i + 1] + 2
+            out[i + 1][i + 1] += 200
+            out[i][i + 1] = out[i + 1][i] = -400 * x[i]
+        return out
+
+    points = np.array([[0.1, -0.3, 2.0, 1.0], [1.0, 1.0, 1.0, 1.0]])
+    found = compile(lambda x: hessian(list(x))).values(points)
+    assert found == pytest.approx(np.array([exact(x) for x in points.tolist()]), rel=1e-12, abs=1e-12)
+
+
+@pytest.mark.parametrize("name", [name for name in RULES if name not in ("power", "weigh")])
+def test_every_rule_compiles_to_second_order(name):
+    count = 4 if RULES[name].variadic else len(RULES[name].names)
+    point = {"bce": (0.3, 0.6)}.get(name, (0.7, 0.4, 1.3, 0.9)[:count])
+
+    def slopes(*x):
+        gradients = grad(RULES[name](*x) * 1.5, x, create_graph=True)
+        return functional.dot(gradients, [1.0, -2.0, 0.5, 3.0][:count])
+
+    x, y = [Value(p) for p in point], [Value(p) for p in point]
+    ours, expected = compile(slopes)(*x), slopes(*y)
+    assert ours.data == pytest.approx(expected.data, rel=1e-12)
+    assert grad(ours, x) == pytest.approx(grad(expected, y), rel=1e-11, abs=1e-13)
+
+
+@pytest.mark.parametrize("x", [-3.0, 0.0, 2.0])
+def test_choices_are_made_when_it_runs(x):
+    def f(x):
+        kinked = functional.where(x > 1, x**2, functional.where(x <= 0, -x, 3 * x))
+        return kinked + abs(x) + x.relu() + functional.huber_loss(x, 1.0) + x.maximum(0.5)
+
+    compiled = compile(f)
+    compiled(0.3)
+    assert outcome(compiled, x) == outcome(f, x)
+
+
+def test_a_rule_added_at_run_time_is_compiled():
+    rule("swish", "x", "x * sigmoid(x)", "sigmoid(x) + out * (1 - sigmoid(x))")
+    rule("cubes", "*x", "fsum([xi ** 3 for xi in x])", "[3 * xi ** 2 for xi in x]")
+    try:
+        compiled = compile(lambda a, b: RULES["swish"](a) * RULES["cubes"](a, b))
+        for point in ((0.5, 2.0), (-1.0, 3.0)):
+            (value, gradient), expected = outcome(compiled, *point), outcome(compiled.function, *point)
+            assert value == pytest.approx(expected[0], rel=1e-14)
+            assert gradient == pytest.approx(expected[1], rel=1e-14)
+    finally:
+        del RULES["swish"], RULES["cubes"]
+
+
+# What is refused, and what is found
+
+
+def counting(x):
+    counting.calls += 1
+    return x * counting.calls
+
+
+counting.calls = 0
+w = Value(2.0)
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda x: x if x > 0 else -x, "a Value decides what is done .*relu.*maximum.*where"),
+        (lambda x: x if x == 1 else -x, "compared by =="),
+        (lambda x: x * x.data, "the data of a Value are read"),
+        (lambda x: x * w if w > 0 else x, "the data of a parameter are read"),
+        (lambda x: x * (w.data + 1), "the data of a parameter are read"),
+        (lambda x: x * random.random(), "not the same each time"),
+        (counting, "not the same each time"),
+        (lambda x: float(x), "forgets its gradient"),
+        (lambda x: (x * w) * ((x * w).data > 0), "the data of a Value are read"),
+    ],
+)
+def test_what_would_be_frozen_is_refused(function, message):
+    with pytest.raises(TypeError, match=message):
+        compile(function)(2.0)
+    assert (Value(3.0) > 2, Value(3.0).data, w.data) == (True, 3.0, 2.0)  # all is as it was
+
+
+def test_a_function_that_changes_its_surroundings_is_refused_and_they_are_restored():
+    seen, count = [], 0
+
+    def f(x):
+        nonlocal count
+        seen.append(x)
+        count += 1
+        return x * 2
+
+    with pytest.raises(TraceError, match="changes (seen, count|count, seen)"):
+        compile(f)(1.0)
+    assert (seen, count) == ([], 0)
+
+
+def test_a_wrong_kernel_is_caught(monkeypatch):
+    source = kernel.elementwise(rules.tanh)
+    wrong = source.replace("return tanh(a)", "return tanh(a) * 1.0000001")
+    assert wrong != source
+    monkeypatch.setattr(kernel, "elementwise", lambda rule: wrong if rule is rules.tanh else source)
+    with pytest.raises(DisagreementError, match=r"tanh\(0\.5\) is 0\.462117157\d+, and 0\.4621172\d+ when"):
+        compile(lambda x: x.tanh())(0.5)
+
+
+def test_dropout_is_refused():
+    dropout = nn.Dropout(0.5, rng=random.Random(0))
+    with pytest.raises(TraceError, match="draws random numbers"):
+        compile(lambda x: functional.sum(dropout([x] * 50)))(1.0)
+    with pytest.raises(TraceError):
+        compile(lambda x: functional.sum(nn.BatchNorm(1)([[x], [2 * x]])[0]))(1.0)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: compile(3), TypeError, "takes a function, not int 3"),
+        (lambda: compile(lambda x: x)("a"), TypeError, "one real number, not str 'a'"),
+        (lambda: compile(lambda x: x).values(), TypeError, "there are no samples"),
+        (lambda: compile(lambda x: x).values(2.0), ValueError, "a sequence of samples.* not 2.0"),
+        (lambda: compile(lambda x: x).values([]), ValueError, "at least one, not 0"),
+        (lambda: compile(lambda x, y: x * y).values([1.0], [1.0, 2.0]), ValueError, "not 1, 2"),
+        (lambda: compile(lambda x: x[0]).values([[1.0], [1.0, 2.0]]), ValueError, "sample 1 is of another form"),
+        (lambda: compile(lambda x: [x, x]).batch([1.0]), TypeError, r"batch\(\) is for functions that give one Value"),
+        (
+            lambda: compile(lambda x: [x, x]).gradients([1.0]),
+            TypeError,
+            r"gradients\(\) is for functions that give one",
+        ),
+        (lambda: compile(lambda x: [x, [x]]).values([1.0]), TypeError, "lists of numbers of equal lengths"),
+        (lambda: compile(lambda x: x).program, ValueError, "call the function first"),
+        (lambda: compile(lambda x: x.log()).values([1.0, -1.0]), ValueError, r"log\(-1.0\): "),
+        (lambda: compile(lambda x: x.log()).batch([-1.0, 1.0]), ValueError, r"log\(-1.0\): "),
+        (lambda: compile(lambda s, t: functional.cross_entropy(s, t))([1.0, 2.0], 2), ValueError, "index of one of 2"),
+    ],
+)
+def test_bad_input(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_an_index_is_known_when_it_runs():
+    @compile
+    def loss(scores, target):
+        return functional.cross_entropy(scores, target) + functional.dot(
+            functional.one_hot(target, 3), [1.0, 10.0, 20.0]
+        )
+
+    for target in range(3):
+        expected = loss.function([0.5, -1.0, 2.0], target).data
+        assert loss([0.5, -1.0, 2.0], target).data == pytest.approx(expected, rel=1e-14)
+    assert loss.values(np.array([[0.5, -1.0, 2.0]] * 3), np.arange(3.0))[2] == pytest.approx(expected, rel=1e-14)
+
+
+def test_softmax_of_large_logits():
+    softmax = compile(lambda *x: functional.softmax(x))
+    assert [p.data for p in softmax(1e300, 1e300)] == [0.5, 0.5]
+    assert [p.data for p in softmax(1000.0, 0.0)] == [1.0, 0.0]
+
+
+def test_the_program_is_listed():
+    model = nn.MLP(4, [8, 1], activation="relu")
+    compiled = compile(lambda x: model(x))
+    compiled.batch(np.ones((5, 4)))
+    listing = str(compiled.program)
+    assert "layer  (4 → 8)" in listing
+    assert "relu: 0.0 if a <= 0 else a" in listing
+    assert "outer" in listing
+
+
+def test_without_numba_the_error_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "numba", None)
+    with pytest.raises(ImportError, match=r"micrograd\[fast\]"):
+        compile(lambda x: x)

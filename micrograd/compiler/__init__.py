@@ -29,7 +29,7 @@ from ..engine import Value, grad, lift, operation, to_float
 from ..rules import Rule
 from .kernel import needed_numba
 from .program import DisagreementError, Floats, Program, made
-from .tracing import TraceError, Trace, flatten, is_tracing, unflatten
+from .tracing import Trace, TraceError, as_values, flatten, is_tracing, unflatten
 
 __all__ = ["Compiled", "DisagreementError", "TraceError", "compile"]
 
@@ -107,12 +107,12 @@ class Compiled:
         leaves, form = flatten(arguments)
         found = self._of(form, arguments, "captured inputs", False)
         if found is None:
-            return self.function(*arguments)
+            return self._eagerly(arguments)
         program, traced = found
         numbers = [leaf._data if isinstance(leaf, Value) else to_float(leaf) for leaf in leaves]
         out, _ = program([leaf._data for leaf in traced.captured], np.array([numbers]))
         if not np.isfinite(out).all() or out[0, 0]:
-            return self.function(*arguments)
+            return self._eagerly(arguments)
         count = len(traced.outputs)
         slopes = out[1 + count :, 0].reshape(count, -1) if count else out[:0]
         places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Value)]
@@ -123,9 +123,12 @@ class Compiled:
         )
         return unflatten(traced.structure, results)
 
+    def _eagerly(self, arguments: Any) -> Any:
+        return self.function(*as_values(arguments, lift))
+
     def _node(self, data: float, slopes: list[float], parents: list[Value], arguments: Any, which: int) -> Value:
         def again() -> Value:
-            out: Value = flatten(self.function(*arguments), lift)[0][which]
+            out: Value = flatten(self._eagerly(arguments), lift)[0][which]
             return out
 
         return _node(self.name, data, slopes, parents, again)
@@ -160,7 +163,7 @@ class Compiled:
     def _mean(self, count: int, sample: Callable[[int], Any]) -> Value:
         from ..functional import mean
 
-        return mean([self.function(*sample(i)) for i in range(count)])
+        return mean([self._eagerly(sample(i)) for i in range(count)])
 
     def _single(self, traced: Trace, where: str) -> None:
         if traced.structure is not None:
@@ -201,7 +204,7 @@ class Compiled:
         x, form, sample = _samples(arrays)
         found = next(filter(None, (self._of(form, sample(i), differentiate, False) for i in range(len(x)))), None)
         if found is None:
-            self.function(*sample(0))
+            self._eagerly(sample(0))
             raise TraceError("the function could be called, and not be traced, at any of the samples")
         program, traced = found
         if differentiate:
@@ -209,9 +212,9 @@ class Compiled:
         out, _ = program([leaf._data for leaf in traced.captured], x)
         count = len(traced.outputs)
         for i in np.flatnonzero(~np.isfinite(out).all(axis=0) | (out[0] != 0)):
-            leaves, form = flatten(sample(int(i)))
-            inputs = [Value(number) for number in leaves]
-            values = flatten(self.function(*unflatten(form, iter(inputs))), lift)[0]
+            arguments = as_values(sample(int(i)), Value)
+            values = flatten(self.function(*arguments), lift)[0]
+            inputs = map(lift, flatten(arguments)[0])  # the constants among them are not part of the graph
             slopes = grad(values[0], inputs) if differentiate else ()
             out[1:, i] = [*[value.data for value in values], *slopes]
         shape = _shape(traced.structure)

@@ -19,7 +19,7 @@ from .. import engine, rules
 from ..engine import Number, Value, grad, lift, operation
 from ..rules import FLOATS, Rule
 
-__all__ = ["Trace", "TraceError", "Traced", "flatten", "is_tracing", "trace", "unchanged", "unflatten"]
+__all__ = ["Trace", "TraceError", "Traced", "as_values", "flatten", "is_tracing", "trace", "unchanged", "unflatten"]
 
 
 class TraceError(TypeError):
@@ -264,6 +264,11 @@ def _map(function: Callable[[Any], Any], tree: Any, arrays: bool = False) -> Any
         out.flat = [function(number) for number in tree.flat]
         return out
     return function(tree)
+
+
+def as_values(arguments: Any, make: Callable[[Any], Value]) -> Any:
+    """The arguments with a Value for each number, as in a trace; but for whole numbers, which may be indexes."""
+    return _map(lambda x: x if isinstance(x, Value) or hasattr(x, "__index__") else make(x), arguments, True)
 
 
 def flatten(tree: Any, function: Callable[[Any], Any] = lambda x: x) -> tuple[list[Any], Any]:

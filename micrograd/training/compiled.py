@@ -5,6 +5,7 @@ The update rule is the optimizer's own: it is elementwise arithmetic, and is tra
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
 import time
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..compiler.program import Floats, Program, made, threads
+from ..compiler.program import DisagreementError, Floats, Program, made, threads
 from ..compiler.tracing import Trace, TraceError, Traced, flatten
 from ..engine import Value, to_float
 from ..optim import Optimizer
@@ -76,7 +77,8 @@ class CompiledSteps:
                 self.form[i], self.row[i] = self.forms.index(form), len(rows[form])
                 rows[form].append(list(map(to_float, leaves)))
             self.x = [np.array(rows[form]).reshape(len(rows[form]), -1) for form in self.forms]
-        self.program(flatten(arguments(0))[1], 0)
+        with contextlib.suppress(ArithmeticError, ValueError):  # of the sample: its step will say so
+            self.program(flatten(arguments(0))[1], 0)
         self.layers = flow.layout(optimizer.parameters)
         self.read()
         self.update(1)
@@ -141,8 +143,16 @@ class CompiledSteps:
         if not self.is_read:
             self.read()
         self.optimizer.check(self.optimizer.settings)
+        try:
+            return self.steps(batches, most)
+        except DisagreementError:
+            raise
+        except (ArithmeticError, ValueError):  # while a program was made
+            return [], []
+
+    def steps(self, batches: Sequence[Sequence[int]], most: int) -> tuple[list[float], list[float]]:
         fast = self.is_fixed and len(self.forms) == 1
-        program = self.program(self.forms[0], 0)[0] if fast else None
+        program = self.program(self.forms[0], batches[0][0])[0] if fast else None
         if program is None or self.clip or (program.work * len(batches[0]) > _BIG and threads() > 1):
             most = 1
         if self.seconds:
@@ -167,7 +177,7 @@ class CompiledSteps:
         return losses[:done].tolist(), norms[:done].tolist()
 
     def burst(self, batches: Sequence[Sequence[int]], update: _Update, settings: Floats, losses: Floats, norms: Floats) -> int:
-        program, traced, places = self.program(self.forms[0], 0)
+        program, traced, places = self.programs[self.forms[0]]
         lengths = [len(batch) for batch in batches]
         ends = np.cumsum([0, *lengths])
         picked = self.row[np.concatenate([np.asarray(batch) for batch in batches])] if len(batches) > 1 and any(
@@ -187,8 +197,8 @@ class CompiledSteps:
 
     def one(self, batch: Sequence[int], update: _Update, settings: Floats, losses: Floats, norms: Floats) -> int:
         slopes, total = np.zeros(len(self.place)), 0.0
-        for form, x, rows in self.parts(batch):
-            program, traced, places = self.program(form, int(rows[0]) if x is None else 0)
+        for form, x, rows, sample in self.parts(batch):
+            program, traced, places = self.program(form, sample)
             used = places >= 0
             numbers = np.array([leaf._data for leaf in traced.captured])
             numbers[places[used]] = self.numbers[0, used]
@@ -216,17 +226,25 @@ class CompiledSteps:
             self.layers = self.flow.layout(self.optimizer.parameters)
         return finished
 
-    def parts(self, batch: Sequence[int]) -> list[tuple[Any, Any, Any]]:
-        """The samples of a batch by their form."""
+    def parts(self, batch: Sequence[int]) -> list[tuple[Any, Floats, npt.NDArray[np.int64], int]]:
+        """The samples of a batch by their form: the form, their numbers, which rows of these they are, and one of them."""
         rows: dict[Any, list[Any]] = {}
-        if self.is_fixed:
-            for i in batch:
-                rows.setdefault(self.form[i], []).append(self.row[i])
-            return [(self.forms[k], self.x[k], np.array(found)) for k, found in rows.items()]
+        samples: dict[Any, int] = {}
         for i in batch:
-            leaves, form = flatten(self.arguments(i), to_float)
-            rows.setdefault(form, []).append(leaves)
-        return [(form, np.array(found).reshape(len(found), -1), np.arange(len(found))) for form, found in rows.items()]
+            if self.is_fixed:
+                k = int(self.form[i])
+                form, row = self.forms[k], int(self.row[i])
+            else:
+                row, form = flatten(self.arguments(i), to_float)
+            rows.setdefault(form, []).append(row)
+            samples.setdefault(form, i)
+        if self.is_fixed:
+            places = {form: k for k, form in enumerate(self.forms)}
+            return [(form, self.x[places[form]], np.array(found), samples[form]) for form, found in rows.items()]
+        return [
+            (form, np.array(found).reshape(len(found), -1), np.arange(len(found)), samples[form])
+            for form, found in rows.items()
+        ]
 
 
 class _Update:

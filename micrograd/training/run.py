@@ -210,12 +210,12 @@ class Run:
                     self.step(batches[at])
                 at += 1
                 losses = [math.nan]
-            if self.position == len(self.batches):
-                self.end_epoch()
             self.stop_if(condition.after_step(self.history) for condition in self.stops)
             self.show(bar, len(losses))
             if self.stopped or self.interrupts.count:
                 return
+            if self.position == len(self.batches):
+                self.end_epoch()
             if self.is_time_to_save(_SECONDS if self.position else 0.0):
                 self.save()
 

@@ -1,0 +1,205 @@
+"""Compiled runs come to the numbers of those that are not, whatever else happens in them."""
+
+import math
+import random
+import warnings
+
+import pytest
+
+pytest.importorskip("numba", reason="compiling needs Numba, which is not installed")
+
+from micrograd import Value, fit, functional, nn, optim
+from micrograd.compiler import TraceError
+from micrograd.training import EarlyStopping, GradientNorm, TrainingError
+
+rng = random.Random(5)
+POINTS = [([rng.gauss(0, 1), rng.gauss(0, 1)], rng.randrange(3)) for _ in range(23)]
+
+
+def run(compiled, optimizer=optim.SGD, settings=None, data=POINTS, loss=None, epochs=4, batch_size=5, **more):
+    model = nn.MLP(2, [6, 3], activation="tanh", rng=random.Random(1))
+    trained = optimizer(model.parameters(), **(settings or {"lr": 0.05}))
+    if "schedule" in more:
+        more["schedule"] = more["schedule"](trained)
+    if "lookahead" in more:
+        trained = optim.Lookahead(trained, k=more.pop("lookahead"))
+    loss = loss or (lambda x, label: functional.cross_entropy(model(x), label))
+    history = fit(
+        loss, data, trained, epochs=epochs, batch_size=batch_size, rng=random.Random(3), model=model, compile=compiled,
+        progress=False, **more,
+    )  # fmt: skip
+    return history, [p.data for p in model.parameters()], trained
+
+
+def same(one, other, rel=1e-9):
+    (a, parameters, first), (b, others, second) = one, other
+    assert parameters == pytest.approx(others, rel=rel, abs=1e-12)
+    for name in ("loss", "gradient_norm", "lr", "train_loss", "validation_loss", "_epoch_ends"):
+        assert getattr(a, name) == pytest.approx(getattr(b, name), rel=rel, abs=1e-12), name
+    assert (a.epochs, a.steps, a.reason) == (b.epochs, b.steps, b.reason)
+    assert first.steps == second.steps
+    for mine, its in zip(first.state, second.state, strict=True):
+        assert mine == pytest.approx(its, rel=1e-6, abs=1e-12)
+    flows = a.gradient_flow(), b.gradient_flow()
+    assert [layer.verdict for layer in flows[0].layers] == [layer.verdict for layer in flows[1].layers]
+    for mine, its in zip(flows[0].layers, flows[1].layers, strict=True):
+        assert (mine.size, mine.gradient, mine.relative) == pytest.approx(
+            (its.size, its.gradient, its.relative), rel=1e-6
+        )
+
+
+OPTIMIZERS = [
+    (optim.SGD, {"lr": 0.1}),
+    (optim.SGD, {"lr": 0.1, "momentum": 0.9, "dampening": 0.5, "weight_decay": 0.01}),
+    (optim.SGD, {"lr": 0.1, "momentum": 0.9, "nesterov": True}),
+    (optim.SGD, {"lr": 0.1, "momentum": 0.9, "averaged": True}),
+    (optim.Adagrad, {"lr": 0.05, "lr_decay": 0.1}),
+    (optim.RMSprop, {"lr": 0.01, "centered": True, "momentum": 0.5}),
+    (optim.Adadelta, {}),
+    (optim.Adam, {"lr": 0.01}),
+    (optim.Adam, {"lr": 0.01, "amsgrad": True}),
+    (optim.AdamW, {"lr": 0.01}),
+    (optim.NAdam, {"lr": 0.01}),
+    (optim.AdaBelief, {"lr": 0.01}),
+]
+
+
+@pytest.mark.parametrize(("optimizer", "settings"), OPTIMIZERS, ids=str)
+def test_each_optimizer(optimizer, settings):
+    same(run(True, optimizer, settings), run(False, optimizer, settings), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"batch_size": 1},
+        {"batch_size": 23, "shuffle": False, "epochs": 30},
+        {"schedule": lambda optimizer: optim.CosineAnnealingLR(optimizer, 4)},
+        {"validation": POINTS[:4], "metrics": {"zero": lambda x, label: 0.0}},
+        {"validation": POINTS[:4], "stop": EarlyStopping(1), "epochs": 30},
+        {"stop": GradientNorm(0.3), "epochs": 200, "batch_size": 23},
+        {"clip": lambda parameters: optim.clip_grad_norm_(parameters, 0.1)},
+        {"lookahead": 3},
+        {"data": tuple(POINTS)},
+    ],
+    ids=str,
+)
+def test_all_that_a_run_may_have(more):
+    same(run(True, **more), run(False, **more))
+
+
+def test_samples_of_different_length():
+    words = [[float(i % 3) for i in range(n)] for n in (2, 5, 3, 2, 5, 5, 4, 3)]
+    results = []
+    for compiled in (True, False):
+        w = [Value(0.1 * i) for i in range(3)]
+
+        def loss(word, w=w):
+            h = w[0]
+            for x in word:
+                h = (w[1] * h + w[2] * x).tanh()
+            return (h - 1) ** 2
+
+        for batch_size in (1, 4):
+            history = fit(loss, words, optim.Adam(w, lr=0.1), epochs=3, batch_size=batch_size, rng=random.Random(1),
+                          compile=compiled)  # fmt: skip
+            results.append([*history.loss, *[x.data for x in w]])
+    assert results[:2] == [pytest.approx(numbers, rel=1e-8) for numbers in results[2:]]
+
+
+def test_data_that_are_made_when_they_are_taken():
+    class Noisy:
+        def __init__(self):
+            self.rng = random.Random(4)
+
+        def __len__(self):
+            return len(POINTS)
+
+        def __getitem__(self, i):
+            (x, y), label = POINTS[i]
+            return [x + self.rng.gauss(0, 0.1), y], label
+
+    compiled, plain = run(True, data=Noisy()), run(False, data=Noisy())
+    assert compiled[0].loss != run(True)[0].loss
+    assert len(compiled[0].loss) == len(plain[0].loss)
+
+
+@pytest.mark.parametrize("sample", [0, 7, 22])
+def test_a_sample_that_fails_is_named(sample):
+    data = [(x, 1.0) for x, _ in POINTS]
+    data[sample] = (data[sample][0], 1e3)
+    w = Value(0.5)
+
+    def loss(x, size):
+        return (w * x[0] * x[0] * size * 10).exp()
+
+    before = []
+    for compiled in (True, False):
+        w.data, w.grad = 0.5, 0.0
+        optimizer = optim.SGD([w], lr=1e-9, momentum=0.9)
+        with pytest.raises(TrainingError, match=rf"data\[{sample}\]: OverflowError: .*exp") as caught:
+            fit(loss, data, optimizer, epochs=3, batch_size=2, shuffle=False, compile=compiled)
+        before.append((w.data, w.grad, optimizer.steps, optimizer.state[0][0], caught.value.history.loss))
+    assert before[0][2] == before[1][2] == sample // 2
+    assert before[0][:4] == pytest.approx(before[1][:4], rel=1e-12)
+
+
+def test_a_gradient_that_overflows_only_in_the_sum():
+    w = Value(0.0)
+    fit(lambda x: w * (1e308 * x), [1.0, 1.5, 1.7], optim.SGD([w], lr=1e-308), epochs=1, batch_size=3, compile=True)
+    assert w.data == pytest.approx(-1.4)
+    w.data = 0.0
+    with pytest.raises(TrainingError, match="the gradient is not finite"):
+        fit(lambda x: w * 1e308 * 2.9, [1, 2, 3], optim.SGD([w]), epochs=1, batch_size=3, compile=True)
+    assert w.data == 0.0
+
+
+def test_a_run_that_is_interrupted_and_goes_on(tmp_path):
+    for checkpoint in (tmp_path / "whole", tmp_path / "parts"):
+        if checkpoint.name == "parts":
+            for epochs in (1, 3):
+                run(True, optim.Adam, checkpoint=checkpoint, epochs=epochs)
+        history, parameters, optimizer = run(True, optim.Adam, checkpoint=checkpoint, epochs=5)
+        if checkpoint.name == "whole":
+            expected = history.loss, parameters, optimizer.state
+    assert (history.loss, parameters, optimizer.state) == expected
+
+
+def test_what_can_not_be_compiled_runs_without_and_says_so():
+    w = Value(1.0)
+
+    def loss(x):
+        return w * x if w.data > 0 else -w * x
+
+    with pytest.warns(UserWarning, match=r"fit runs without compiling.*data of a parameter are read"):
+        fit(loss, [1.0, 2.0], optim.SGD([w], lr=0.1), epochs=2)
+    assert w.data == pytest.approx(1 - 0.1 * 6)
+    with pytest.raises(TraceError, match="data of a parameter"):
+        fit(loss, [1.0], optim.SGD([w]), epochs=1, compile=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fit(loss, [1.0], optim.SGD([w]), epochs=1, compile=False)
+    with pytest.raises(ValueError, match="compile is True, False or 'auto', not 'yes'"):
+        fit(loss, [1.0], optim.SGD([w]), epochs=1, compile="yes")
+
+
+def test_without_numba(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "micrograd.training.compiled", None)
+    w = Value(1.0)
+    with pytest.warns(UserWarning, match=r"Numba and NumPy are not installed: .*micrograd\[fast\]"):
+        fit(lambda x: w * x, [1.0], optim.SGD([w], lr=0.5), epochs=1)
+    assert w.data == 0.5
+    with pytest.raises(ImportError, match=r"micrograd\[fast\]"):
+        fit(lambda x: w * x, [1.0], optim.SGD([w]), epochs=1, compile=True)
+
+
+def test_weights_that_are_not_trained_and_parameters_that_are_not_used():
+    trained, unused, fixed = Value(1.0), Value(2.0), Value(3.0)
+    history = fit(lambda x: (trained * fixed - x) ** 2, [1.0, 2.0], optim.SGD([unused, trained], lr=0.01), epochs=3,
+                  shuffle=False, compile=True)  # fmt: skip
+    expected = 1.0
+    for x in (1.0, 2.0) * 3:
+        expected -= 0.01 * 6 * (3 * expected - x)
+    assert trained.data == pytest.approx(expected, rel=1e-12)
+    assert (unused.data, fixed.data) == (2.0, 3.0)
+    assert math.isfinite(history.loss[-1])
