@@ -18,7 +18,7 @@ from .engine import Value, grad
 if TYPE_CHECKING:
     from . import data, derivatives, functional, nn, optim, testing, training
     from .anomaly import detect_anomaly
-    from .compiler import compile
+    from .compiler import compile  # noqa: A004
     from .debugger import debug
     from .drawing import draw
     from .explorer import explore

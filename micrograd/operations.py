@@ -98,7 +98,7 @@ def puller(rule: Rule, data: str = "._data") -> Callable[[Value], None]:
 
 
 def conditional(text: str) -> str:
-    """The text with ``choose_(condition, lambda: x, lambda: y)`` for ``x if condition else y``, ``and``, ``or``, ``not``.
+    """The text with ``choose_(condition, lambda: x, lambda: y)`` for ``x if condition else y``, and for logic.
 
     A text runs on Values, too, whose comparisons may be Values themselves: in a function that is compiled, both x and y
     are part of the graph.
@@ -110,10 +110,10 @@ def conditional(text: str) -> str:
 
 
 class _Conditional(ast.NodeTransformer):
-    def visit_IfExp(self, node: ast.IfExp) -> ast.expr:  # noqa: N802
+    def visit_IfExp(self, node: ast.IfExp) -> ast.expr:
         return self.choice(node.test, node.body, node.orelse)
 
-    def visit_BoolOp(self, node: ast.BoolOp) -> ast.expr:  # noqa: N802
+    def visit_BoolOp(self, node: ast.BoolOp) -> ast.expr:
         *first, last = node.values
         for value in reversed(first):
             last = (
@@ -123,12 +123,12 @@ class _Conditional(ast.NodeTransformer):
             )
         return last
 
-    def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.expr:  # noqa: N802
+    def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.expr:
         if isinstance(node.op, ast.Not):
             return self.choice(node.operand, ast.Constant(False), ast.Constant(True))
         return cast(ast.expr, self.generic_visit(node))
 
-    def visit_Compare(self, node: ast.Compare) -> ast.expr:  # noqa: N802
+    def visit_Compare(self, node: ast.Compare) -> ast.expr:
         operands = [node.left, *node.comparators]
         pairs = zip(operands, node.ops, operands[1:], strict=False)
         each: list[ast.expr] = [ast.Compare(a, [op], [b]) for a, op, b in pairs]

@@ -277,7 +277,7 @@ def test_a_function_that_changes_its_surroundings_is_refused_and_they_are_restor
         count += 1
         return x * 2
 
-    with pytest.raises(TraceError, match="changes (seen, count|count, seen)"):
+    with pytest.raises(TraceError, match=r"changes (seen, count|count, seen)"):
         compile(f)(1.0)
     assert (seen, count) == ([], 0)
 

@@ -19,7 +19,7 @@ array([ 9., 36.])
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import update_wrapper
 from typing import Any
 

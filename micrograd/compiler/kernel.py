@@ -18,16 +18,16 @@ import math
 import os
 import sys
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from ..rules import FLOATS, RULES, Rule
 
-__all__ = ["Unsupported", "address", "elementwise", "needed_numba", "runner"]
+__all__ = ["UnsupportedError", "address", "elementwise", "needed_numba", "runner"]
 
 
-class Unsupported(TypeError):
+class UnsupportedError(TypeError):
     """A rule whose text can't be compiled."""
 
 
@@ -226,17 +226,17 @@ _FIXED = {
 _ADDS_IN_ANY_ORDER = {"layer": {"contract"}, "outer": {"contract", "reassoc"}, "total": {"reassoc"}}
 
 
-@lru_cache(maxsize=None)
+@cache
 def elementwise(rule: Rule) -> str:
     """The source of the instruction of a rule with a fixed number of operands: (row, row of each operand)…
 
     Raises:
-        Unsupported: if the rule's text has something in it that can't be compiled.
+        UnsupportedError: if the rule's text has something in it that can't be compiled.
     """
     definitions = dict(_dependencies(rule.value, rule))
     constants = "".join(f"{name} = {_literal(x)}\n" for name, x in rule.constants.items())
     names = rule.names
-    rows = "; ".join([f"o = c[k] * n", *(f"{a}_ = c[k + {i + 1}] * n" for i, a in enumerate(names))])
+    rows = "; ".join(["o = c[k] * n", *(f"{a}_ = c[k + {i + 1}] * n" for i, a in enumerate(names))])
     source = _ELEMENTWISE.format(
         operands=", ".join(names),
         value=rule.value,
@@ -273,16 +273,16 @@ def _dependencies(text: str, rule: Rule) -> Iterator[tuple[str, str]]:
         elif name in RULES and FLOATS.get(name) is not vars(math).get(name):
             other = RULES[name]
             if other.variadic or other.constants:
-                raise Unsupported(f"the rule {rule.name!r} can't be compiled: its text calls {name!r}")
+                raise UnsupportedError(f"the rule {rule.name!r} can't be compiled: its text calls {name!r}")
             yield from _dependencies(other.value, other)
             yield name, f"@njit(error_model='numpy')\ndef {name}({other.operands}): return {other.value}"
         elif name not in vars(math) and name not in ("abs", "max", "min", "float", "int", "bool", "round", "pow"):
-            raise Unsupported(f"the rule {rule.name!r} can't be compiled: its text uses {name!r}")
+            raise UnsupportedError(f"the rule {rule.name!r} can't be compiled: its text uses {name!r}")
 
 
 def _literal(x: Any) -> str:
     if not isinstance(x, (bool, int, float)):
-        raise Unsupported(f"a constant of a compiled rule is a number, not {type(x).__name__} {x!r}")
+        raise UnsupportedError(f"a constant of a compiled rule is a number, not {type(x).__name__} {x!r}")
     return repr(x) if not isinstance(x, float) or math.isfinite(x) else f"float({str(x)!r})"
 
 
@@ -296,7 +296,7 @@ def address(key: str | Rule) -> int:
     return _compiled(_HEAD.format(cache="{cache}", fastmath=fastmath) + source).address  # type: ignore[no-any-return]
 
 
-@lru_cache(maxsize=None)
+@cache
 def _compiled(source: str) -> Any:
     return _module(source).run
 
@@ -314,10 +314,9 @@ def _module(source: str) -> Any:
             partial.write_text(text)
             partial.replace(path)
         spec = importlib.util.spec_from_file_location(name, path)
-        assert spec is not None and spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
+        module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
         sys.modules[name] = module
-        spec.loader.exec_module(module)
+        spec.loader.exec_module(module)  # type: ignore[union-attr]
         return module
     except (OSError, RuntimeError):  # there is no place to keep it
         module = type(sys)(name)
@@ -477,7 +476,7 @@ def train(code, ends, x, picked, batches, width, v, u, sums, rows, out, places, 
 """
 
 
-@lru_cache(maxsize=None)
+@cache
 def runner() -> Any:
     """The loops that run programs."""
     return _module(_HEAD.format(cache="{cache}", fastmath=False) + _RUN)

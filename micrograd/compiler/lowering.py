@@ -20,8 +20,8 @@ from .. import rules
 from ..engine import Value, lift, operation
 from ..operations import conditional
 from ..rules import VALUES, Rule
-from .kernel import Unsupported, elementwise
-from .tracing import Trace, Traced
+from .kernel import UnsupportedError, elementwise
+from .tracing import Trace
 
 __all__ = ["Instruction", "Listing", "lower"]
 
@@ -80,8 +80,8 @@ class Listing:
 
     def __str__(self) -> str:
         lines = [
-            f"{self.traced} operations were traced; of {self.captured} captured Values and {self.inputs} inputs, "
-            f"{sum(i.count for i in self.uniform + self.lanes)} are left, in {len(self.uniform + self.lanes)} instructions"
+            f"{self.traced} operations were traced, of {self.captured} captured Values and {self.inputs} inputs; "
+            f"they became {len(self.uniform + self.lanes)} instructions"
         ]
         for title, part in (("once", self.uniform), ("for each sample", self.lanes)):
             if part:
@@ -100,7 +100,7 @@ def lower(trace: Trace, sums: bool) -> Listing:
         sums: whether the gradients are summed over lanes; otherwise each lane has its own.
 
     Raises:
-        Unsupported: if a rule can't be compiled.
+        UnsupportedError: if a rule can't be compiled.
     """
     graph = _Graph(trace)
     for node in trace.nodes:
@@ -152,6 +152,7 @@ class _Graph:
 
     def add(self, node: Value) -> None:
         rule, ids = node.rule, self.ids
+        args: tuple[int, ...]
         if rule.number:
             parent = ids.get(node._parents[0])
             x, number = self.id(node._parents[0]) if parent is None else parent, self.constant(node._number)
@@ -195,7 +196,7 @@ class _Graph:
                 # The lambdas in it see the scope only if it is global.
                 out = lift(eval(text, scope))
             except Exception as error:
-                raise Unsupported(
+                raise UnsupportedError(
                     f"the rule {rule.name!r} can't be compiled: {type(error).__name__}: {error}"
                 ) from error
         for part in made:
@@ -309,7 +310,7 @@ class _Scheduler:
 
     def split(self, i: int) -> None:
         # Sets apart what is the same in all lanes.
-        graph, uniform = self.graph, self.graph.is_uniform
+        uniform = self.graph.is_uniform
         here = [term for term in self.terms[i] if uniform[term[0]] and uniform[term[1]]]
         if not here:
             return
@@ -387,7 +388,7 @@ class _Assembler:
         return waiting
 
     def assemble(self, live: list[int], is_uniform: bool) -> None:
-        out, program = self.out, self.out.uniform if is_uniform else self.out.lanes
+        program = self.out.uniform if is_uniform else self.out.lanes
         waiting = self.levels(live)
         for here in sorted(waiting):
             sums, others = [], defaultdict(list)
@@ -411,10 +412,11 @@ class _Assembler:
             len(self.s.terms[i]) == len(args)
             and i not in self.s.starts
             and (
-                op is rules.multiply
-                and not any(graph.is_uniform[x] for x in args)
-                or op in (rules.add, rules.subtract)
-                and not any(self.s.is_part[x] or graph.is_uniform[x] for x in args)
+                (op is rules.multiply and not any(graph.is_uniform[x] for x in args))
+                or (
+                    op in (rules.add, rules.subtract)
+                    and not any(self.s.is_part[x] or graph.is_uniform[x] for x in args)
+                )
             )
         )
 
@@ -458,7 +460,7 @@ class _Assembler:
         for i in sums:
             terms = self.s.terms[i]
             inputs = tuple([b if uniform[a] else a for a, b in terms])
-            mixed = len(terms) > 1 and all([uniform[a] != uniform[b] for a, b in terms])
+            mixed = len(terms) > 1 and all(uniform[a] != uniform[b] for a, b in terms)
             together[inputs if mixed else None].append(i)
         return list(together.values())
 
@@ -475,8 +477,8 @@ class _Assembler:
                 else []
             )
             affine = weights and _affine(weights)
-            if affine and all([[b for _, b in line] == [b for _, b in terms[0]] for line in terms]):
-                first = [self.new_row(i, False) for i in members][0]
+            if affine and all([b for _, b in line] == [b for _, b in terms[0]] for line in terms):
+                first = min([self.new_row(i, False) for i in members])
                 inputs = [row[b] for _, b in terms[0]]
                 size = f"{len(inputs)} → {len(members)}"
                 operands = [len(members), len(inputs), *affine, first, *starts, *inputs]
@@ -484,7 +486,8 @@ class _Assembler:
                 return
         operands = [len(members)]
         for i, start, line in zip(members, starts, terms, strict=True):
-            mixed, lanes = [], []
+            mixed: list[int] = []
+            lanes: list[int] = []
             for a, b in line:
                 (mixed if is_uniform or uniform[a] else lanes).extend((row[a], row[b]))
             operands += [self.new_row(i, is_uniform), start, len(mixed) // 2, len(lanes) // 2, *mixed, *lanes]
@@ -528,7 +531,7 @@ class _Assembler:
                     products[row[a]][row[b]].append(place)
         program = self.out.lanes
         for block in _blocks(products):
-            (first, places), size = next(iter(block.items())), len(block)
+            places, size = next(iter(block.values())), len(block)
             columns = list(places)
             grid = [[line[column] for column in columns] for line in block.values()]
             affine = _affine(grid)

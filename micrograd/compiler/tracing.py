@@ -12,7 +12,6 @@ import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import reduce
 from typing import Any, NoReturn
 
 from .. import engine, rules
@@ -93,8 +92,10 @@ class Traced(Value):
         return [operation(_IS.bind("is", k=float(k)))(index) for k in range(classes)]
 
     def _largest(self, values: Sequence[Number]) -> Value:
-        largest = operation(_LARGEST)
-        return reduce(lambda a, b: largest(a, b), map(lift, values), self)
+        out: Value = self
+        for value in values:
+            out = operation(_LARGEST)(out, lift(value))
+        return out
 
 
 def _leaf_data(self: Value) -> float:
@@ -124,12 +125,12 @@ def _noting() -> Iterator[list[Value]]:
         return node
 
     FLOATS["new_"], _made = note, made
-    Value.data = property(_leaf_data, data.fset)  # type: ignore[assignment, misc]
+    type.__setattr__(Value, "data", property(_leaf_data, data.fset))
     try:
         yield made
     finally:
         FLOATS["new_"], _made = new, before
-        Value.data = data  # type: ignore[misc]
+        type.__setattr__(Value, "data", data)
 
 
 @dataclass(eq=False)
@@ -191,7 +192,7 @@ def trace(function: Callable[..., Any], arguments: Any, differentiate: str = "")
 
 @contextmanager
 def unchanged(function: Callable[..., Any]) -> Iterator[None]:
-    """Within the block the function must not change variables that it shares with others; if it does, they are restored.
+    """Within the block the function must not change variables that it shares with others; they are restored if it does.
 
     Raises:
         TraceError: if it does: a list that it appends to, or a number that it counts in.
@@ -236,7 +237,7 @@ def _alike(a: Any, b: Any) -> bool:
     # Whether two lists, dicts or sets hold the same things.
     if isinstance(a, dict):
         return list(map(id, a)) == list(map(id, b)) and list(map(id, a.values())) == list(map(id, b.values()))
-    return len(a) == len(b) and all([x is y for x, y in zip(a, b, strict=True)])
+    return len(a) == len(b) and all(x is y for x, y in zip(a, b, strict=True))
 
 
 def _is_constant(node: Value) -> bool:
@@ -257,13 +258,17 @@ def _map(function: Callable[[Any], Any], tree: Any, arrays: bool = False) -> Any
         return items if isinstance(tree, list) else type(tree)(*items) if hasattr(tree, "_fields") else tuple(items)
     if isinstance(tree, dict):
         return {name: _map(function, item, arrays) for name, item in tree.items()}
-    if arrays and hasattr(tree, "__array__") and getattr(tree, "shape", ()):
+    if arrays and _is_array(tree):
         import numpy
 
-        out = numpy.empty(tree.shape, dtype=object)
+        out: Any = numpy.empty(tree.shape, dtype=object)
         out.flat = [function(number) for number in tree.flat]
         return out
     return function(tree)
+
+
+def _is_array(x: Any) -> bool:
+    return hasattr(x, "__array__") and bool(x.shape)
 
 
 def as_values(arguments: Any, make: Callable[[Any], Value]) -> Any:
@@ -284,7 +289,7 @@ def flatten(tree: Any, function: Callable[[Any], Any] = lambda x: x) -> tuple[li
             return (type(item).__name__, *map(form, item))
         if isinstance(item, dict):
             return ("dict", *(x for name, entry in item.items() for x in (name, form(entry))))
-        if hasattr(item, "__array__") and getattr(item, "shape", ()):
+        if _is_array(item):
             leaves.extend(map(function, item.flat))
             return ("array", *item.shape)
         leaves.append(function(item))

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..compiler.program import DisagreementError, Floats, Program, made, threads
-from ..compiler.tracing import Trace, TraceError, Traced, flatten
+from ..compiler.tracing import Trace, Traced, TraceError, flatten
 from ..engine import Value, to_float
 from ..optim import Optimizer
 from .flow import FlowRecord
@@ -24,7 +24,6 @@ from .flow import FlowRecord
 __all__ = ["CompiledSteps"]
 
 _BURST = 0.05  # seconds that steps are run for before anybody looks
-_ENOUGH = 1 << 14  # steps in a burst at most
 _BIG = 1_000_000  # additions and multiplications of a step, for which one core is not enough
 
 
@@ -59,7 +58,7 @@ class CompiledSteps:
         self.loss, self.arguments, self.is_fixed, self.clip = loss, arguments, is_fixed, clip
         self.optimizer, self.flow = optimizer, flow
         self.programs: dict[Any, tuple[Program, Trace, npt.NDArray[np.int64]]] = {}
-        self.updates: dict[Any, _Update] = {}
+        self.updates: dict[str, list[_Update]] = {}
         self.place = {parameter: i for i, parameter in enumerate(optimizer.parameters)}
         self.numbers = np.zeros((2 + optimizer.state_size, len(self.place)))
         self.seconds = 0.0  # that a step takes
@@ -155,10 +154,7 @@ class CompiledSteps:
         program = self.program(self.forms[0], batches[0][0])[0] if fast else None
         if program is None or self.clip or (program.work * len(batches[0]) > _BIG and threads() > 1):
             most = 1
-        if self.seconds:
-            most = min(most, max(1, int(_BURST / self.seconds)))
-        else:
-            most = min(most, 2)
+        most = min(most, max(1, int(_BURST / self.seconds)) if self.seconds else 2)
         update = self.update(self.optimizer.steps + 1)
         most = next((i for i in range(1, most) if not update.fits(self.optimizer.steps + 1 + i)), most)
         batches = batches[:most]
@@ -176,13 +172,17 @@ class CompiledSteps:
                 self.flow.take(done, self.layers)
         return losses[:done].tolist(), norms[:done].tolist()
 
-    def burst(self, batches: Sequence[Sequence[int]], update: _Update, settings: Floats, losses: Floats, norms: Floats) -> int:
+    def burst(
+        self, batches: Sequence[Sequence[int]], update: _Update, settings: Floats, losses: Floats, norms: Floats
+    ) -> int:
         program, traced, places = self.programs[self.forms[0]]
         lengths = [len(batch) for batch in batches]
         ends = np.cumsum([0, *lengths])
-        picked = self.row[np.concatenate([np.asarray(batch) for batch in batches])] if len(batches) > 1 and any(
-            batch is not batches[0] for batch in batches
-        ) else np.tile(self.row[np.asarray(batches[0])], len(batches))
+        picked = (
+            self.row[np.concatenate([np.asarray(batch) for batch in batches])]
+            if len(batches) > 1 and any(batch is not batches[0] for batch in batches)
+            else np.tile(self.row[np.asarray(batches[0])], len(batches))
+        )
         program.u[1 : 1 + len(traced.captured)] = [leaf._data for leaf in traced.captured]
         used = places >= 0
         program.u[1 + places[used]] = self.numbers[0, used]
@@ -227,10 +227,11 @@ class CompiledSteps:
         return finished
 
     def parts(self, batch: Sequence[int]) -> list[tuple[Any, Floats, npt.NDArray[np.int64], int]]:
-        """The samples of a batch by their form: the form, their numbers, which rows of these they are, and one of them."""
+        """The samples of a batch by form: the form, numbers, which rows of these they are, and one sample."""
         rows: dict[Any, list[Any]] = {}
         samples: dict[Any, int] = {}
         for i in batch:
+            row: Any
             if self.is_fixed:
                 k = int(self.form[i])
                 form, row = self.forms[k], int(self.row[i])

@@ -106,7 +106,6 @@ class Run:
     def go(self, tqdm: Any) -> History:
         bar = self.bar(tqdm)
         try:
-            self.machine = self.compiled()
             return self.train(bar)
         finally:
             self.write_back()
@@ -124,7 +123,8 @@ class Run:
         except ImportError as error:
             if self.compile != "auto":
                 raise ImportError("compiling needs Numba: python -m pip install 'micrograd[fast]'") from error
-            return self.not_compiled("Numba and NumPy are not installed: python -m pip install 'micrograd[fast]'")
+            self.not_compiled("Numba and NumPy are not installed: python -m pip install 'micrograd[fast]'")
+            return None
         try:
             if self.model:
                 self.model.train()
@@ -145,12 +145,13 @@ class Run:
                 if isinstance(error, TypeError):
                     raise TraceError(f"the training can't be compiled: {error}") from error
                 raise
-            return self.not_compiled(f"{type(error).__name__}: {error}")
+            self.not_compiled(f"{type(error).__name__}: {error}")
+            return None
         finally:
             back()
 
     def not_compiled(self, why: str) -> None:
-        warnings.warn(f"fit runs without compiling, which is slower (compile=False says so): {why}", stacklevel=5)
+        warnings.warn(f"fit runs without compiling, which is slower (compile=False says so): {why}", stacklevel=6)
 
     def write_back(self) -> None:
         if self.machine:
@@ -159,6 +160,7 @@ class Run:
     def train(self, bar: Any) -> History:
         self.history.reason = self.history.reason if self.stopped else ""
         with self.interrupts as interrupts:
+            self.machine = self.compiled()
             while self.epoch < self.epochs and not self.stopped and not interrupts.count:
                 if self.model:
                     self.model.train()
