@@ -23,6 +23,7 @@ __all__ = ["DisagreementError", "Floats", "Program", "made", "threads"]
 Floats = npt.NDArray[np.float64]
 
 _TOLERANCE = 1e-9  # between a compiled number and Python's: sums of many products are rounded in another order
+_ROUNDING = 1e-13  # and of what cancels is left what was rounded, compared with the largest number
 _BLOCK = 1 << 16  # numbers of a block, half a megabyte: what stays in a core's own cache
 _WORTH_A_THREAD = 2_000_000  # additions and multiplications
 
@@ -118,20 +119,20 @@ class Program:
         computed = [v[row] if in_lanes else self.u[row] for _, in_lanes, row in checks]
         expected = np.array([node._data for node, _, _ in checks])
         with np.errstate(invalid="ignore"):
-            differ = ~(np.abs(np.array(computed) - expected) <= _TOLERANCE * np.abs(expected))
+            size = float(np.max(np.abs(expected[np.isfinite(expected)]), initial=0.0))
+            differ = ~(np.abs(np.array(computed) - expected) <= _TOLERANCE * np.abs(expected) + _ROUNDING * size)
         for i in np.flatnonzero(differ):
-            _compare(checks[i][0], float(computed[i]))
+            _compare(checks[i][0], float(computed[i]), size)
         found = sums if self.listing.sums else out[1 + len(self.listing.outputs) :, 0]
         for leaf, slope, number in zip([*traced.captured, *traced.inputs], traced.gradients, found, strict=False):
-            _compare(slope, float(number), f"the gradient by {one_line(leaf.label) or 'a leaf'}, ")
+            _compare(slope, float(number), size, f"the gradient by {one_line(leaf.label) or 'a leaf'}, ")
         for node, number in zip(traced.outputs, out[1:, 0], strict=False):
-            _compare(node, float(number))
+            _compare(node, float(number), size)
 
 
-def _compare(node: Value, number: float, what: str = "") -> None:
+def _compare(node: Value, number: float, size: float, what: str = "") -> None:
     expected = node._data
-    size = max([abs(expected), *[abs(parent._data) for parent in node._parents]]) if math.isfinite(expected) else 0.0
-    if math.isfinite(expected) and not abs(number - expected) <= _TOLERANCE * max(size, 1e-300):
+    if math.isfinite(expected) and not abs(number - expected) <= _TOLERANCE * abs(expected) + _ROUNDING * size:
         operands = ", ".join([repr(parent._data) for parent in node._parents[:4]])
         raise DisagreementError(
             f"the compiled program and Python's floats disagree: {what}{node.op or 'a leaf'}({operands}) is "

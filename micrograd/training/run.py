@@ -21,7 +21,7 @@ from . import checkpoints
 from .flow import FlowRecord
 from .history import History
 from .interrupts import Interrupts
-from .stopping import StopCondition
+from .stopping import GradientNorm, StopCondition
 from .weights import Weights, generators
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Run", "TrainingError"]
 
+_PAYS = 100  # making a program takes as long as some tens of samples
 _SECONDS = 60.0  # between checkpoints within an epoch
 
 
@@ -116,6 +117,8 @@ class Run:
         # What does the steps at machine speed; None if that can't be, or is not wanted.
         if not self.compile or self.stopped or self.epoch == self.epochs:
             return None
+        if self.compile == "auto" and self.epochs * len(self.data) < _PAYS:
+            return None
         back = self.way_back()
         try:
             from ..compiler import DisagreementError, TraceError
@@ -195,14 +198,14 @@ class Run:
     def many_steps(self, machine: CompiledSteps, bar: Any) -> None:
         # The rest of an epoch, compiled; or several epochs, if nobody wants to look in between.
         batches = self.order()[self.position :]
-        watched = any(type(condition).after_step is not StopCondition.after_step for condition in self.stops)
+        watching = [stop for stop in self.stops if type(stop).after_step is not StopCondition.after_step]
         looks = self.model or self.validation or self.schedule or self.stops or self.callbacks or self.checkpoint
         if not looks and not self.batches.shuffle:
             batches = batches * min(self.epochs - self.epoch, max(1, 4096 // len(batches)))
         at = 0
         while at < len(batches):
             with self.interrupts.held():
-                losses, norms = machine.run(batches[at:], 1 if watched else len(batches) - at)
+                losses, norms = machine.run(batches[at:], 1 if watching else len(batches) - at)
                 self.record([len(batch) for batch in batches[at : at + len(losses)]], losses, norms)
             if losses:
                 at += len(losses)
@@ -212,6 +215,8 @@ class Run:
                     self.step(batches[at])
                 at += 1
                 losses = [math.nan]
+            if any(not isinstance(stop, GradientNorm) for stop in watching):
+                machine.write()
             self.stop_if(condition.after_step(self.history) for condition in self.stops)
             self.show(bar, len(losses))
             if self.stopped or self.interrupts.count:
