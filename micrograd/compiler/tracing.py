@@ -67,6 +67,18 @@ class Traced(Value):
     def __bool__(self) -> bool:
         _refuse("a Value decides what is done")
 
+    # Gradients begin as 0 + …, and many local gradients are 1: half of a trace would be such sums and products.
+
+    def __radd__(self, other: Number) -> Value:
+        if isinstance(other, Value):  # Python asks the subclass first
+            return Value.__add__(other, self)
+        return self if other == 0 else super().__radd__(other)
+
+    def __rmul__(self, other: Number) -> Value:
+        if isinstance(other, Value):
+            return Value.__mul__(other, self)
+        return self if other == 1 else super().__rmul__(other)
+
     def __eq__(self, other: object) -> bool:
         return self is other or _refuse("a Value is compared by == or !=")
 
