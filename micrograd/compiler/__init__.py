@@ -21,11 +21,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import update_wrapper
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
-from ..engine import Value, grad, lift, operation, to_float
+from ..engine import Value, grad, lift, to_float
+from ..operations import puller
 from ..rules import Rule
 from .kernel import needed_numba
 from .program import DisagreementError, Floats, Program, made
@@ -109,29 +110,26 @@ class Compiled:
         if found is None:
             return self._eagerly(arguments)
         program, traced = found
+        captured = traced.captured
         numbers = [leaf._data if isinstance(leaf, Value) else to_float(leaf) for leaf in leaves]
-        out, _ = program([leaf._data for leaf in traced.captured], np.array([numbers]))
-        if not np.isfinite(out).all() or out[0, 0]:
+        out = program.one([leaf._data for leaf in captured], numbers)
+        if not math.isfinite(sum(out)) or out[0]:
             return self._eagerly(arguments)
-        count = len(traced.outputs)
-        slopes = out[1 + count :, 0].reshape(count, -1) if count else out[:0]
         places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Value)]
-        at = [*range(len(traced.captured)), *[len(traced.captured) + i for i in places]]
-        parents = [*traced.captured, *[leaves[i] for i in places]]
-        results = (
-            self._node(float(out[1 + i, 0]), slopes[i, at].tolist(), parents, arguments, i) for i in range(count)
-        )
-        return unflatten(traced.structure, results)
+        parents = (*captured, *[leaves[i] for i in places])
+        count, size, first = len(traced.outputs), len(captured) + len(leaves), len(captured)
+        results = []
+        for which in range(count):
+            k = 1 + count + which * size
+            slopes = [*out[k : k + first], *[out[k + first + i] for i in places]]
+            results.append(_node(self.name, out[1 + which], slopes, parents, self._again(arguments, which)))
+        return results[0] if traced.structure is None else unflatten(traced.structure, iter(results))
 
     def _eagerly(self, arguments: Any) -> Any:
         return self.function(*as_values(arguments, lift))
 
-    def _node(self, data: float, slopes: list[float], parents: list[Value], arguments: Any, which: int) -> Value:
-        def again() -> Value:
-            out: Value = flatten(self._eagerly(arguments), lift)[0][which]
-            return out
-
-        return _node(self.name, data, slopes, parents, again)
+    def _again(self, arguments: Any, which: int) -> Callable[[], Value]:
+        return lambda: cast(Value, flatten(self._eagerly(arguments), lift)[0][which])
 
     def batch(self, *arrays: Any) -> Value:
         """The mean of the function over samples, a Value.
@@ -154,7 +152,7 @@ class Compiled:
         out, sums = program([leaf._data for leaf in traced.captured], x)
         if not (np.isfinite(sums).all() and np.isfinite(out).all() and not out[0].any()):
             return self._mean(len(x), sample)
-        parents = traced.captured
+        parents = tuple(traced.captured)
         mean = float(out[1].sum()) / len(x)
         return _node(
             f"mean of {self.name}", mean, (sums / len(x)).tolist(), parents, lambda: self._mean(len(x), sample)
@@ -211,28 +209,39 @@ class Compiled:
             self._single(traced, "gradients()")
         out, _ = program([leaf._data for leaf in traced.captured], x)
         count = len(traced.outputs)
-        for i in np.flatnonzero(~np.isfinite(out).all(axis=0) | (out[0] != 0)):
+        bad = () if np.isfinite(out.sum()) and not out[0].any() else ~np.isfinite(out).all(axis=0) | (out[0] != 0)
+        for i in np.flatnonzero(bad):
             arguments = as_values(sample(int(i)), Value)
             values = flatten(self.function(*arguments), lift)[0]
             inputs = map(lift, flatten(arguments)[0])  # the constants among them are not part of the graph
             slopes = grad(values[0], inputs) if differentiate else ()
             out[1:, i] = [*[value.data for value in values], *slopes]
-        shape = _shape(traced.structure)
-        return out[1 : 1 + count].T.reshape(len(x), *shape), out[1 + count :].T
+        if traced.shape is None:
+            traced.shape = _shape(traced.structure)
+        return out[1 : 1 + count].T.reshape(len(x), *traced.shape), out[1 + count :].T
 
 
-def _node(name: str, data: float, slopes: list[float], parents: list[Value], again: Callable[[], Value]) -> Value:
-    # A node whose local gradients are known. Where they are to be differentiated, it is computed again as a graph.
-    def local(a: list[Any]) -> Any:
-        return grad(again(), a, create_graph=True) if a and isinstance(a[0], Value) else slopes
+class _Call(Rule):
+    # What made the Value that a call gave: its local gradients are known. Where they are to be differentiated
+    # themselves, the function is called again, as a graph.
 
-    if not parents:
-        return lift(data)
-    rule = _COMPILED.bind(name, value=data, slopes=local)
-    return operation(rule)(*parents)
+    def __init__(self, name: str, slopes: list[float], again: Callable[[], Value]) -> None:
+        vars(self).update(_CALL)
+        self.name, self.slopes, self.again, self.whole = name, slopes, again, self
+
+    def local_of(self, a: list[Any]) -> Any:
+        return grad(self.again(), a, create_graph=True) if a and isinstance(a[0], Value) else self.slopes
 
 
-_COMPILED = Rule("compiled", "*a", "value", ("slopes(a)",), {"value": 0.0, "slopes": None})
+_RULE = Rule("compiled", "*a", "nan", ("node_.rule.local_of(a)",), {})
+_CALL = vars(_RULE) | {"pull": puller(_RULE)}
+
+
+def _node(name: str, data: float, slopes: list[float], parents: tuple[Value, ...], again: Callable[[], Value]) -> Value:
+    node = Value(data)
+    if parents:
+        node._parents, node.rule = parents, _Call(name, slopes, again)
+    return node
 
 
 def _samples(arrays: Sequence[Any]) -> tuple[Floats, Any, Callable[[int], Any]]:
@@ -249,11 +258,18 @@ def _samples(arrays: Sequence[Any]) -> tuple[Floats, Any, Callable[[int], Any]]:
     def sample(i: int) -> Any:
         return tuple([array[i] for array in arrays])
 
-    first = flatten(sample(0))[1]
     if all(isinstance(array, np.ndarray) for array in arrays):
-        count = len(arrays[0])
-        columns = [np.asarray(array, dtype=np.float64).reshape(count, -1) for array in arrays]
-        return np.ascontiguousarray(np.hstack(columns)), first, sample
+        count, form = len(arrays[0]), ("tuple", *[("array", *a.shape[1:]) if a.ndim > 1 else None for a in arrays])
+        if len(arrays) == 1:
+            return np.ascontiguousarray(arrays[0], dtype=np.float64).reshape(count, -1), form, sample
+        x = np.empty((count, sum([a.size for a in arrays]) // count))
+        k = 0
+        for array in arrays:
+            size = array.size // count
+            x[:, k : k + size] = array.reshape(count, -1)
+            k += size
+        return x, form, sample
+    first = flatten(sample(0))[1]
     rows = []
     for i in range(len(arrays[0])):
         numbers, form = flatten(sample(i), to_float)

@@ -25,7 +25,7 @@ Floats = npt.NDArray[np.float64]
 _TOLERANCE = 1e-9  # between a compiled number and Python's: sums of many products are rounded in another order
 _ROUNDING = 1e-13  # and of what cancels is left what was rounded, compared with the largest number
 _BLOCK = 1 << 16  # numbers of a block, half a megabyte: what stays in a core's own cache
-_WORTH_A_THREAD = 2_000_000  # additions and multiplications
+_WORTH_A_THREAD = 400_000  # additions and multiplications
 
 
 class DisagreementError(ArithmeticError):
@@ -47,6 +47,9 @@ class Program:
         self.run = runner()
         self.rows = np.array([0, *listing.outputs, *listing.gradients], dtype=np.int64)
         self._v: list[Floats] = []
+        self.single = np.zeros(listing.rows)
+        self.at_v, self.at_u = self.single.ctypes.data, self.u.ctypes.data
+        self.bounds: tuple[int, int] = tuple(self.ends.tolist())
 
     def width(self, lanes: int) -> int:
         """How many lanes a block takes: as many as stay in the cache, all blocks alike."""
@@ -77,7 +80,10 @@ class Program:
             column a sample; and the sums over samples.
         """
         self.u[1 : 1 + self.listing.captured] = captured
-        picked = np.arange(len(x)) if rows is None else rows
+        return self.run_all(x, np.arange(len(x)) if rows is None else rows)
+
+    def run_all(self, x: Floats, picked: npt.NDArray[np.int64]) -> tuple[Floats, Floats]:
+        """The same with the captured numbers as they are in ``u``."""
         lanes = len(picked)
         out, sums = np.empty((len(self.rows), lanes)), np.zeros(self.listing.sums)
         self.run.uniform(self.code, self.ends, self.u, sums)
@@ -104,6 +110,21 @@ class Program:
         if math.isnan(self.u[0]):
             out[0] = math.nan
         return out, sums
+
+    def one(self, captured: Sequence[float], inputs: Sequence[float]) -> list[float]:
+        """A single lane: the check, the outputs and the gradients."""
+        v, u = self.single, self.u
+        u[1 : 1 + self.listing.captured] = captured
+        v[0] = u[0] = 0.0
+        v[1 : 1 + self.listing.inputs] = inputs
+        code, (uniform, end) = self.code, self.bounds
+        if uniform:
+            self.run.run(code, 0, uniform, self.at_u, self.at_u, self.at_u, 1)
+        self.run.run(code, uniform, end, self.at_v, self.at_u, self.at_u, 1)
+        numbers: list[float] = v[self.rows].tolist()
+        if uniform and u[0] != 0:
+            numbers[0] = math.nan
+        return numbers
 
     def check(self, traced: Trace) -> None:
         """Compares every number of the program with the trace's own, which Python's floats computed.
@@ -196,6 +217,7 @@ def _assembled(*parts: Sequence[Instruction]) -> tuple[npt.NDArray[np.int64], np
     return code, np.array(ends, dtype=np.int64)
 
 
+@lru_cache
 def threads() -> int:
     """How many cores are used at once, where it pays: the environment's MICROGRAD_THREADS, or all there are."""
     return int(os.environ.get("MICROGRAD_THREADS") or len(os.sched_getaffinity(0)))

@@ -156,6 +156,7 @@ class Trace:
         nodes: all operations, parents first; those of the gradients, too.
         captured: the Values that the function reads besides its arguments: the parameters.
         gradients: the derivative of the output by each captured Value, then by each input; empty if not wanted.
+        shape: that of the array that the outputs of many samples become; set when it is first asked for.
     """
 
     inputs: list[Value]
@@ -164,6 +165,7 @@ class Trace:
     nodes: list[Value]
     captured: list[Value]
     gradients: list[Value]
+    shape: tuple[int, ...] | None = None
 
 
 def trace(function: Callable[..., Any], arguments: Any, differentiate: str = "") -> Trace:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..compiler.program import DisagreementError, Floats, Program, made, threads
+from ..compiler.program import DisagreementError, Floats, Program, made
 from ..compiler.tracing import Trace, Traced, TraceError, flatten
 from ..engine import Value, to_float
 from ..optim import Optimizer
@@ -24,7 +24,6 @@ from .flow import FlowRecord
 __all__ = ["CompiledSteps"]
 
 _BURST = 0.05  # seconds that steps are run for before anybody looks
-_BIG = 1_000_000  # additions and multiplications of a step, for which one core is not enough
 
 
 class CompiledSteps:
@@ -58,9 +57,12 @@ class CompiledSteps:
         self.loss, self.arguments, self.is_fixed, self.clip = loss, arguments, is_fixed, clip
         self.optimizer, self.flow = optimizer, flow
         self.programs: dict[Any, tuple[Program, Trace, npt.NDArray[np.int64]]] = {}
+        self.stale: set[Any] = set()  # forms whose program does not know what the Values hold
+        self.used: dict[Any, npt.NDArray[np.int64] | None] = {}  # parameters that the program has
         self.updates: dict[str, list[_Update]] = {}
         self.place = {parameter: i for i, parameter in enumerate(optimizer.parameters)}
         self.numbers = np.zeros((2 + optimizer.state_size, len(self.place)))
+        self.every = np.arange(len(self.place))
         self.seconds = 0.0  # that a step takes
         self.form = np.zeros(count, dtype=np.int64)
         self.row = np.zeros(count, dtype=np.int64)
@@ -94,6 +96,10 @@ class CompiledSteps:
             places = np.array([at.get(parameter, -1) for parameter in self.place], dtype=np.int64)
             traced.nodes.clear()
             self.programs[form] = program, traced, places
+            self.stale.add(form)
+            # All of them, in their order: nothing to pick.
+            in_order = len(traced.captured) == len(places) and bool((places == np.arange(len(places))).all())
+            self.used[form] = None if in_order else np.flatnonzero(places >= 0)
         return self.programs[form]
 
     def update(self, step: int) -> _Update:
@@ -115,7 +121,7 @@ class CompiledSteps:
         self.numbers[1] = [parameter._grad for parameter in self.place]
         if self.optimizer.state_size:
             self.numbers[2:] = np.array(self.optimizer.state).T
-        self.is_read = True
+        self.is_read, self.stale = True, set(self.programs)
 
     def write(self) -> None:
         """Gives the numbers back to the Values and to the optimizer."""
@@ -152,7 +158,7 @@ class CompiledSteps:
     def steps(self, batches: Sequence[Sequence[int]], most: int) -> tuple[list[float], list[float]]:
         fast = self.is_fixed and len(self.forms) == 1
         program = self.program(self.forms[0], batches[0][0])[0] if fast else None
-        if program is None or self.clip or (program.work * len(batches[0]) > _BIG and threads() > 1):
+        if program is None or self.clip:
             most = 1
         most = min(most, max(1, int(_BURST / self.seconds)) if self.seconds else 2)
         update = self.update(self.optimizer.steps + 1)
@@ -175,7 +181,7 @@ class CompiledSteps:
     def burst(
         self, batches: Sequence[Sequence[int]], update: _Update, settings: Floats, losses: Floats, norms: Floats
     ) -> int:
-        program, traced, places = self.programs[self.forms[0]]
+        program, _, places = self.programs[self.forms[0]]
         lengths = [len(batch) for batch in batches]
         ends = np.cumsum([0, *lengths])
         picked = (
@@ -183,9 +189,7 @@ class CompiledSteps:
             if len(batches) > 1 and any(batch is not batches[0] for batch in batches)
             else np.tile(self.row[np.asarray(batches[0])], len(batches))
         )
-        program.u[1 : 1 + len(traced.captured)] = [leaf._data for leaf in traced.captured]
-        used = places >= 0
-        program.u[1 + places[used]] = self.numbers[0, used]
+        self.fill(self.forms[0])
         width = program.width(max(lengths))
         out = np.empty((len(program.rows), int(ends[-1])))
         done: int = program.run.train(
@@ -198,14 +202,16 @@ class CompiledSteps:
     def one(self, batch: Sequence[int], update: _Update, settings: Floats, losses: Floats, norms: Floats) -> int:
         slopes, total = np.zeros(len(self.place)), 0.0
         for form, x, rows, sample in self.parts(batch):
-            program, traced, places = self.program(form, sample)
-            used = places >= 0
-            numbers = np.array([leaf._data for leaf in traced.captured])
-            numbers[places[used]] = self.numbers[0, used]
-            out, sums = program(numbers, x, rows)
+            program, _, places = self.program(form, sample)
+            self.fill(form)
+            out, sums = program.run_all(x, rows)
             if not (np.isfinite(out).all() and not out[0].any()):
                 return 0
-            slopes[used] += sums[places[used]]
+            used = self.used[form]
+            if used is None:
+                slopes += sums
+            else:
+                slopes[used] += sums[places[used]]
             total += float(out[1].sum())
         losses[0] = total
         before: list[float] = []
@@ -217,7 +223,7 @@ class CompiledSteps:
             slopes = np.array([parameter._grad for parameter in self.place]) * len(batch)
         run = next(iter(self.programs.values()))[0].run
         finished: int = run.finish(
-            slopes, np.arange(len(slopes)), 1.0 / len(batch), self.numbers, *update.machine(len(self.place)),
+            slopes, self.every, 1.0 / len(batch), self.numbers, *update.machine(len(self.place)),
             settings, 0, norms, *self.layers,
         )  # fmt: skip
         if finished and self.clip:
@@ -226,22 +232,32 @@ class CompiledSteps:
             self.layers = self.flow.layout(self.optimizer.parameters)
         return finished
 
+    def fill(self, form: Any) -> None:
+        """Gives the program for a form the numbers of what it captured."""
+        program, traced, places = self.programs[form]
+        if form in self.stale:
+            self.stale.remove(form)
+            program.u[1 : 1 + len(traced.captured)] = [leaf._data for leaf in traced.captured]
+        used = self.used[form]
+        if used is None:
+            program.u[1 : 1 + len(places)] = self.numbers[0]
+        else:
+            program.u[1 + places[used]] = self.numbers[0, used]
+
     def parts(self, batch: Sequence[int]) -> list[tuple[Any, Floats, npt.NDArray[np.int64], int]]:
         """The samples of a batch by form: the form, numbers, which rows of these they are, and one sample."""
-        rows: dict[Any, list[Any]] = {}
+        if self.is_fixed:
+            at = np.asarray(batch)
+            return [
+                (self.forms[k], self.x[k], self.row[at[self.form[at] == k]], int(at[self.form[at] == k][0]))
+                for k in np.unique(self.form[at])
+            ]
+        rows: dict[Any, list[list[float]]] = {}
         samples: dict[Any, int] = {}
         for i in batch:
-            row: Any
-            if self.is_fixed:
-                k = int(self.form[i])
-                form, row = self.forms[k], int(self.row[i])
-            else:
-                row, form = flatten(self.arguments(i), to_float)
-            rows.setdefault(form, []).append(row)
+            leaves, form = flatten(self.arguments(i), to_float)
+            rows.setdefault(form, []).append(leaves)
             samples.setdefault(form, i)
-        if self.is_fixed:
-            places = {form: k for k, form in enumerate(self.forms)}
-            return [(form, self.x[places[form]], np.array(found), samples[form]) for form, found in rows.items()]
         return [
             (form, np.array(found).reshape(len(found), -1), np.arange(len(found)), samples[form])
             for form, found in rows.items()

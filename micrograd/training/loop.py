@@ -77,11 +77,11 @@ def fit(
         rng: what shuffles: a ``random.Random``, or the module ``random`` itself. Its state is in the checkpoint,
             with those of the module ``random`` and of generators in the model.
         compile: ``"auto"``, to compile the loss and the update with :func:`micrograd.compile` if Numba is installed and
-            they can be, and else run without, and say so in a warning (or silently, if there are fewer than 100 samples to
-            run, for which it does not pay); True, for an error instead; False, not to. A
-            compiled run keeps its numbers in arrays, and writes them back to the Values at its end, at checkpoints, and
-            before anybody looks: callbacks, stop conditions, the validation. Plain lists and tuples of data are read
-            once. Ctrl-C then ends it within a tenth of a second.
+            they can be, and else run without, and say so in a warning (or not, if there are fewer than 100 samples to
+            run, for which it does not pay); True, for an error instead; False, not to. A compiled run keeps its numbers
+            in arrays, and writes them back to the Values at its end, at checkpoints, and before anybody looks:
+            callbacks, stop conditions, the validation. Plain lists and tuples of data are read once. Ctrl-C then ends
+            it within a tenth of a second.
 
     Returns:
         The history, with the reason why the run ended.
