@@ -112,7 +112,8 @@ class Compiled:
         program, traced = found
         captured = traced.captured
         numbers = [leaf._data if isinstance(leaf, Value) else to_float(leaf) for leaf in leaves]
-        out = program.one([leaf._data for leaf in captured], numbers)
+        program.capture(captured)
+        out = program.one(numbers).tolist()
         if not math.isfinite(sum(out)) or out[0]:
             return self._eagerly(arguments)
         places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Value)]
@@ -146,17 +147,16 @@ class Compiled:
         x, form, sample = _samples(arrays)
         found = self._of(form, sample(0), "captured", True)
         if found is None:
-            return self._mean(len(x), sample)
+            return self._mean(x.shape[1], sample)
         program, traced = found
         self._single(traced, "batch()")
-        out, sums = program([leaf._data for leaf in traced.captured], x)
-        if not (np.isfinite(sums).all() and np.isfinite(out).all() and not out[0].any()):
-            return self._mean(len(x), sample)
-        parents = tuple(traced.captured)
-        mean = float(out[1].sum()) / len(x)
-        return _node(
-            f"mean of {self.name}", mean, (sums / len(x)).tolist(), parents, lambda: self._mean(len(x), sample)
-        )
+        program.capture(traced.captured)
+        out, sums, is_finite = program(x, _ALL)
+        count = x.shape[1]
+        if not (is_finite and np.isfinite(sums).all()):
+            return self._mean(count, sample)
+        mean, slopes = float(out[1].sum()) / count, (sums / count).tolist()
+        return _node(f"mean of {self.name}", mean, slopes, tuple(traced.captured), lambda: self._mean(count, sample))
 
     def _mean(self, count: int, sample: Callable[[int], Any]) -> Value:
         from ..functional import mean
@@ -194,23 +194,30 @@ class Compiled:
         for array in arrays:
             shape = np.shape(array)
             size = math.prod(shape[1:])
-            parts.append(slopes[:, k : k + size].reshape(shape))
+            parts.append(slopes[k : k + size].T.reshape(shape))
             k += size
         return values, parts[0] if len(parts) == 1 else tuple(parts)
 
     def _arrays(self, arrays: Sequence[Any], differentiate: str) -> tuple[Floats, Floats]:
         x, form, sample = _samples(arrays)
-        found = next(filter(None, (self._of(form, sample(i), differentiate, False) for i in range(len(x)))), None)
+        found = self._programs.get((form, differentiate, False)) or next(
+            filter(None, (self._of(form, sample(i), differentiate, False) for i in range(x.shape[1]))), None
+        )
         if found is None:
             self._eagerly(sample(0))
             raise TraceError("the function could be called, and not be traced, at any of the samples")
         program, traced = found
         if differentiate:
             self._single(traced, "gradients()")
-        out, _ = program([leaf._data for leaf in traced.captured], x)
-        count = len(traced.outputs)
-        bad = () if np.isfinite(out.sum()) and not out[0].any() else ~np.isfinite(out).all(axis=0) | (out[0] != 0)
-        for i in np.flatnonzero(bad):
+        program.capture(traced.captured)
+        count, lanes = len(traced.outputs), x.shape[1]
+        if lanes == 1:
+            out = program.one(x[:, 0])[:, None]
+            is_finite = math.isfinite(np.add.reduce(out, axis=None))
+        else:
+            out, _, is_finite = program(x, _ALL)
+        bad: Any = () if is_finite else np.flatnonzero(~np.isfinite(out).all(axis=0))
+        for i in bad:
             arguments = as_values(sample(int(i)), Value)
             values = flatten(self.function(*arguments), lift)[0]
             inputs = map(lift, flatten(arguments)[0])  # the constants among them are not part of the graph
@@ -218,7 +225,7 @@ class Compiled:
             out[1:, i] = [*[value.data for value in values], *slopes]
         if traced.shape is None:
             traced.shape = _shape(traced.structure)
-        return out[1 : 1 + count].T.reshape(len(x), *traced.shape), out[1 + count :].T
+        return out[1 : 1 + count].T.reshape(lanes, *traced.shape), out[1 + count :]
 
 
 class _Call(Rule):
@@ -227,14 +234,15 @@ class _Call(Rule):
 
     def __init__(self, name: str, slopes: list[float], again: Callable[[], Value]) -> None:
         vars(self).update(_CALL)
-        self.name, self.slopes, self.again, self.whole = name, slopes, again, self
+        self.name, self.slopes, self.again = name, slopes, again
 
     def local_of(self, a: list[Any]) -> Any:
         return grad(self.again(), a, create_graph=True) if a and isinstance(a[0], Value) else self.slopes
 
 
 _RULE = Rule("compiled", "*a", "nan", ("node_.rule.local_of(a)",), {})
-_CALL = vars(_RULE) | {"pull": puller(_RULE)}
+_CALL = vars(_RULE) | {"pull": puller(_RULE), "whole": _RULE}
+_ALL = np.empty(0, dtype=np.int64)
 
 
 def _node(name: str, data: float, slopes: list[float], parents: tuple[Value, ...], again: Callable[[], Value]) -> Value:
@@ -245,7 +253,7 @@ def _node(name: str, data: float, slopes: list[float], parents: tuple[Value, ...
 
 
 def _samples(arrays: Sequence[Any]) -> tuple[Floats, Any, Callable[[int], Any]]:
-    # The numbers of all samples, a row a sample; the form of one; and a function that gives one.
+    # The numbers of all samples, a column a sample; the form of one; and a function that gives one.
     if not arrays:
         raise TypeError("there are no samples: give an array for each argument")
     lengths = {len(array) if hasattr(array, "__len__") else -1 for array in arrays}
@@ -260,13 +268,11 @@ def _samples(arrays: Sequence[Any]) -> tuple[Floats, Any, Callable[[int], Any]]:
 
     if all(isinstance(array, np.ndarray) for array in arrays):
         count, form = len(arrays[0]), ("tuple", *[("array", *a.shape[1:]) if a.ndim > 1 else None for a in arrays])
-        if len(arrays) == 1:
-            return np.ascontiguousarray(arrays[0], dtype=np.float64).reshape(count, -1), form, sample
-        x = np.empty((count, sum([a.size for a in arrays]) // count))
+        x = np.empty((sum([a.size for a in arrays]) // count, count))
         k = 0
         for array in arrays:
             size = array.size // count
-            x[:, k : k + size] = array.reshape(count, -1)
+            x[k : k + size] = array.reshape(count, -1).T
             k += size
         return x, form, sample
     first = flatten(sample(0))[1]
@@ -276,7 +282,7 @@ def _samples(arrays: Sequence[Any]) -> tuple[Floats, Any, Callable[[int], Any]]:
         if form != first:
             raise ValueError(f"sample {i} is of another form than sample 0: {form} and {first}")
         rows.append(numbers)
-    return np.array(rows, dtype=np.float64).reshape(len(rows), -1), first, sample
+    return np.array(rows, dtype=np.float64).reshape(len(rows), -1).T.copy(), first, sample
 
 
 def _shape(structure: Any) -> tuple[int, ...]:

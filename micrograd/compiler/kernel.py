@@ -302,8 +302,10 @@ class _WholePowers(ast.NodeTransformer):
         self.generic_visit(node)
         if isinstance(node.op, ast.Pow) and isinstance(node.right, ast.Name):
             exponent = self.constants.get(node.right.id)
-            if exponent in (-1, 1, 2):
+            if exponent in (1, 2):
                 node.right = ast.Constant(int(exponent))
+            if exponent == -1:
+                return ast.BinOp(ast.Constant(1.0), ast.Div(), node.left)
             if exponent == 3:
                 return ast.Call(ast.Name("cubed"), [node.left], [])
         return node
@@ -427,23 +429,34 @@ def run(code, start, stop, v, u, g, lanes):
         k += code[k + 1]
 
 
-@njit(types.void(wholes, wholes, table, wholes, whole, whole, whole, reals, reals, reals, wholes, table), **options)
+@njit(real(wholes, wholes, table, wholes, whole, whole, whole, reals, reals, reals, wholes, table),
+      fastmath={"reassoc"}, **options)
 def batch(code, ends, x, picked, first, last, width, v, u, g, rows, out):
-    # Lanes first to last of those picked, in blocks; out gets the rows asked for, of each lane.
-    inputs, lanes = x.shape[1], out.shape[1]
+    # Lanes first to last, in blocks; out gets the rows asked for, of each lane. The result is 0 if all is finite.
+    # x has a row for each sample, and those picked are taken; if there are none picked, it has a column for each.
+    in_columns = picked.shape[0] == 0
+    inputs, lanes, check = x.shape[0] if in_columns else x.shape[1], out.shape[1], 0.0
     p, q, r = pointer(v.ctypes.data), pointer(x.ctypes.data), pointer(out.ctypes.data)
     for start in range(first, last, width):
         n = min(width, last - start)
         for l in range(n):
             p[l] = 0.0
-            sample = picked[start + l] * inputs
+        if in_columns:
             for i in range(inputs):
-                p[(1 + i) * n + l] = q[sample + i]
+                for l in range(n):
+                    p[(1 + i) * n + l] = q[i * lanes + start + l]
+        else:
+            for l in range(n):
+                sample = picked[start + l] * inputs
+                for i in range(inputs):
+                    p[(1 + i) * n + l] = q[sample + i]
         run(code, ends[0], ends[1], v.ctypes.data, u.ctypes.data, g.ctypes.data, n)
         for i in range(rows.shape[0]):
             row, o = rows[i] * n, i * lanes + start
             for l in range(n):
                 r[o + l] = p[row + l]
+                check += 0.0 * p[row + l]
+    return check
 
 
 @njit(types.void(wholes, wholes, reals, reals), **options)
@@ -525,13 +538,12 @@ def train(code, ends, x, picked, batches, width, v, u, sums, rows, out, places, 
         for k in range(sums.shape[0]):
             sums[k] = 0.0
         uniform(code, ends, u, sums)
-        batch(code, ends, x, picked, first, last, width, v, u, sums, rows, out)
-        total, check = 0.0, u[0]
-        for l in range(first, last):
-            check += out[0, l]
-            total += out[1, l]
-        if check + 0.0 * total != 0.0:
+        check = u[0] + batch(code, ends, x, picked, first, last, width, v, u, sums, rows, out)
+        if check != 0.0:
             return step
+        total = 0.0
+        for l in range(first, last):
+            total += out[1, l]
         if not finish(sums, places, 1.0 / (last - first), numbers, its_code, its_ends, its_u, its_v, its_width,
                       its_rows, its_out, settings, step, norms,
                       group, squares, arriving, bias_squares, biases, silent, layers):

@@ -53,7 +53,7 @@ class Program:
 
     def width(self, lanes: int) -> int:
         """How many lanes a block takes: as many as stay in the cache, all blocks alike."""
-        most = max(8, min(128, _BLOCK // self.listing.rows))
+        most = max(8, min(512, _BLOCK // self.listing.rows))
         return math.ceil(lanes / math.ceil(lanes / most))
 
     def memory(self, width: int, number: int = 0) -> Floats:
@@ -65,63 +65,56 @@ class Program:
             self._v[number] = np.zeros(size)
         return self._v[number]
 
-    def __call__(
-        self, captured: Sequence[float] | Floats, x: Floats, rows: npt.NDArray[np.int64] | None = None
-    ) -> tuple[Floats, Floats]:
-        """Runs all lanes.
+    def __call__(self, x: Floats, picked: npt.NDArray[np.int64]) -> tuple[Floats, Floats, bool]:
+        """Runs all lanes; the captured numbers are those in ``u``.
 
         Args:
-            captured: the numbers of the captured Values.
-            x: the inputs, a row a sample.
-            rows: which samples; all of them if not given.
+            x: the inputs: a row for each sample, of which some are picked; or a column for each, if none are.
+            picked: rows of ``x``.
 
         Returns:
             An array with a row for the check (0 where all is finite), for each output and for each gradient, and a
-            column a sample; and the sums over samples.
+            column a sample; the sums over samples; and whether all numbers are finite.
         """
-        self.u[1 : 1 + self.listing.captured] = captured
-        return self.run_all(x, np.arange(len(x)) if rows is None else rows)
-
-    def run_all(self, x: Floats, picked: npt.NDArray[np.int64]) -> tuple[Floats, Floats]:
-        """The same with the captured numbers as they are in ``u``."""
-        lanes = len(picked)
+        lanes = len(picked) or x.shape[1]
         out, sums = np.empty((len(self.rows), lanes)), np.zeros(self.listing.sums)
-        self.run.uniform(self.code, self.ends, self.u, sums)
-        count = min(threads(), max(1, self.work * lanes // _WORTH_A_THREAD)) if lanes > 1 else 1
+        check = 0.0
+        if self.bounds[0]:
+            self.run.uniform(self.code, self.ends, self.u, sums)
+            check = float(self.u[0])
+        count = 1 if self.work * lanes < _WORTH_A_THREAD else min(threads(), self.work * lanes // _WORTH_A_THREAD)
+        width = self.width(-(-lanes // count))
+        self.memory(width, count - 1)
+        parts = [sums] if count == 1 else [np.zeros_like(sums) for _ in range(count)]
+
+        def work(i: int) -> float:
+            first, last, v = lanes * i // count, lanes * (i + 1) // count, self.memory(width, i)
+            args = self.code, self.ends, x, picked, first, last, width, v, self.u, parts[i], self.rows, out
+            return float(self.run.batch(*args))
+
         if count == 1:
-            width = self.width(max(lanes, 1))
-            self.run.batch(
-                self.code, self.ends, x, picked, 0, lanes, width, self.memory(width), self.u, sums, self.rows, out
-            )
+            check += work(0)
         else:
-            parts = [np.zeros_like(sums) for _ in range(count)]
-            bounds = [lanes * i // count for i in range(count + 1)]
-            width = self.width(bounds[1])
-
-            def work(i: int) -> None:
-                v = self.memory(width, i)
-                first, last = bounds[i], bounds[i + 1]
-                self.run.batch(self.code, self.ends, x, picked, first, last, width, v, self.u, parts[i], self.rows, out)
-
-            self.memory(width, count - 1)
-            list(_pool(count).map(work, range(count)))
-            for part in parts:
-                sums += part
+            check += sum(_pool(count).map(work, range(count)))
+            sums = np.sum(parts, axis=0)
         if math.isnan(self.u[0]):
             out[0] = math.nan
-        return out, sums
+        return out, sums, check == 0
 
-    def one(self, captured: Sequence[float], inputs: Sequence[float]) -> list[float]:
+    def capture(self, leaves: Sequence[Value]) -> None:
+        """Takes the numbers of the captured Values over."""
+        self.u[1 : 1 + len(leaves)] = [leaf._data for leaf in leaves]
+
+    def one(self, inputs: Sequence[float] | Floats) -> Floats:
         """A single lane: the check, the outputs and the gradients."""
         v, u = self.single, self.u
-        u[1 : 1 + self.listing.captured] = captured
         v[0] = u[0] = 0.0
         v[1 : 1 + self.listing.inputs] = inputs
-        code, (uniform, end) = self.code, self.bounds
+        uniform, end = self.bounds
         if uniform:
-            self.run.run(code, 0, uniform, self.at_u, self.at_u, self.at_u, 1)
-        self.run.run(code, uniform, end, self.at_v, self.at_u, self.at_u, 1)
-        numbers: list[float] = v[self.rows].tolist()
+            self.run.run(self.code, 0, uniform, self.at_u, self.at_u, self.at_u, 1)
+        self.run.run(self.code, uniform, end, self.at_v, self.at_u, self.at_u, 1)
+        numbers = v[self.rows]
         if uniform and u[0] != 0:
             numbers[0] = math.nan
         return numbers
@@ -132,9 +125,10 @@ class Program:
         Raises:
             DisagreementError: at the first node that differs.
         """
+        self.capture(traced.captured)
         x = np.array([[node._data for node in traced.inputs]])
-        out, sums = self([node._data for node in traced.captured], x)
-        if not np.all(out[0] == 0):
+        out, sums, is_finite = self(x, np.zeros(1, dtype=np.int64))
+        if not is_finite:
             return  # left to Python's floats anyway
         v, checks = self.memory(1), self.listing.checks
         computed = [v[row] if in_lanes else self.u[row] for _, in_lanes, row in checks]

@@ -204,8 +204,8 @@ class CompiledSteps:
         for form, x, rows, sample in self.parts(batch):
             program, _, places = self.program(form, sample)
             self.fill(form)
-            out, sums = program.run_all(x, rows)
-            if not (np.isfinite(out).all() and not out[0].any()):
+            out, sums, is_finite = program(x, rows)
+            if not is_finite:
                 return 0
             used = self.used[form]
             if used is None:
@@ -237,7 +237,7 @@ class CompiledSteps:
         program, traced, places = self.programs[form]
         if form in self.stale:
             self.stale.remove(form)
-            program.u[1 : 1 + len(traced.captured)] = [leaf._data for leaf in traced.captured]
+            program.capture(traced.captured)
         used = self.used[form]
         if used is None:
             program.u[1 : 1 + len(places)] = self.numbers[0]
