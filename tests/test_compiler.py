@@ -354,6 +354,22 @@ def test_the_program_is_listed():
     assert "layer  (4 → 8)" in listing
     assert "relu: 0.0 if a <= 0 else a" in listing
     assert "outer" in listing
+    drawing = compiled.program.draw()
+    assert "inputs -> i" in drawing.source
+    assert "4 → 8" in drawing.svg()
+
+
+def test_a_profile():
+    model = nn.MLP(4, [8, 1], activation="tanh")
+    compiled = compile(lambda x: model(x))
+    compiled.batch(np.ones((5, 4)))
+    before = compiled.batch(np.ones((5, 4))).data
+    profile = compiled.profile(samples=64)
+    assert profile.lanes == 64
+    assert {one.name for one, *_ in profile.instructions} >= {"layer", "tanh", "outer"}
+    assert all(seconds > 0 for _, seconds, _, _ in profile.instructions)
+    assert "a plain multiply-add loop" in str(profile)
+    assert compiled.batch(np.ones((5, 4))).data == before
 
 
 def test_without_numba_the_error_says_what_to_install(monkeypatch):

@@ -21,7 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import update_wrapper
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -29,8 +29,12 @@ from ..engine import Value, grad, lift, to_float
 from ..operations import puller
 from ..rules import Rule
 from .kernel import needed_numba
+from .listing import Listing
 from .program import DisagreementError, Floats, Program, made
 from .tracing import Trace, TraceError, as_values, flatten, is_tracing, unflatten
+
+if TYPE_CHECKING:
+    from .profiling import Profile
 
 __all__ = ["Compiled", "DisagreementError", "TraceError", "compile"]
 
@@ -76,8 +80,8 @@ class Compiled:
         return f"<compiled {getattr(self.function, '__qualname__', self.function)!s}>"
 
     @property
-    def program(self) -> Any:
-        """The listing of the program that ran last.
+    def program(self) -> Listing:
+        """The listing of the program that ran last: it prints, and ``draw()`` draws it.
 
         Raises:
             ValueError: if none has run.
@@ -85,6 +89,18 @@ class Compiled:
         if self._last is None:
             raise ValueError("there is no program yet: call the function first")
         return self._last.listing
+
+    def profile(self, samples: int = 1024) -> Profile:
+        """Where the time goes in the program that ran last, with as many samples, beside the machine's limits.
+
+        Raises:
+            ValueError: if none has run.
+        """
+        from .profiling import profile
+
+        if self._last is None:
+            raise ValueError("there is no program yet: call the function first")
+        return profile(self._last, samples)
 
     def _of(self, form: Any, arguments: Any, differentiate: str, sums: bool) -> tuple[Program, Trace] | None:
         # The program for arguments of a form; None if these are such that the function fails.

@@ -15,7 +15,8 @@ import numpy.typing as npt
 from ..engine import Value, one_line, resting_collector
 from ..rules import Rule
 from .kernel import address, runner
-from .lowering import Instruction, Listing, lower
+from .listing import Instruction, Listing
+from .lowering import lower
 from .tracing import Trace, TraceError, trace, unchanged
 
 __all__ = ["DisagreementError", "Floats", "Program", "made", "threads"]
