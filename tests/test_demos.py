@@ -119,6 +119,21 @@ def run(tmp_path, monkeypatch, capsys):
     return run
 
 
+@pytest.mark.parametrize("how", [[], ["--eager"]], ids=str)
+def test_a_gpt_learns_names_and_invents_new_ones(tmp_path, monkeypatch, capsys, how):
+    pytest.importorskip("matplotlib")
+    names = tmp_path / "names.txt"
+    names.write_text("anna\nnana\nhanna\n" + "x" * 16 + "\n\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["gpt.py", "--file", str(names), "--steps", "112", *how])
+    load("gpt").main()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "3 names in 3 characters, 3456 parameters"
+    before, after = (float(part.split()[-1]) for part in lines[2].split(";"))
+    assert after < 0.7 * before
+    assert (tmp_path / "out" / "gpt" / "loss.png").exists()
+
+
 def test_optimizers_race_down_valleys_whose_floor_is_0():
     demo = load("optimizers")
     for function, start, minimum, window in demo.VALLEYS:
