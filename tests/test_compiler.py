@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 np = pytest.importorskip("numpy")
 pytest.importorskip("numba", reason="compiling needs Numba, which is not installed")
 
-from micrograd import Value, compile, functional, grad, nn, rules
+from micrograd import Value, compile, detect_anomaly, functional, grad, nn, rules
+from micrograd.anomaly import AnomalyError
 from micrograd.compiler import DisagreementError, TraceError, kernel
 from micrograd.rules import RULES, rule
 from micrograd.testing.strategies import expressions, finite_floats
@@ -339,6 +340,13 @@ def test_softmax_of_large_logits():
     softmax = compile(lambda *x: functional.softmax(x))
     assert [p.data for p in softmax(1e300, 1e300)] == [0.5, 0.5]
     assert [p.data for p in softmax(1000.0, 0.0)] == [1.0, 0.0]
+
+
+def test_within_detect_anomaly_the_function_itself_is_called():
+    compiled = compile(lambda x: (x * 1e200) * 1e200)
+    compiled(1e-300)
+    with pytest.raises(AnomalyError, match="gave inf"), detect_anomaly():
+        compiled(Value(1.0))
 
 
 def test_the_program_is_listed():

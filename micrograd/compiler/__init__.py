@@ -31,7 +31,7 @@ from ..rules import Rule
 from .kernel import needed_numba
 from .listing import Listing
 from .program import DisagreementError, Floats, Program, made
-from .tracing import Trace, TraceError, as_values, flatten, is_tracing, unflatten
+from .tracing import Trace, TraceError, as_values, flatten, is_watched, unflatten
 
 if TYPE_CHECKING:
     from .profiling import Profile
@@ -62,7 +62,8 @@ class Compiled:
     """A compiled function. A program is made when it is first called with arguments of a new form, and kept.
 
     Called, it gives what the function gives; ``backward()`` adds to the gradients of its parameters, and of the Values
-    among the arguments. Where a number is not finite, the function is called itself, so that its errors are Python's.
+    among the arguments. Where a number is not finite, the function is called itself, so that its errors are Python's;
+    so it is within :func:`micrograd.detect_anomaly`. A program works in memory of its own: no two threads may call it.
 
     Raises:
         TraceError: if the function does not build the same graph for all arguments of one form.
@@ -119,7 +120,7 @@ class Compiled:
         return found
 
     def __call__(self, *arguments: Any) -> Any:
-        if is_tracing():
+        if is_watched():  # which it is in a trace, too
             return self.function(*arguments)
         leaves, form = flatten(arguments)
         found = self._of(form, arguments, "captured inputs", False)

@@ -20,11 +20,12 @@ from typing import Any
 
 from ..rules import FLOATS, RULES, Rule
 from .sources import ADDS_IN_ANY_ORDER, ELEMENTWISE, FIXED, HEAD, HELPERS, LIMITS, RUN
+from .tracing import TraceError
 
 __all__ = ["UnsupportedError", "address", "elementwise", "limits", "needed_numba", "runner"]
 
 
-class UnsupportedError(TypeError):
+class UnsupportedError(TraceError):
     """A rule whose text can't be compiled."""
 
 

@@ -215,7 +215,8 @@ def _assembled(*parts: Sequence[Instruction]) -> tuple[npt.NDArray[np.int64], np
 @lru_cache
 def threads() -> int:
     """How many cores are used at once, where it pays: the environment's MICROGRAD_THREADS, or all there are."""
-    return int(os.environ.get("MICROGRAD_THREADS") or len(os.sched_getaffinity(0)))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return int(os.environ.get("MICROGRAD_THREADS") or cores)
 
 
 @lru_cache

@@ -12,13 +12,24 @@ import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NoReturn
 
 from .. import engine, rules
 from ..engine import Number, Value, grad, lift, operation
 from ..rules import FLOATS, Rule
 
-__all__ = ["Trace", "TraceError", "Traced", "as_values", "flatten", "is_tracing", "trace", "unchanged", "unflatten"]
+__all__ = [
+    "Trace",
+    "TraceError",
+    "Traced",
+    "as_values",
+    "flatten",
+    "is_watched",
+    "trace",
+    "unchanged",
+    "unflatten",
+]
 
 
 class TraceError(TypeError):
@@ -116,32 +127,28 @@ def _leaf_data(self: Value) -> float:
     return self._data
 
 
-_made: list[Value] | None = None
-
-
-def is_tracing() -> bool:
-    """Whether a function is being traced now."""
-    return _made is not None
+def is_watched() -> bool:
+    """Whether somebody looks at each node that is made, as :func:`micrograd.detect_anomaly` and traces do."""
+    return not isinstance(FLOATS["new_"], partial)
 
 
 @contextmanager
 def _noting() -> Iterator[list[Value]]:
     # Within the block each new node is a traced one, and noted; and no parameter shows its number.
-    global _made
     made: list[Value] = []
-    new, data, before = FLOATS["new_"], Value.__dict__["data"], _made
+    new, data = FLOATS["new_"], Value.__dict__["data"]
 
     def note() -> Value:
         node: Value = object.__new__(Traced)
         made.append(node)
         return node
 
-    FLOATS["new_"], _made = note, made
+    FLOATS["new_"] = note
     type.__setattr__(Value, "data", property(_leaf_data, data.fset))
     try:
         yield made
     finally:
-        FLOATS["new_"], _made = new, before
+        FLOATS["new_"] = new
         type.__setattr__(Value, "data", data)
 
 

@@ -122,11 +122,14 @@ class Run:
         back = self.way_back()
         try:
             from ..compiler import DisagreementError, TraceError
+            from ..compiler.tracing import is_watched
             from .compiled import CompiledSteps
         except ImportError as error:
             if self.compile != "auto":
                 raise ImportError("compiling needs Numba: python -m pip install 'micrograd[fast]'") from error
             self.not_compiled("Numba and NumPy are not installed: python -m pip install 'micrograd[fast]'")
+            return None
+        if is_watched():
             return None
         try:
             if self.model:
