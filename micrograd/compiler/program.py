@@ -25,7 +25,7 @@ Floats = npt.NDArray[np.float64]
 
 _TOLERANCE = 1e-9  # between a compiled number and Python's: sums of many products are rounded in another order
 _ROUNDING = 1e-13  # and of what cancels is left what was rounded, compared with the largest number
-_BLOCK = 1 << 16  # numbers of a block, half a megabyte: what stays in a core's own cache
+_BLOCK = 1 << 17  # numbers of a block, a megabyte: what stays in a core's own cache
 _WORTH_A_THREAD = 400_000  # additions and multiplications
 
 
