@@ -163,6 +163,19 @@ def _sum(xs: Iterable[Any], start: Any = 0.0) -> Value:
     return operation(rules.total)(*[lift(x) for x in (start, *xs)])
 
 
+# What is lost where a + b is rounded (Knuth, The art of computer programming, volume 2, 4.2.2).
+_ROUNDING = Rule("rounding", "a, b", "(a - ((a + b) - ((a + b) - a))) + (b - ((a + b) - a))", ("0.0", "0.0"), {})
+
+
+def _exact_sum(xs: Iterable[Any]) -> Value:
+    total, *rest = [lift(x) for x in xs]
+    lost = []
+    for x in rest:
+        lost.append(operation(_ROUNDING)(total, x))
+        total = total + x
+    return total + _sum(lost)
+
+
 _OF_VALUES: dict[str, Any] = {
     **{
         name: _elementary(name, f"{name}(a)")
@@ -174,7 +187,7 @@ _OF_VALUES: dict[str, Any] = {
     "max": _folded(rules.maximum),
     "min": _folded(rules.minimum),
     "prod": _folded(rules.multiply),
-    "fsum": _sum,
+    "fsum": _exact_sum,
     "sum": _sum,
     "mul": lambda a, b: lift(a) * b,
 }  # fmt: skip
