@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any
@@ -156,8 +156,10 @@ def _compare(node: Value, number: float, size: float, what: str = "") -> None:
         )
 
 
-def made(function: Callable[..., Any], arguments: Any, differentiate: str, sums: bool) -> tuple[Program, Trace]:
-    """The program of a function for arguments of this form.
+def made(
+    function: Callable[..., Any], arguments: Any, differentiate: str, sums: bool, order: Iterable[Value] = ()
+) -> tuple[Program, Trace]:
+    """The program of a function for arguments of this form: see :func:`~micrograd.compiler.tracing.trace`.
 
     Raises:
         TraceError: if the function can't be compiled.
@@ -165,7 +167,7 @@ def made(function: Callable[..., Any], arguments: Any, differentiate: str, sums:
     """
     with resting_collector():
         with unchanged(function):
-            traced = trace(function, arguments, differentiate)
+            traced = trace(function, arguments, differentiate, order)
         again = trace(function, arguments)
         _same(traced, again)
         program = Program(lower(traced, sums))

@@ -58,6 +58,38 @@ def run(v, u, g, c, n):
                 out = value({lanes})
                 v[o + l] = out{check}
 """
+
+
+def _sums(many: int) -> str:
+    # The loops of a layer for so many sums at a time, and four inputs: what was loaded once serves them all.
+    def each(text: str, separator: str = "\n") -> str:
+        return separator.join([text.replace("#", str(i)) for i in range(many)])
+
+    return f"""
+    while j + {many} <= m:
+        w, i = w0 + j * wj, 0
+        {each("o# = (first + j + #) * n", "; ")}
+        while i + 4 <= count:
+            k = 6 + m + i
+            a, b, d, e = c[k] * n, c[k + 1] * n, c[k + 2] * n, c[k + 3] * n
+{each("            p# = w + # * wj; q#, r#, s#, t# = u[p#], u[p# + wi], u[p# + 2 * wi], u[p# + 3 * wi]")}
+            for l in range(n):
+                x, y, z, h = v[a + l], v[b + l], v[d + l], v[e + l]
+{each("                v[o# + l] = v[o# + l] + q# * x + r# * y + s# * z + t# * h")}
+            w += 4 * wi
+            i += 4
+        while i < count:
+            a = c[6 + m + i] * n
+            {each("q# = u[w + # * wj]", "; ")}
+            for l in range(n):
+                x = v[a + l]
+{each("                v[o# + l] += q# * x")}
+            w += wi
+            i += 1
+        j += {many}
+"""
+
+
 # Instructions that are not rules but ways to run many sums of products at once.
 FIXED = {
     # the same number in all lanes: (row, number)…
@@ -122,37 +154,10 @@ FIXED = {
         o, start = (first + j) * n, u[c[6 + j]]
         for l in range(n):
             v[o + l] = start
-    pairs = m - m % 2
-    for j in range(0, pairs, 2):
-        o, w = (first + j) * n, w0 + j * wj
-        p = o + n
-        i = 0
-        while i + 4 <= count:
-            k = 6 + m + i
-            a0, a1, a2, a3 = c[k] * n, c[k + 1] * n, c[k + 2] * n, c[k + 3] * n
-            s0, s1, s2, s3 = u[w], u[w + wi], u[w + 2 * wi], u[w + 3 * wi]
-            t0, t1, t2, t3 = u[w + wj], u[w + wj + wi], u[w + wj + 2 * wi], u[w + wj + 3 * wi]
-            for l in range(n):
-                x0, x1, x2, x3 = v[a0 + l], v[a1 + l], v[a2 + l], v[a3 + l]
-                v[o + l] = v[o + l] + s0 * x0 + s1 * x1 + s2 * x2 + s3 * x3
-                v[p + l] = v[p + l] + t0 * x0 + t1 * x1 + t2 * x2 + t3 * x3
-            w += 4 * wi
-            i += 4
-        while i < count:
-            a, s, t = c[6 + m + i] * n, u[w], u[w + wj]
-            for l in range(n):
-                v[o + l] += s * v[a + l]
-                v[p + l] += t * v[a + l]
-            w += wi
-            i += 1
-    for j in range(pairs, m):
-        o, w = (first + j) * n, w0 + j * wj
-        for i in range(count):
-            a, s = c[6 + m + i] * n, u[w]
-            for l in range(n):
-                v[o + l] += s * v[a + l]
-            w += wi
-""",
+    j = 0
+"""
+    + _sums(4)
+    + _sums(1),
     # sums over lanes of products: g[g0 + i gi + j gj] += row i × row j: how many i, j; g0, gi, gj; rows i; rows j
     "outer": """
     m, count, g0, gi, gj = c[0], c[1], c[2], c[3], c[4]
@@ -256,6 +261,7 @@ def pointer(typing, address):
 
 whole, real = types.int64, types.float64
 wholes, reals, table = types.int64[::1], types.float64[::1], types.float64[:, ::1]
+whole_table = types.int64[:, ::1]
 options = dict(nogil=True, cache={cache})
 
 
@@ -291,10 +297,10 @@ def batch(code, ends, x, picked, first, last, width, v, u, g, rows, out):
                 for l in range(n):
                     p[(1 + i) * n + l] = q[i * lanes + start + l]
         else:
-            for l in range(n):
-                sample = picked[start + l] * inputs
+            for l in range(0, n, 8):  # so many samples are a line of the cache in each of the rows
                 for i in range(inputs):
-                    p[(1 + i) * n + l] = q[sample + i]
+                    for k in range(l, min(l + 8, n)):
+                        p[(1 + i) * n + k] = q[picked[start + k] * inputs + i]
         run(code, ends[0], ends[1], v.ctypes.data, u.ctypes.data, g.ctypes.data, n)
         for i in range(rows.shape[0]):
             row, o = rows[i] * n, i * lanes + start
@@ -311,77 +317,81 @@ def uniform(code, ends, u, g):
 
 
 @njit(whole(reals, wholes, real, table, wholes, wholes, reals, reals, whole, wholes, table, table, whole, reals,
-            wholes, reals, reals, reals, wholes, wholes, table), fastmath={"reassoc"}, **options)
+            whole_table, whole_table, reals, table, reals, table), fastmath={"reassoc"}, **options)
 def finish(sums, places, scale, numbers, code, ends, u, v, width, rows, out, settings, step, norms,
-           group, squares, arriving, bias_squares, biases, silent, layers):
-    # The update of all parameters by the sums over a batch: 1, or 0 and nothing done if a number is not finite.
-    # numbers has a column for each parameter: itself, its gradient, and what the optimizer remembers of it.
+           runs, biases, arriving, squares, heard, layers):
+    # The update of all parameters by the sums over a batch, which become 0: 1, and out is what numbers have to be; or
+    # 0, if a number is not finite. Both have a column for each parameter: itself, its gradient, and what the optimizer
+    # remembers of it. Its gradient is at its place among the sums, or 0; without places, they are in the same order.
     kinds, count = numbers.shape
-    p, q, r = pointer(v.ctypes.data), pointer(numbers.ctypes.data), pointer(out.ctypes.data)
-    square = 0.0
-    for i in range(count):
-        r[i] = sums[places[i]] * scale if places[i] >= 0 else 0.0
-    for i in range(count):
-        square += r[i] * r[i]
-    if not square < math.inf:
-        return 0
-    for i in range(count):
-        q[count + i] = r[i]
+    p, q = pointer(v.ctypes.data), pointer(numbers.ctypes.data)
+    r, s = pointer(out.ctypes.data), pointer(sums.ctypes.data)
     for k in range(settings.shape[1]):
         u[1 + k] = settings[step, k]
     uniform(code, ends, u, u)
-    check = u[0]
+    square, check = 0.0, u[0]
     for start in range(0, count, width):
-        n = min(width, count - start)
+        n, slopes = min(width, count - start), 2 * min(width, count - start)
+        if places.shape[0] == 0:
+            for l in range(n):
+                p[slopes + l] = s[start + l] * scale
+                s[start + l] = 0.0
+        else:
+            for l in range(n):
+                place = places[start + l]
+                p[slopes + l] = 0.0
+                if place >= 0:
+                    p[slopes + l] = s[place] * scale
+                    s[place] = 0.0
         for l in range(n):
             p[l] = 0.0
-        for k in range(kinds):
+            p[n + l] = q[start + l]
+            r[count + start + l] = p[slopes + l]
+            square += p[slopes + l] * p[slopes + l]
+        for k in range(2, kinds):
             for l in range(n):
                 p[(1 + k) * n + l] = q[k * count + start + l]
         run(code, ends[0], ends[1], v.ctypes.data, u.ctypes.data, u.ctypes.data, n)
         for l in range(n):
             check += p[l]
         for k in range(1, rows.shape[0]):
-            row, o = rows[k] * n, k * count + start
+            row, o = rows[k] * n, (k if k > 1 else 0) * count + start
             for l in range(n):
                 r[o + l] = p[row + l]
                 check += 0.0 * p[row + l]
-    if check != 0.0:
+    if check != 0.0 or not square < math.inf:
         return 0
-    for i in range(count):
-        q[i] = r[count + i]
-    for i in range(2 * count, kinds * count):
-        q[i] = r[i]
     norms[step] = math.sqrt(square)
     # Notes for the report of the gradient flow.
-    if layers.shape[1] == 0:
-        return 1
-    for k in range(squares.shape[0]):
-        squares[k] = bias_squares[k] = 0.0
-    for i in range(count):
-        slope = numbers[1, i]
-        squares[group[i]] += slope * slope
-        if biases[i] >= 0:
-            bias_squares[biases[i]] += slope * slope
-        if slope != 0.0:
-            silent[i] = 0
     for k in range(layers.shape[1]):
-        layers[0, k] += math.sqrt(squares[k])
-        layers[1, k] += math.sqrt(bias_squares[k] / arriving[k])
+        squares[0, k] = squares[1, k] = 0.0
+    h, g = pointer(heard.ctypes.data), pointer(out[1].ctypes.data)
+    for i in range(runs.shape[0]):
+        total = 0.0
+        for j in range(runs[i, 0], runs[i, 1]):
+            total += g[j] * g[j]
+            h[j] += abs(g[j])
+        squares[0, runs[i, 2]] += total
+    for i in range(biases.shape[0]):
+        slope = g[biases[i, 0]]
+        squares[1, biases[i, 1]] += slope * slope
+    for k in range(layers.shape[1]):
+        layers[0, k] += math.sqrt(squares[0, k])
+        layers[1, k] += math.sqrt(squares[1, k] / arriving[k])
     return 1
 
 
 @njit(whole(wholes, wholes, table, wholes, wholes, whole, reals, reals, reals, wholes, table, wholes, table,
             wholes, wholes, reals, reals, whole, wholes, table, table, reals, reals,
-            wholes, reals, reals, reals, wholes, wholes, table), **options)
+            whole_table, whole_table, reals, table, reals, table), **options)
 def train(code, ends, x, picked, batches, width, v, u, sums, rows, out, places, numbers,
           its_code, its_ends, its_u, its_v, its_width, its_rows, its_out, settings, losses, norms,
-          group, squares, arriving, bias_squares, biases, silent, layers):
+          runs, biases, arriving, squares, heard, layers):
     # Steps of training, each on its own batch, until all are done or a number is not finite.
+    # The numbers change places with what becomes of them: after an odd number of steps, its_out is what holds.
+    count, p = numbers.shape[1], pointer(u.ctypes.data)
     for step in range(batches.shape[0] - 1):
         first, last = batches[step], batches[step + 1]
-        for k in range(sums.shape[0]):
-            sums[k] = 0.0
         uniform(code, ends, u, sums)
         check = u[0] + batch(code, ends, x, picked, first, last, width, v, u, sums, rows, out)
         if check != 0.0:
@@ -390,12 +400,17 @@ def train(code, ends, x, picked, batches, width, v, u, sums, rows, out, places, 
         for l in range(first, last):
             total += out[1, l]
         if not finish(sums, places, 1.0 / (last - first), numbers, its_code, its_ends, its_u, its_v, its_width,
-                      its_rows, its_out, settings, step, norms,
-                      group, squares, arriving, bias_squares, biases, silent, layers):
+                      its_rows, its_out, settings, step, norms, runs, biases, arriving, squares, heard, layers):
             return step
-        for i in range(numbers.shape[1]):
-            if places[i] >= 0:
-                u[1 + places[i]] = numbers[0, i]
+        numbers, its_out = its_out, numbers
+        q = pointer(numbers.ctypes.data)
+        if places.shape[0] == 0:
+            for i in range(count):
+                p[1 + i] = q[i]
+        else:
+            for i in range(count):
+                if places[i] >= 0:
+                    p[1 + places[i]] = q[i]
         losses[step] = total
     return batches.shape[0] - 1
 """

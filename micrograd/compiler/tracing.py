@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -175,13 +175,14 @@ class Trace:
     shape: tuple[int, ...] | None = None
 
 
-def trace(function: Callable[..., Any], arguments: Any, differentiate: str = "") -> Trace:
+def trace(function: Callable[..., Any], arguments: Any, differentiate: str = "", order: Iterable[Value] = ()) -> Trace:
     """Calls the function on Values in place of the numbers in its arguments.
 
     Args:
         function: takes and gives Values, numbers, or lists, tuples and dicts of them.
         arguments: a tuple of arguments, with numbers in them.
         differentiate: ``"captured"``, ``"inputs"``, both, or nothing.
+        order: those of the captured Values that come first, in this order.
 
     Raises:
         TraceError: if the function branches on a Value or reads its data.
@@ -203,6 +204,8 @@ def trace(function: Callable[..., Any], arguments: Any, differentiate: str = "")
         known = {*inputs, *made}
         captured = list(dict.fromkeys(_captured(made[:forward], known)))
         captured += [out for out in dict.fromkeys(outputs) if out not in known and not _is_constant(out)]
+        rank = {leaf: i for i, leaf in enumerate(order)}
+        captured.sort(key=lambda leaf: rank.get(leaf, len(rank)))
         gradients: list[Value] = []
         if differentiate and outputs:
             wanted = (captured if "captured" in differentiate else []) + (inputs if "inputs" in differentiate else [])

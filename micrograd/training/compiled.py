@@ -62,7 +62,7 @@ class CompiledSteps:
         self.updates: dict[str, list[_Update]] = {}
         self.place = {parameter: i for i, parameter in enumerate(optimizer.parameters)}
         self.numbers = np.zeros((2 + optimizer.state_size, len(self.place)))
-        self.every = np.arange(len(self.place))
+        self.after = np.empty_like(self.numbers)  # what becomes of them in a step: the two change places
         self.seconds = 0.0  # that a step takes
         self.form = np.zeros(count, dtype=np.int64)
         self.row = np.zeros(count, dtype=np.int64)
@@ -89,7 +89,7 @@ class CompiledSteps:
     def program(self, form: Any, sample: int) -> tuple[Program, Trace, npt.NDArray[np.int64]]:
         """The program for samples of a form; and where each parameter's gradient is among its sums, or −1."""
         if form not in self.programs:
-            program, traced = made(self.loss, self.arguments(sample), "captured", True)
+            program, traced = made(self.loss, self.arguments(sample), "captured", True, self.place)
             if traced.structure is not None:
                 raise TypeError("the loss must be one Value")
             at = {leaf: i for i, leaf in enumerate(traced.captured)}
@@ -181,7 +181,8 @@ class CompiledSteps:
     def burst(
         self, batches: Sequence[Sequence[int]], update: _Update, settings: Floats, losses: Floats, norms: Floats
     ) -> int:
-        program, _, places = self.programs[self.forms[0]]
+        form = self.forms[0]
+        program, _, places = self.programs[form]
         lengths = [len(batch) for batch in batches]
         ends = np.cumsum([0, *lengths])
         picked = (
@@ -189,14 +190,16 @@ class CompiledSteps:
             if len(batches) > 1 and any(batch is not batches[0] for batch in batches)
             else np.tile(self.row[np.asarray(batches[0])], len(batches))
         )
-        self.fill(self.forms[0])
+        self.fill(form)
         width = program.width(max(lengths))
         out = np.empty((len(program.rows), int(ends[-1])))
         done: int = program.run.train(
             program.code, program.ends, self.x[0], picked, ends, width, program.memory(width), program.u,
-            np.zeros(program.listing.sums), program.rows, out, places, self.numbers, *update.machine(len(self.place)),
-            settings, losses, norms, *self.layers,
+            np.zeros(program.listing.sums), program.rows, out, places[: 0 if self.used[form] is None else None],
+            self.numbers, *update.machine(len(self.place)), self.after, settings, losses, norms, *self.layers,
         )  # fmt: skip
+        if done % 2:
+            self.numbers, self.after = self.after, self.numbers
         return done
 
     def one(self, batch: Sequence[int], update: _Update, settings: Floats, losses: Floats, norms: Floats) -> int:
@@ -223,9 +226,11 @@ class CompiledSteps:
             slopes = np.array([parameter._grad for parameter in self.place]) * len(batch)
         run = next(iter(self.programs.values()))[0].run
         finished: int = run.finish(
-            slopes, self.every, 1.0 / len(batch), self.numbers, *update.machine(len(self.place)),
-            settings, 0, norms, *self.layers,
+            slopes, np.empty(0, dtype=np.int64), 1.0 / len(batch), self.numbers, *update.machine(len(self.place)),
+            self.after, settings, 0, norms, *self.layers,
         )  # fmt: skip
+        if finished:
+            self.numbers, self.after = self.after, self.numbers
         if finished and self.clip:
             self.flow.add(before)
             norms[0] = math.hypot(*before)
@@ -282,7 +287,6 @@ class _Update:
         self.program, traced = made(update, (0.75, 0.5, *optimizer.first_state(0.75)), "", False)
         self.captured = traced.captured
         rows = self.program.rows
-        self.memory: tuple[Any, ...] = ()
         assert len(rows) == 2 + optimizer.state_size
 
     def ask(self, what: str, other: int) -> Any:
@@ -303,13 +307,8 @@ class _Update:
         return np.array(columns).reshape(len(columns), count).T.copy()
 
     def machine(self, count: int) -> tuple[Any, ...]:
-        if not self.memory:
-            program, width = self.program, min(count, 512)
-            self.memory = (
-                program.code, program.ends, program.u, program.memory(width), width, program.rows,
-                np.empty((len(program.rows), count)),
-            )  # fmt: skip
-        return self.memory
+        program, width = self.program, min(count, 512)
+        return program.code, program.ends, program.u, program.memory(width), width, program.rows
 
 
 class _Step(Traced):

@@ -163,37 +163,44 @@ class FlowRecord:
                 now.silent[i] = [name for name in now.silent[i] if not any(map(_grad, layer.neurons[name]))]
 
     def layout(self, parameters: Sequence[Value]) -> tuple[Any, ...]:
-        """Arrays for taking notes of many steps: see :meth:`take` and ``finish`` in :mod:`micrograd.compiler.kernel`.
+        """Arrays for taking notes of many steps: see :meth:`take` and ``finish`` in :mod:`micrograd.compiler.sources`.
 
-        For each parameter its layer, and that for whose arriving gradients it counts; whether it was silent so far;
-        and for each layer sums of norms and of root mean squares.
+        Where each layer's parameters begin and end; whose gradients count as arriving, at which layer, and how many;
+        place for sums of squares; for each parameter the sum of the sizes of its gradients; and for each layer the sums
+        of norms and of root mean squares.
         """
         import numpy as np
 
         place = {parameter: i for i, parameter in enumerate(parameters)}
         layers = len(self._layers)
-        group, biases = np.full(len(place), layers), np.full(len(place), -1)
-        arriving = np.ones(max(layers, 1))
+        group, biases = np.full(len(place), -1), []
         for k, layer in enumerate(self._layers):
             group[[place[parameter] for parameter in layer.parameters]] = k
-            biases[[place[parameter] for parameter in layer.biases or layer.parameters]] = k
-            arriving[k] = len(layer.biases or layer.parameters)
+            biases += [(place[parameter], k) for parameter in layer.biases or layer.parameters]
+        starts = np.flatnonzero(np.diff(group, prepend=-1))
+        runs = np.column_stack([starts, np.append(starts[1:], len(group))[: len(starts)], group[starts]])
         self._place = place
-        silent, sums = np.ones(len(place), dtype=np.int64), np.zeros((2, layers))
-        return group, np.zeros(layers + 1), arriving, np.zeros(layers + 1), biases, silent, sums
+        return (
+            np.ascontiguousarray(runs[runs[:, 2] >= 0]),
+            np.array(biases, dtype=np.int64).reshape(-1, 2),
+            np.array([len(layer.biases or layer.parameters) for layer in self._layers], dtype=np.float64),
+            np.zeros((2, layers)),
+            np.zeros(len(place)),
+            np.zeros((2, layers)),
+        )
 
     def take(self, steps: int, layout: tuple[Any, ...]) -> None:
         """Takes the notes of many steps into account, and empties them."""
-        *_, silent, sums = layout
+        *_, heard, sums = layout
         now = self._now
         now.steps += steps
         for i, layer in enumerate(self._layers):
             now.norms[i] += float(sums[0, i])
             now.arriving[i] += float(sums[1, i])
             now.silent[i] = [
-                name for name in now.silent[i] if all(silent[self._place[value]] for value in layer.neurons[name])
+                name for name in now.silent[i] if not any(heard[self._place[value]] for value in layer.neurons[name])
             ]
-        silent[:], sums[:] = 1, 0.0
+        heard[:] = sums[:] = 0.0
 
     def end_epoch(self) -> None:
         """Starts to count from 0; a report is now about the epoch that ended."""
