@@ -96,10 +96,12 @@ def test_a_number_is_a_constant_on_either_side(operation, a, b):
         (lambda x: x**2, [0.0], [0.0]),
         (lambda x: x**3, [-2.0], [12.0]),
         (lambda x: x**-2, [-2.0], [0.25]),
+        (lambda x: x**-2, [-0.5], [16.0]),
         (lambda x, y: x**y, [0.0, 2.0], [0.0, 0.0]),
         (lambda x, y: x**y, [0.0, 0.5], [math.inf, 0.0]),
         (lambda x, y: x**y, [0.0, 0.0], [0.0, 0.0]),
         (lambda x, y: x**y, [-2.0, 3.0], [12.0, math.nan]),
+        (lambda x, y: x**y, [-0.5, -2.0], [16.0, math.nan]),
         (lambda y: 2**y, [3.0], [8 * math.log(2)]),
     ],
 )
