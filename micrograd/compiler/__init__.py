@@ -128,11 +128,12 @@ class Compiled:
             return self._eagerly(arguments)
         program, traced = found
         captured = traced.captured
-        numbers = [leaf._data if isinstance(leaf, Value) else to_float(leaf) for leaf in leaves]
+        inputs = [leaf._data if isinstance(leaf, Value) else to_float(leaf) for leaf in leaves]
         program.capture(captured)
-        out = program.one(numbers).tolist()
-        if not math.isfinite(sum(out)) or out[0]:
+        numbers, is_finite = program.one(np.array(inputs, np.float64))
+        if not is_finite:
             return self._eagerly(arguments)
+        out = numbers.tolist()
         places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Value)]
         parents = (*captured, *[leaves[i] for i in places])
         count, size, first = len(traced.outputs), len(captured) + len(leaves), len(captured)
@@ -229,8 +230,8 @@ class Compiled:
         program.capture(traced.captured)
         count, lanes = len(traced.outputs), x.shape[1]
         if lanes == 1:
-            out = program.one(x[:, 0])[:, None]
-            is_finite = math.isfinite(np.add.reduce(out, axis=None))
+            out, is_finite = program.one(x.ravel())
+            out = out[:, None]
         else:
             out, _, is_finite = program(x, _ALL)
         bad: Any = () if is_finite else np.flatnonzero(~np.isfinite(out).all(axis=0))
@@ -250,15 +251,15 @@ class _Call(Rule):
     # themselves, the function is called again, as a graph.
 
     def __init__(self, name: str, slopes: list[float], again: Callable[[], Value]) -> None:
-        vars(self).update(_CALL)
-        self.name, self.slopes, self.again = name, slopes, again
+        self.name, self.slopes, self.again = name, slopes, again  # the rest is the same for all: see below
 
     def local_of(self, a: list[Any]) -> Any:
         return grad(self.again(), a, create_graph=True) if a and isinstance(a[0], Value) else self.slopes
 
 
 _RULE = Rule("compiled", "*a", "nan", ("node_.rule.local_of(a)",), {})
-_CALL = vars(_RULE) | {"pull": puller(_RULE), "whole": _RULE}
+for _name, _part in (vars(_RULE) | {"pull": staticmethod(puller(_RULE)), "whole": _RULE}).items():
+    setattr(_Call, _name, _part)
 _ALL = np.empty(0, dtype=np.int64)
 
 
@@ -273,8 +274,9 @@ def _samples(arrays: Sequence[Any]) -> tuple[Floats, Any, Callable[[int], Any]]:
     # The numbers of all samples, a column a sample; the form of one; and a function that gives one.
     if not arrays:
         raise TypeError("there are no samples: give an array for each argument")
-    lengths = {len(array) if hasattr(array, "__len__") else -1 for array in arrays}
-    if len(lengths) != 1 or min(lengths) < 1:
+    lengths = [len(array) if hasattr(array, "__len__") else -1 for array in arrays]
+    count = lengths[0]
+    if count < 1 or lengths.count(count) < len(lengths):
         shown = ", ".join(str(len(array)) if hasattr(array, "__len__") else repr(array) for array in arrays)
         raise ValueError(
             f"each argument takes a sequence of samples, as many as the others and at least one, not {shown}"
@@ -284,17 +286,14 @@ def _samples(arrays: Sequence[Any]) -> tuple[Floats, Any, Callable[[int], Any]]:
         return tuple([array[i] for array in arrays])
 
     if all(isinstance(array, np.ndarray) for array in arrays):
-        count, form = len(arrays[0]), ("tuple", *[("array", *a.shape[1:]) if a.ndim > 1 else None for a in arrays])
-        x = np.empty((sum([a.size for a in arrays]) // count, count))
-        k = 0
-        for array in arrays:
-            size = array.size // count
-            x[k : k + size] = array.reshape(count, -1).T
-            k += size
-        return x, form, sample
+        form = ("tuple", *[("array", *array.shape[1:]) if array.ndim > 1 else None for array in arrays])
+        columns = [array.reshape(count, -1).T for array in arrays]
+        if len(columns) == 1:
+            return np.array(columns[0], np.float64, order="C"), form, sample
+        return np.ascontiguousarray(np.concatenate(columns, dtype=np.float64)), form, sample
     first = flatten(sample(0))[1]
     rows = []
-    for i in range(len(arrays[0])):
+    for i in range(count):
         numbers, form = flatten(sample(i), to_float)
         if form != first:
             raise ValueError(f"sample {i} is of another form than sample 0: {form} and {first}")

@@ -79,6 +79,8 @@ class _WholePowers(ast.NodeTransformer):
         self.generic_visit(node)
         if isinstance(node.op, ast.Pow) and isinstance(node.right, ast.Name):
             exponent = self.constants.get(node.right.id)
+            if exponent == 0:
+                return ast.Constant(1.0)
             if exponent in (1, 2):
                 node.right = ast.Constant(int(exponent))
             if exponent == -1:

@@ -49,8 +49,7 @@ class Program:
         self.rows = np.array([0, *listing.outputs, *listing.gradients], dtype=np.int64)
         self._v: list[Floats] = []
         self.single = np.zeros(listing.rows)
-        self.at_v, self.at_u = self.single.ctypes.data, self.u.ctypes.data
-        self.bounds: tuple[int, int] = tuple(self.ends.tolist())
+        self.at_u = self.u.ctypes.data
 
     def width(self, lanes: int) -> int:
         """How many lanes a block takes: as many as stay in the cache, all blocks alike."""
@@ -80,7 +79,7 @@ class Program:
         lanes = len(picked) or x.shape[1]
         out, sums = np.empty((len(self.rows), lanes)), np.zeros(self.listing.sums)
         check = 0.0
-        if self.bounds[0]:
+        if self.ends[0]:
             self.run.uniform(self.code, self.ends, self.u, sums)
             check = float(self.u[0])
         count = 1 if self.work * lanes < _WORTH_A_THREAD else min(threads(), self.work * lanes // _WORTH_A_THREAD)
@@ -104,21 +103,14 @@ class Program:
 
     def capture(self, leaves: Sequence[Value]) -> None:
         """Takes the numbers of the captured Values over."""
-        self.u[1 : 1 + len(leaves)] = [leaf._data for leaf in leaves]
+        if leaves:
+            self.u[1 : 1 + len(leaves)] = [leaf._data for leaf in leaves]
 
-    def one(self, inputs: Sequence[float] | Floats) -> Floats:
-        """A single lane: the check, the outputs and the gradients."""
-        v, u = self.single, self.u
-        v[0] = u[0] = 0.0
-        v[1 : 1 + self.listing.inputs] = inputs
-        uniform, end = self.bounds
-        if uniform:
-            self.run.run(self.code, 0, uniform, self.at_u, self.at_u, self.at_u, 1)
-        self.run.run(self.code, uniform, end, self.at_v, self.at_u, self.at_u, 1)
-        numbers = v[self.rows]
-        if uniform and u[0] != 0:
-            numbers[0] = math.nan
-        return numbers
+    def one(self, inputs: Floats) -> tuple[Floats, bool]:
+        """A single lane: the check, the outputs and the gradients; and whether all are finite."""
+        out = np.empty(len(self.rows))
+        check = self.run.one(self.code, self.ends, inputs, self.single, self.u, self.rows, out)
+        return out, check == 0
 
     def check(self, traced: Trace) -> None:
         """Compares every number of the program with the trace's own, which Python's floats computed.

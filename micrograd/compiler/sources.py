@@ -316,6 +316,20 @@ def uniform(code, ends, u, g):
     run(code, 0, ends[0], u.ctypes.data, u.ctypes.data, g.ctypes.data, 1)
 
 
+@njit(real(wholes, wholes, reals, reals, reals, wholes, reals), **options)
+def one(code, ends, x, v, u, rows, out):
+    # A single lane; out gets the rows asked for. The result is 0 if all is finite.
+    uniform(code, ends, u, u)
+    v[0] = check = u[0]
+    for i in range(x.shape[0]):
+        v[1 + i] = x[i]
+    run(code, ends[0], ends[1], v.ctypes.data, u.ctypes.data, u.ctypes.data, 1)
+    for i in range(rows.shape[0]):
+        out[i] = v[rows[i]]
+        check += 0.0 * out[i]
+    return check
+
+
 @njit(whole(reals, wholes, real, table, wholes, wholes, reals, reals, whole, wholes, table, table, whole, reals,
             whole_table, whole_table, reals, table, reals, table), fastmath={"reassoc"}, **options)
 def finish(sums, places, scale, numbers, code, ends, u, v, width, rows, out, settings, step, norms,

@@ -309,6 +309,9 @@ def flatten(tree: Any, function: Callable[[Any], Any] = lambda x: x) -> tuple[li
     leaves: list[Any] = []
 
     def form(item: Any) -> Any:
+        if isinstance(item, (Value, float)):  # most are
+            leaves.append(function(item))
+            return None
         if isinstance(item, (list, tuple)):
             return (type(item).__name__, *map(form, item))
         if isinstance(item, dict):
