@@ -55,16 +55,14 @@ def elementwise(rule: Rule) -> str:
     if "cubed(" in text:
         definitions |= {name: f"@njit(error_model='numpy')\n{HELPERS[name].strip()}" for name in ("product", "cubed")}
     names = rule.names
-    rows = "; ".join(["o = c[k] * n", *(f"{a}_ = c[k + {i + 1}] * n" for i, a in enumerate(names))])
     source = ELEMENTWISE.format(
-        operands=", ".join(names),
         value=text,
-        rows=rows,
+        rows="; ".join(["row_ = c_[k_] * n_", *(f"{a}_row = c_[k_ + {i + 1}] * n_" for i, a in enumerate(names))]),
         width=len(names) + 1,
-        firsts=", ".join(f"v[{a}_]" for a in names),
-        lanes=", ".join(f"v[{a}_ + l]" for a in names),
-        check_one="; v[0] += 0.0 * out" * _may_fail(rule.value),
-        check="; v[l] += 0.0 * out" * _may_fail(rule.value),
+        firsts="; ".join(f"{a} = v_[{a}_row]" for a in names),
+        lanes="; ".join(f"{a} = v_[{a}_row + l_]" for a in names),
+        check_one="; v_[0] += 0.0 * out_" * _may_fail(rule.value),
+        check="; v_[l_] += 0.0 * out_" * _may_fail(rule.value),
     )
     return "\n\n".join([constants, *definitions.values(), source])
 

@@ -39,24 +39,23 @@ def product(a, b):
 """,
     "index": "def index(i, count): return i if 0 <= i < count and i == floor(i) else nan",
 }
+# A text has names of its own: those of the loop end in a line.
 ELEMENTWISE = """
-@njit(inline="never", **{{k: v for k, v in settings.items() if k not in ("nopython", "cache")}})
-def value({operands}):
-    return {value}
-
 @cfunc(types.void(f8, f8, f8, i8, types.int64), **settings)
-def run(v, u, g, c, n):
-    k = 1
-    for _ in range(c[0]):
+def run(v_, u_, g_, c_, n_):
+    k_ = 1
+    for _ in range(c_[0]):
         {rows}
-        k += {width}
-        if n == 1:
-            out = value({firsts})
-            v[o] = out{check_one}
+        k_ += {width}
+        if n_ == 1:
+            {firsts}
+            out_ = {value}
+            v_[row_] = out_{check_one}
         else:
-            for l in range(n):
-                out = value({lanes})
-                v[o + l] = out{check}
+            for l_ in range(n_):
+                {lanes}
+                out_ = {value}
+                v_[row_ + l_] = out_{check}
 """
 
 

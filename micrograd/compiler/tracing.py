@@ -41,8 +41,8 @@ _LESS = Rule("less", "a, b", "1.0 if a < b else 0.0", ("0.0", "0.0"), {})
 _LESS_EQUAL = Rule("less_equal", "a, b", "1.0 if a <= b else 0.0", ("0.0", "0.0"), {})
 _WHERE = Rule("where", "c, a, b", "a if c > 0 else b", ("0.0", "c", "1 - c"), {})
 _LARGEST = Rule("largest", "a, b", "a if a >= b or a != a else b", ("0.0", "0.0"), {})  # a constant for gradients
-_INDEX = Rule("index", "i", "index(i, count)", ("0.0",), {"count": 1.0})
-_IS = Rule("is", "i", "1.0 if i == k else 0.0", ("0.0",), {"k": 0.0})
+_INDEX = Rule("index", "i, count", "index(i, count)", ("0.0", "0.0"), {})
+_EQUAL = Rule("equal", "a, b", "1.0 if a == b else 0.0", ("0.0", "0.0"), {})
 
 
 def _checked_index(i: float, count: float) -> float:
@@ -111,8 +111,8 @@ class Traced(Value):
         return operation(_WHERE)(self, lift(a), lift(b))
 
     def _one_hot(self, classes: int) -> list[Value]:
-        index = operation(_INDEX.bind("index", count=float(classes)))(self)
-        return [operation(_IS.bind("is", k=float(k)))(index) for k in range(classes)]
+        index = operation(_INDEX)(self, lift(float(classes)))
+        return [operation(_EQUAL)(index, lift(float(k))) for k in range(classes)]
 
     def _largest(self, values: Sequence[Number]) -> Value:
         out: Value = self
