@@ -282,9 +282,14 @@ def hinge_loss(scores: Any, targets: Any, reduction: str = "mean") -> Any:
     """
 
     def loss(s: Number, t: Number) -> Value:
-        if abs(lift(t).data) != 1:
-            raise ValueError(f"a target of hinge_loss() is -1 or 1, not {lift(t).data}")
-        return (1 - lift(s) * t).relu()
+        side = lift(t)
+        if hasattr(side, "_one_hot"):  # in a function that is compiled: known, and checked, only when it runs
+            index: Any = (side + 1) / 2
+            left, right = index._one_hot(2)
+            side = right - left
+        elif abs(side.data) != 1:
+            raise ValueError(f"a target of hinge_loss() is -1 or 1, not {side.data}")
+        return (1 - lift(s) * side).relu()
 
     return _of_pairs(loss, scores, targets, reduction)
 

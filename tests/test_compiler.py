@@ -342,6 +342,17 @@ def test_an_index_is_known_when_it_runs():
     assert loss.values(np.array([[0.5, -1.0, 2.0]] * 3), np.arange(3.0))[2] == pytest.approx(expected, rel=1e-14)
 
 
+def test_a_side_is_known_when_it_runs():
+    margin = compile(functional.hinge_loss)
+    scores = [3.0, 0.5, -2.0]
+    for side in (-1, 1):
+        expected = [loss.data for loss in functional.hinge_loss(scores, [side] * 3, reduction="none")]
+        assert margin.values(scores, [side] * 3).tolist() == expected
+        assert [margin(Value(score), side).data for score in scores] == expected
+    with pytest.raises(ValueError, match="hinge_loss.. is -1 or 1, not 0.5"):
+        margin.values(scores, [1, 0.5, -1])
+
+
 def test_softmax_of_large_logits():
     softmax = compile(lambda *x: functional.softmax(x))
     assert [p.data for p in softmax(1e300, 1e300)] == [0.5, 0.5]
