@@ -203,3 +203,36 @@ def test_weights_that_are_not_trained_and_parameters_that_are_not_used():
     assert trained.data == pytest.approx(expected, rel=1e-12)
     assert (unused.data, fixed.data) == (2.0, 3.0)
     assert math.isfinite(history.loss[-1])
+
+
+def test_what_a_callback_changes_is_seen():
+    data = [(float(i % 7), float(i % 5)) for i in range(60)]
+
+    def run(how):
+        weight, factor = Value(1.0), [1.0]
+
+        def anneal(history):
+            factor[0] /= 2
+
+        def loss(x, t):
+            return factor[0] * (weight * x - t) ** 2
+
+        options = {"compile": how, "callbacks": [anneal], "validation": data[:5], "progress": False, "shuffle": False}
+        history = fit(loss, data, optim.SGD([weight], lr=0.01), epochs=5, batch_size=10, **options)
+        return weight.data, *history.loss, *history.validation_loss
+
+    assert run(True) == pytest.approx(run(False), rel=1e-12)
+
+
+def test_the_validation_of_a_compiled_run():
+    def run(how, validation):
+        weight = Value(1.0)
+        data = [(0.5, 1.0), (1.0, 0.0)] * 60
+        options = {"epochs": 2, "batch_size": 10, "validation": validation, "compile": how, "progress": False}
+        return fit(lambda x, t: (weight * x - t).exp(), data, optim.SGD([weight], lr=0.01), shuffle=False, **options)
+
+    good = [(0.1 * i, 1.0) for i in range(50)]
+    assert run(True, good).validation_loss == pytest.approx(run(False, good).validation_loss, rel=1e-12)
+    for how in (True, False):
+        with pytest.raises(TrainingError, match=r"the loss of validation\[2\]: OverflowError"):
+            run(how, [*good[:2], (1e5, 0.0)])

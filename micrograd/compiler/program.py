@@ -169,7 +169,7 @@ def made(
 
 def _same(traced: Trace, again: Trace) -> None:
     # A function that draws random numbers or counts its calls would be frozen in the state that it had.
-    made, remade = ([node._data for node in one.nodes[: len(again.nodes)]] for one in (traced, again))
+    made, remade = ([node._data for node in one.nodes[: one.forward]] for one in (traced, again))
     if not np.array_equal(made, remade, equal_nan=True) or len(traced.outputs) != len(again.outputs):
         raise TraceError(
             "the function is not the same each time it is called: it draws random numbers, as Dropout does, or depends "

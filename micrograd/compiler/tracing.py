@@ -161,6 +161,7 @@ class Trace:
         outputs: what the function gave, flat.
         structure: the form of what it gave.
         nodes: all operations, parents first; those of the gradients, too.
+        forward: how many of them are not those of the gradients.
         captured: the Values that the function reads besides its arguments: the parameters.
         gradients: the derivative of the output by each captured Value, then by each input; empty if not wanted.
         shape: that of the array that the outputs of many samples become; set when it is first asked for.
@@ -170,6 +171,7 @@ class Trace:
     outputs: list[Value]
     structure: Any
     nodes: list[Value]
+    forward: int
     captured: list[Value]
     gradients: list[Value]
     shape: tuple[int, ...] | None = None
@@ -211,7 +213,7 @@ def trace(function: Callable[..., Any], arguments: Any, differentiate: str = "",
             wanted = (captured if "captured" in differentiate else []) + (inputs if "inputs" in differentiate else [])
             for out in outputs:
                 gradients += grad(out, wanted, create_graph=True)
-    return Trace(inputs, outputs, structure, made, captured, gradients)
+    return Trace(inputs, outputs, structure, made, forward, captured, gradients)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import itertools
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -15,8 +16,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..compiler import Compiled
 from ..compiler.program import DisagreementError, Floats, Program, made
-from ..compiler.tracing import Trace, Traced, TraceError, flatten
+from ..compiler.tracing import Trace, Traced, TraceError, flatten, trace
 from ..engine import Value, to_float
 from ..optim import Optimizer
 from .flow import FlowRecord
@@ -59,6 +61,8 @@ class CompiledSteps:
         self.programs: dict[Any, tuple[Program, Trace, npt.NDArray[np.int64]]] = {}
         self.stale: set[Any] = set()  # forms whose program does not know what the Values hold
         self.used: dict[Any, npt.NDArray[np.int64] | None] = {}  # parameters that the program has
+        self.samples: dict[Any, tuple[Any, list[float], Floats]] = {}  # arguments, and all numbers then
+        self.forward = Compiled(loss)
         self.updates: dict[str, list[_Update]] = {}
         self.place = {parameter: i for i, parameter in enumerate(optimizer.parameters)}
         self.numbers = np.zeros((2 + optimizer.state_size, len(self.place)))
@@ -89,11 +93,14 @@ class CompiledSteps:
     def program(self, form: Any, sample: int) -> tuple[Program, Trace, npt.NDArray[np.int64]]:
         """The program for samples of a form; and where each parameter's gradient is among its sums, or −1."""
         if form not in self.programs:
-            program, traced = made(self.loss, self.arguments(sample), "captured", True, self.place)
+            arguments = self.arguments(sample)
+            program, traced = made(self.loss, arguments, "captured", True, self.place)
             if traced.structure is not None:
                 raise TypeError("the loss must be one Value")
             at = {leaf: i for i, leaf in enumerate(traced.captured)}
             places = np.array([at.get(parameter, -1) for parameter in self.place], dtype=np.int64)
+            numbers = _numbers(traced.nodes[: traced.forward])
+            self.samples[form] = arguments, [leaf._data for leaf in traced.captured], numbers
             traced.nodes.clear()
             self.programs[form] = program, traced, places
             self.stale.add(form)
@@ -112,6 +119,31 @@ class CompiledSteps:
         update = _Update(self.optimizer, step)
         self.updates.setdefault(key, []).append(update)
         return update
+
+    def look_again(self) -> None:
+        """Forgets the programs of a loss that is not what it was, for something that it reads was changed."""
+        for form, (_, traced, _) in list(self.programs.items()):
+            arguments, then, expected = self.samples[form]
+            now = [leaf._data for leaf in traced.captured]
+            try:
+                _set(traced.captured, then)
+                nodes = trace(self.loss, arguments).nodes
+            except (TypeError, ArithmeticError, ValueError):
+                nodes = []
+            finally:
+                _set(traced.captured, now)
+            if not np.array_equal(_numbers(nodes), expected, equal_nan=True):
+                del self.programs[form]
+                self.forward = Compiled(self.loss)
+
+    def mean(self, samples: Sequence[tuple[Any, ...]]) -> float | None:
+        """The mean loss of samples; None if it is left to Python's floats."""
+        try:
+            return float(self.forward.values(*zip(*samples, strict=True)).mean())
+        except DisagreementError:
+            raise
+        except (TypeError, ArithmeticError, ValueError):
+            return None
 
     # Between Values and arrays
 
@@ -325,6 +357,18 @@ class _Step(Traced):
         return int(self.ask("%", other))
 
     __hash__ = Value.__hash__
+
+
+def _numbers(nodes: Sequence[Value]) -> Floats:
+    # All that there are in a graph: data, operands, and constants.
+    constants = [[*node.rule.constants.values(), getattr(node, "_number", 0.0)] for node in nodes]
+    operands = [[parent._data for parent in node._parents] for node in nodes]
+    return np.array(list(itertools.chain([node._data for node in nodes], *operands, *constants)))
+
+
+def _set(leaves: Sequence[Value], numbers: Sequence[float]) -> None:
+    for leaf, number in zip(leaves, numbers, strict=True):
+        leaf._data = number
 
 
 def _answer(step: int, what: str, other: int) -> Any:

@@ -354,6 +354,8 @@ class Run:
             self.stop_if(condition.after_epoch(self.history, self.weights) for condition in self.stops)
         for callback in self.callbacks:
             callback(self.history)
+        if self.callbacks and self.machine:
+            self.machine.look_again()
 
     def validate(self) -> dict[str, float]:
         # The means of the loss, under an empty name, and of the metrics.
@@ -363,6 +365,11 @@ class Run:
             self.model.eval()
         functions = {"": self.loss, **self.metrics}
         sums = dict.fromkeys(functions, 0.0)
+        if self.machine and type(self.validation) in (list, tuple):
+            mean = self.machine.mean(list(map(_arguments, self.validation)))
+            if mean is not None:
+                sums[""] = mean * len(self.validation)
+                del functions[""]
         for i in range(len(self.validation)):
             name = ""
             try:
