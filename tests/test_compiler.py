@@ -3,6 +3,9 @@
 import math
 import os
 import random
+import subprocess
+import sys
+import threading
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -13,7 +16,7 @@ pytest.importorskip("numba", reason="compiling needs Numba, which is not install
 
 from micrograd import Value, compile, detect_anomaly, functional, grad, nn, rules
 from micrograd.anomaly import AnomalyError
-from micrograd.compiler import DisagreementError, TraceError, kernel
+from micrograd.compiler import DisagreementError, TraceError, kernel, program
 from micrograd.rules import RULES, rule
 from micrograd.testing.strategies import expressions, finite_floats
 
@@ -256,7 +259,7 @@ w = Value(2.0)
         (lambda x: x if x > 0 else -x, "a Value decides what is done .*relu.*maximum.*where"),
         (lambda x: x if x == 1 else -x, "compared by =="),
         (lambda x: x * x.data, "the data of a Value are read"),
-        (lambda x: x * w if w > 0 else x, "the data of a parameter are read"),
+        (lambda x: x * w if w > 0 else x, "a Value decides what is done"),
         (lambda x: x * (w.data + 1), "the data of a parameter are read"),
         (lambda x: x * random.random(), "not the same each time"),
         (counting, "not the same each time"),
@@ -396,3 +399,168 @@ def test_without_numba_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "numba", None)
     with pytest.raises(ImportError, match=r"micrograd\[fast\]"):
         compile(lambda x: x)
+
+
+def second(f, *at):
+    values = [Value(x) for x in at]
+    slopes = grad(f(*values), values, create_graph=True)
+    return [slope.data for slope in slopes], [grad(slope, values) for slope in slopes]
+
+
+@pytest.mark.parametrize("around", [lambda f, x, y: f(x, x * 2), lambda f, x, y: f(x, x), lambda f, x, y: f(x, x * y)])
+def test_second_derivatives_where_arguments_are_made_of_each_other(around):
+    w = Value(2.0)
+
+    def product(a, b):
+        return w * a * b * b
+
+    compiled = compile(product)
+    expected = second(lambda x, y: around(product, x, y), 3.0, 2.0)
+    assert second(lambda x, y: around(compiled, x, y), 3.0, 2.0) == expected
+    (slope,) = grad(compiled(w * 3, 2.0), [w], create_graph=True)
+    (right,) = grad(product(w * 3, 2.0), [w], create_graph=True)
+    assert (slope.data, grad(slope, [w])) == (right.data, grad(right, [w]))
+
+
+def test_an_argument_changed_after_the_call_changes_nothing():
+    w, at = Value(2.0), [2.0]
+    out = compile(lambda a: (w * a[0]) ** 3)(at)
+    at[0] = 5.0
+    (slope,) = grad(out, [w], create_graph=True)
+    assert (slope.data, grad(slope, [w])) == (96.0, (96.0,))
+
+
+def test_the_forward_steps_of_a_compiled_value():
+    w, x = Value(2.0), Value(3.0)
+    out = compile(lambda a: w * a)(x) + 1
+    x.data = 5.0
+    list(out.forward_steps())
+    assert out.data == 11.0
+
+
+def test_gradients_are_formed_as_the_arguments_are():
+    f = compile(lambda d, z: d["x"] * d["y"][0] * d["y"][1] * z)
+    slopes, by_z = f.gradients([{"x": 2.0, "y": [3.0, 1.0]}, {"x": 4.0, "y": [5.0, 2.0]}], [5.0, 1.0])
+    assert (slopes["x"].tolist(), [y.tolist() for y in slopes["y"]]) == ([15.0, 10.0], [[10.0, 8.0], [30.0, 20.0]])
+    assert by_z.tolist() == [6.0, 40.0]
+    rows = compile(lambda x: x[0][0] * x[1][0] * x[1][1]).gradients([[[2.0], [3.0, 4.0]]])
+    assert [[part.tolist() for part in row] for row in rows] == [[[12.0]], [[8.0], [6.0]]]
+    pairs = compile(lambda x: x[0] * x[1]).gradients([(2.0, 3.0), (4.0, 5.0)])
+    assert pairs.tolist() == [[3.0, 2.0], [5.0, 4.0]]
+
+
+def test_at_a_point_where_a_branch_of_a_gradient_has_no_value():
+    assert compile(lambda x: x.sqrt()).gradients([0.0, 1.0]).tolist() == [math.inf, 0.5]
+    assert [x.tolist() for x in compile(lambda x, y: x**y).gradients([0.0], [1.0])] == [[1.0], [0.0]]
+    assert compile(lambda x, n: x**n)(-2.0, 3).data == -8.0
+
+
+def test_whole_numbers_are_numbers():
+    log = compile(lambda x: x.log())
+    for call in (lambda: log(0), lambda: log.values([1, 0])):
+        with pytest.raises(ValueError, match=r"log\(0\.0\)"):
+            call()
+    with pytest.raises(OverflowError):
+        compile(lambda x: x.exp())(1000)
+    assert compile(lambda x: x * 1e308).gradients(np.array([1, 10])).tolist() == [1e308, 1e308]
+
+
+def test_kinks_of_parameters_are_compiled():
+    w, u = Value(-1.5, label="w"), Value(2.0)
+    for function in (
+        lambda x: abs(w) * x + w.relu() + w.leaky_relu() + w.maximum(u) + w.minimum(x),
+        lambda x: functional.where(w > 0, w * x, x),
+        lambda x: functional.dot(functional.softmax([w, u]), [x, 1.0]),
+        lambda x: u**x + x**u,
+    ):
+        compiled = compile(function)
+        for x in (3.0, 0.5):
+            out, expected = compiled(x), function(Value(x))
+            assert out.data == pytest.approx(expected.data, rel=1e-13)
+            assert grad(out, [w, u]) == pytest.approx(grad(expected, [w, u]), rel=1e-13)
+    assert w > -2
+    assert not w > u
+
+
+def test_what_is_not_finite_stays_so():
+    values = compile(lambda x: x * 0.0 + 1).values([1.0, math.inf])
+    assert values[0] == 1.0
+    assert math.isnan(values[1])
+
+
+def test_other_threads_go_on_while_a_program_is_made():
+    w, failures, done = Value(2.0), [], threading.Event()
+
+    def look():
+        while not done.is_set():
+            try:
+                assert (w.data, w > 1, (w * 3).data) == (2.0, True, 6.0)
+            except Exception as error:
+                failures.append(error)
+
+    def make(k):
+        try:
+            f = compile(lambda x: functional.sum([(x * w + i).tanh() for i in range(k)]))
+            assert f(0.5).data == pytest.approx(f.function(Value(0.5)).data)
+        except Exception as error:
+            failures.append(error)
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    makers = [threading.Thread(target=make, args=(k,)) for k in range(20, 60)]
+    for maker in makers:
+        maker.start()
+    for maker in makers:
+        maker.join()
+    done.set()
+    looking.join()
+    assert not failures
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_child_process_has_threads_of_its_own():
+    code = """if True:
+        import os, numpy as np
+        from micrograd import compile
+        f, x = compile(lambda x: (x * x).tanh() + x), np.linspace(0, 1, 400_000)
+        f.values(x)
+        child = os.fork()
+        if child:
+            os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        os._exit(0 if f.values(x)[-1] > 1 else 1)
+    """
+    environment = {**os.environ, "MICROGRAD_THREADS": "2"}
+    assert subprocess.run([sys.executable, "-c", code], env=environment, timeout=100).returncode == 0
+
+
+def test_the_number_of_threads_is_checked(monkeypatch):
+    program.threads.cache_clear()
+    for wrong in ("0", "-1", "two"):
+        monkeypatch.setenv("MICROGRAD_THREADS", wrong)
+        with pytest.raises(ValueError, match="MICROGRAD_THREADS is a whole number above 0, not"):
+            program.threads()
+    monkeypatch.undo()
+    program.threads()
+
+
+def test_within_detect_anomaly_arrays_are_computed_too():
+    f = compile(lambda x: (x * 2).log())
+    with detect_anomaly():
+        assert f.batch([0.5, 0.5]).data == 0.0
+        assert f.values([0.5]).tolist() == [0.0]
+        assert f.gradients([0.5, 1.0]).tolist() == [2.0, 1.0]
+        with pytest.raises(ValueError, match="log"):
+            f.values([0.5, -1.0])
+
+
+@pytest.mark.parametrize("damage", ["nbi", "nbc", "py"])
+def test_a_damaged_cache_is_made_anew(tmp_path, damage):
+    code = "import micrograd; print(micrograd.compile(lambda x: x.tanh())(0.5).data)"
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+    outputs = []
+    for _ in range(2):
+        run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=300)
+        outputs.append((run.stdout, run.returncode))
+        for file in tmp_path.rglob(f"*.{damage}"):
+            file.write_bytes(b"\xff" * 10)
+    assert outputs[0] == outputs[1] == (f"{math.tanh(0.5)!r}\n", 0)

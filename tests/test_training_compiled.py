@@ -236,3 +236,125 @@ def test_the_validation_of_a_compiled_run():
     for how in (True, False):
         with pytest.raises(TrainingError, match=r"the loss of validation\[2\]: OverflowError"):
             run(how, [*good[:2], (1e5, 0.0)])
+
+
+def descent(how, data, loss, weight=1.0, lr=0.01, **more):
+    w = Value(weight)
+    options = {"epochs": 3, "batch_size": 2, "shuffle": False, "progress": False, "compile": how, **more}
+    for name in ("clip", "schedule", "callbacks"):
+        if name in options:
+            options[name] = options[name](w)
+    history = fit(lambda *sample: loss(w, *sample), data, optim.SGD([w], lr=lr), **options)
+    return w.data, history.loss
+
+
+LINE = [(float(i % 7) - 3, float(i % 5)) for i in range(100)]
+
+
+def test_samples_that_are_drawn_anew_each_time():
+    class Drawn:
+        def __init__(self):
+            random.seed(7)
+
+        def __len__(self):
+            return 100
+
+        def __getitem__(self, i):
+            return ([1.0] * random.randint(1, 3), random.random())
+
+    def loss(w, xs, y):
+        return (functional.sum([w * x for x in xs]) - y) ** 2
+
+    runs = [descent(how, Drawn(), loss, callbacks=lambda w: [lambda history: None]) for how in (False, True)]
+    assert runs[1][0] == pytest.approx(runs[0][0], rel=1e-12)
+    assert runs[1][1] == pytest.approx(runs[0][1], rel=1e-12)
+
+
+@pytest.mark.parametrize("bounded", [False, True])
+def test_clip_sees_and_sets_the_parameters(bounded):
+    def clip(w):
+        def change(parameters):
+            for p in parameters:
+                p.grad += 0.5 * p.data
+                if bounded:
+                    p.data = max(min(p.data, 0.9), 0.8)
+
+        return change
+
+    runs = [descent(how, LINE, lambda w, x, y: (w * x - y) ** 2, clip=clip) for how in (False, True)]
+    assert runs[1][0] == pytest.approx(runs[0][0], rel=1e-12)
+
+
+def test_a_clip_that_fails_is_a_step_that_fails():
+    def clip(w):
+        def fail(parameters):
+            raise RuntimeError("no")
+
+        return fail
+
+    for how in (False, True):
+        with pytest.raises(TrainingError, match="RuntimeError: no"):
+            descent(how, LINE, lambda w, x, y: (w * x - y) ** 2, clip=clip)
+
+
+def test_a_run_goes_on_without_compiling_where_it_has_to():
+    data = [([1.0], 2.0)] * 60 + [([1.0, 2.0], 1.0)] * 60
+
+    def loss(w, xs, y):
+        if len(xs) == 2 and w * xs[0] > 100:
+            return w * 0
+        return (w * xs[-1] - y) ** 2
+
+    with pytest.warns(UserWarning, match="fit runs without compiling"):
+        found = descent("auto", data, loss)
+    expected = descent(False, data, loss)
+    assert (found[0], len(found[1])) == (pytest.approx(expected[0], rel=1e-12), 180)
+    with pytest.raises(TraceError):
+        descent(True, data, loss)
+
+
+def test_what_a_schedule_or_a_callback_of_the_users_changes_is_seen():
+    settings = {"b": 1.0, "f": "relu"}
+    beta = Value(1.0)
+
+    class Anneal:
+        def step(self):
+            settings["b"] /= 2
+            settings["f"] = "abs"
+            beta.data *= 0.5
+
+    def loss(w, x, y):
+        e = w * x - y
+        return settings["b"] * (e.relu() if settings["f"] == "relu" else abs(e)) * beta
+
+    found = []
+    for how in (False, True):
+        settings.update(b=1.0, f="relu")
+        beta.data = 1.0
+        found.append(descent(how, [(3.0, -1.0), *LINE], loss, schedule=lambda w: Anneal()))
+    assert found[1][0] == pytest.approx(found[0][0], rel=1e-12)
+
+
+def test_a_changed_inner_optimizer_is_seen():
+    def run(how):
+        w = Value(1.0)
+        optimizer = optim.Lookahead(optim.SGD([w], lr=0.001, momentum=0.5), k=3)
+
+        def slow(history):
+            optimizer.optimizer.momentum = 0.9
+
+        options = {"epochs": 3, "batch_size": 5, "shuffle": False, "progress": False, "compile": how}
+        fit(lambda x, y: (w * x - y) ** 2, LINE, optimizer, callbacks=[slow], **options)
+        return w.data
+
+    assert run(True) == pytest.approx(run(False), rel=1e-12)
+
+
+def test_a_loss_that_is_not_finite_or_no_value_is_an_error_here_too():
+    data = [(1.0, 2.0)] * 60 + [(math.inf, 1.0)] + [(1.0, 1.0)] * 59
+    for how in (False, "auto"):
+        with pytest.raises(TrainingError, match=r"data\[60\]: ValueError: the loss is nan"):
+            descent(how, data, lambda w, x, y: (w * y) ** 2 + x * 0.0)
+    for how in (False, True):
+        with pytest.raises((TrainingError, TraceError), match="must be a Value computed from the parameters"):
+            descent(how, data, lambda w, x, y: 3.0)

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from functools import update_wrapper
+from functools import partial, update_wrapper
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -125,14 +125,14 @@ class Compiled:
         leaves, form = flatten(arguments)
         found = self._of(form, arguments, "captured inputs", False)
         if found is None:
-            return self._eagerly(arguments)
+            return self._eagerly(arguments)[0]
         program, traced = found
         captured = traced.captured
         inputs = [leaf._data if isinstance(leaf, Value) else to_float(leaf) for leaf in leaves]
         program.capture(captured)
         numbers, is_finite = program.one(np.array(inputs, np.float64))
         if not is_finite:
-            return self._eagerly(arguments)
+            return self._eagerly(arguments)[0]
         out = numbers.tolist()
         places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Value)]
         parents = (*captured, *[leaves[i] for i in places])
@@ -141,14 +141,24 @@ class Compiled:
         for which in range(count):
             k = 1 + count + which * size
             slopes = [*out[k : k + first], *[out[k + first + i] for i in places]]
-            results.append(_node(self.name, out[1 + which], slopes, parents, self._again(arguments, which)))
+            again = partial(self._again, leaves, form, places, which)
+            results.append(_node(self.name, out[1 + which], slopes, parents, again, first))
         return results[0] if traced.structure is None else unflatten(traced.structure, iter(results))
 
-    def _eagerly(self, arguments: Any) -> Any:
-        return self.function(*as_values(arguments, lift))
+    def _eagerly(self, arguments: Any, make: Callable[[Any], Value] = lift) -> tuple[Any, Any]:
+        # What the function gives without a program, and the arguments as it got them.
+        values = as_values(arguments, make)
+        try:
+            return self.function(*values), values
+        except TypeError:  # a whole number may be an index, which a Value can't be
+            values = as_values(arguments, make, but_indexes=True)
+            return self.function(*values), values
 
-    def _again(self, arguments: Any, which: int) -> Callable[[], Value]:
-        return lambda: cast(Value, flatten(self._eagerly(arguments), lift)[0][which])
+    def _again(self, leaves: list[Any], form: Any, places: list[int], which: int, given: Sequence[Any]) -> Value:
+        leaves = leaves.copy()
+        for place, value in zip(places, given, strict=True):
+            leaves[place] = value
+        return cast(Value, flatten(self._eagerly(unflatten(form, iter(leaves)))[0], lift)[0][which])
 
     def batch(self, *arrays: Any) -> Value:
         """The mean of the function over samples, a Value.
@@ -163,7 +173,7 @@ class Compiled:
         (5.0, 10.0)
         """
         x, form, sample = _samples(arrays)
-        found = self._of(form, sample(0), "captured", True)
+        found = None if is_watched() else self._of(form, sample(0), "captured", True)
         if found is None:
             return self._mean(x.shape[1], sample)
         program, traced = found
@@ -174,12 +184,13 @@ class Compiled:
         if not (is_finite and np.isfinite(sums).all()):
             return self._mean(count, sample)
         mean, slopes = float(out[1].sum()) / count, (sums / count).tolist()
-        return _node(f"mean of {self.name}", mean, slopes, tuple(traced.captured), lambda: self._mean(count, sample))
+        parents = tuple(traced.captured)
+        return _node(f"mean of {self.name}", mean, slopes, parents, lambda _: self._mean(count, sample), len(parents))
 
     def _mean(self, count: int, sample: Callable[[int], Any]) -> Value:
         from ..functional import mean
 
-        return mean([self._eagerly(sample(i)) for i in range(count)])
+        return mean([self._eagerly(sample(i))[0] for i in range(count)])
 
     def _single(self, traced: Trace, where: str) -> None:
         if traced.structure is not None:
@@ -196,6 +207,8 @@ class Compiled:
     def gradients(self, *arrays: Any) -> Any:
         """The function's derivatives by its arguments for each sample: for each argument an array formed as it is.
 
+        Those of dicts, and of lists whose items differ in length, are such dicts and lists, of an array each.
+
         >>> compile(lambda x: x**2).gradients([1.0, 3.0])
         array([2., 6.])
         """
@@ -208,16 +221,28 @@ class Compiled:
         (array([10.]), (array([5.]), array([2.])))
         """
         values, slopes = self._arrays(arrays, "inputs")
-        parts, k = [], 0
+        parts: list[Any] = []
+        k = 0
         for array in arrays:
-            shape = np.shape(array)
-            size = math.prod(shape[1:])
-            parts.append(slopes[k : k + size].T.reshape(shape))
+            if isinstance(array, np.ndarray) or not _is_nested(array[0]):
+                shape = np.shape(array)
+                size = math.prod(shape[1:])
+                parts.append(slopes[k : k + size].T.reshape(shape))
+            else:
+                leaves, form = flatten(array[0])
+                size = len(leaves)
+                part = unflatten(form, iter(slopes[k : k + size]))
+                parts.append(np.moveaxis(np.array(part), -1, 0) if _is_even(form) else part)
             k += size
         return values, parts[0] if len(parts) == 1 else tuple(parts)
 
     def _arrays(self, arrays: Sequence[Any], differentiate: str) -> tuple[Floats, Floats]:
         x, form, sample = _samples(arrays)
+        if is_watched():
+            rows = [self._row(sample(i), differentiate) for i in range(x.shape[1])]
+            structure = flatten(self._eagerly(sample(0))[0])[1]
+            shape = -1, *_shape(structure)
+            return np.array([row[0] for row in rows]).reshape(shape), np.array([row[1] for row in rows]).T
         found = self._programs.get((form, differentiate, False)) or next(
             filter(None, (self._of(form, sample(i), differentiate, False) for i in range(x.shape[1]))), None
         )
@@ -236,25 +261,42 @@ class Compiled:
             out, _, is_finite = program(x, _ALL)
         bad: Any = () if is_finite else np.flatnonzero(~np.isfinite(out).all(axis=0))
         for i in bad:
-            arguments = as_values(sample(int(i)), Value)
-            values = flatten(self.function(*arguments), lift)[0]
-            inputs = map(lift, flatten(arguments)[0])  # the constants among them are not part of the graph
-            slopes = grad(values[0], inputs) if differentiate else ()
-            out[1:, i] = [*[value.data for value in values], *slopes]
+            values, row = self._row(sample(int(i)), differentiate)
+            out[1:, i] = [*values, *row]
         if traced.shape is None:
             traced.shape = _shape(traced.structure)
         return out[1 : 1 + count].T.reshape(lanes, *traced.shape), out[1 + count :]
+
+    def _row(self, arguments: Any, differentiate: str) -> tuple[list[float], Sequence[float]]:
+        # What a program gives for a sample, without one.
+        result, arguments = self._eagerly(arguments, Value)
+        values = flatten(result, lift)[0]
+        inputs = map(lift, flatten(arguments)[0])  # indexes among them are constants
+        slopes = grad(values[0], inputs) if differentiate else ()
+        return [value.data for value in values], slopes
 
 
 class _Call(Rule):
     # What made the Value that a call gave: its local gradients are known. Where they are to be differentiated
     # themselves, the function is called again, as a graph.
 
-    def __init__(self, name: str, slopes: list[float], again: Callable[[], Value]) -> None:
-        self.name, self.slopes, self.again = name, slopes, again  # the rest is the same for all: see below
+    def __init__(self, name: str, slopes: list[float], again: Callable[[Sequence[Any]], Value], captured: int) -> None:
+        self.name, self.slopes, self.again, self.captured = name, slopes, again, captured  # the rest: see below
+
+    def forward(self, *operands: Any) -> float:
+        return self.again(operands[self.captured :]).data
 
     def local_of(self, a: list[Any]) -> Any:
-        return grad(self.again(), a, create_graph=True) if a and isinstance(a[0], Value) else self.slopes
+        if not a or not isinstance(a[0], Value):
+            return self.slopes
+        # By leaves in place of the arguments, which may be made of each other; afterwards they are what they stand for.
+        given = a[self.captured :]
+        leaves = [Value(x._data) for x in given]
+        slopes = grad(self.again(leaves), [*a[: self.captured], *leaves], create_graph=True)
+        for leaf, x in zip(leaves, given, strict=True):
+            same = x * 1.0
+            leaf._parents, leaf.rule, leaf._number = same._parents, same.rule, same._number
+        return slopes
 
 
 _RULE = Rule("compiled", "*a", "nan", ("node_.rule.local_of(a)",), {})
@@ -263,10 +305,13 @@ for _name, _part in (vars(_RULE) | {"pull": staticmethod(puller(_RULE)), "whole"
 _ALL = np.empty(0, dtype=np.int64)
 
 
-def _node(name: str, data: float, slopes: list[float], parents: tuple[Value, ...], again: Callable[[], Value]) -> Value:
+def _node(
+    name: str, data: float, slopes: list[float], parents: tuple[Value, ...], again: Callable[[Sequence[Any]], Value],
+    captured: int,
+) -> Value:  # fmt: skip
     node = Value(data)
     if parents:
-        node._parents, node.rule = parents, _Call(name, slopes, again)
+        node._parents, node.rule = parents, _Call(name, slopes, again, captured)
     return node
 
 
@@ -299,6 +344,15 @@ def _samples(arrays: Sequence[Any]) -> tuple[Floats, Any, Callable[[int], Any]]:
             raise ValueError(f"sample {i} is of another form than sample 0: {form} and {first}")
         rows.append(numbers)
     return np.array(rows, dtype=np.float64).reshape(len(rows), -1).T.copy(), first, sample
+
+
+def _is_nested(x: Any) -> bool:
+    return isinstance(x, (list, tuple, dict)) or hasattr(x, "__array__")
+
+
+def _is_even(form: Any) -> bool:
+    # Whether it is that of an array: lists of equal lengths.
+    return form is None or form[0] == "array" or (form[0] != "dict" and len({*form[1:]}) == 1 and _is_even(form[1]))
 
 
 def _shape(structure: Any) -> tuple[int, ...]:

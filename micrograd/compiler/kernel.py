@@ -12,6 +12,7 @@ import hashlib
 import importlib.util
 import math
 import os
+import pickle
 import sys
 from collections.abc import Iterator
 from functools import cache
@@ -143,23 +144,28 @@ def _module(source: str) -> Any:
     # Numba keeps the machine code beside the file that the source is in: so it has to be in one.
     needed_numba()
     name = f"micrograd_{hashlib.sha256(source.encode()).hexdigest()[:24]}"
-    path = _folder() / f"{name}.py"
     text = source.replace("{cache}", "True")
-    try:
-        if not path.exists() or path.read_text() != text:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            partial = path.with_name(f"{name}.{os.getpid()}")
-            partial.write_text(text)
-            partial.replace(path)
-        spec = importlib.util.spec_from_file_location(name, path)
-        module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
-        sys.modules[name] = module
-        spec.loader.exec_module(module)  # type: ignore[union-attr]
-        return module
-    except (OSError, RuntimeError):  # there is no place to keep it
-        module = type(sys)(name)
-        exec(compile(source.replace("{cache}", "False"), f"<{name}>", "exec"), vars(module))
-        return module
+    for _ in range(2):
+        try:
+            path = _folder() / f"{name}.py"
+            if not path.exists() or path.read_bytes() != text.encode():
+                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                partial = path.with_name(f"{name}.{os.getpid()}")
+                partial.write_text(text, encoding="utf-8")
+                partial.replace(path)
+            spec = importlib.util.spec_from_file_location(name, path)
+            module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
+            sys.modules[name] = module
+            spec.loader.exec_module(module)  # type: ignore[union-attr]
+            return module
+        except (OSError, RuntimeError):  # there is no place to keep it
+            break
+        except (EOFError, ValueError, pickle.PickleError):  # what is kept is damaged
+            for kept in path.parent.glob(f"__pycache__/{name}.*"):
+                kept.unlink(missing_ok=True)
+    module = type(sys)(name)
+    exec(compile(source.replace("{cache}", "False"), f"<{name}>", "exec"), vars(module))
+    return module
 
 
 def _folder() -> Path:

@@ -41,7 +41,8 @@ def lower(trace: Trace, sums: bool) -> Listing:
         UnsupportedError: if a rule can't be compiled.
     """
     graph = Graph(trace)
-    for node in trace.nodes:
+    for i, node in enumerate(trace.nodes):
+        graph.is_forward = i < trace.forward
         graph.add(node)
     return Scheduler(graph, trace, sums).listing()
 
@@ -58,6 +59,7 @@ class Graph:
         self.ids: dict[Value, int] = {}
         self.known: dict[Any, int] = {}
         self.one, self.zero = self.constant(1.0), self.constant(0.0)
+        self.is_forward = True
         for what, leaves in (("captured", trace.captured), ("input", trace.inputs)):
             for i, leaf in enumerate(leaves):
                 self.ids[leaf] = self.new(what, (i,), leaf._data, leaf)
@@ -110,7 +112,7 @@ class Graph:
                 (x,), other = constants, args[0] if args[1] == constants[0] else args[1]
                 if numbers[x] == (rule is rules.multiply):  # 1 or 0, which changes nothing
                     return other
-                if numbers[x] == 0:
+                if numbers[x] == 0 and not self.is_forward:  # there, 0 times what is not finite has to be nan
                     return self.zero
         if rule.variadic and rule is not rules.total and rule is not rules.dot:
             if rule.whole is not rules.weigh:

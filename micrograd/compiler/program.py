@@ -76,6 +76,7 @@ class Program:
             An array with a row for the check (0 where all is finite), for each output and for each gradient, and a
             column a sample; the sums over samples; and whether all numbers are finite.
         """
+        assert self.listing.inputs == x.shape[1 if len(picked) else 0], "samples of another form"
         lanes = len(picked) or x.shape[1]
         out, sums = np.empty((len(self.rows), lanes)), np.zeros(self.listing.sums)
         check = 0.0
@@ -210,9 +211,16 @@ def _assembled(*parts: Sequence[Instruction]) -> tuple[npt.NDArray[np.int64], np
 def threads() -> int:
     """How many cores are used at once, where it pays: the environment's MICROGRAD_THREADS, or all there are."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return int(os.environ.get("MICROGRAD_THREADS") or cores)
+    wanted = os.environ.get("MICROGRAD_THREADS") or str(cores)
+    if not wanted.isdecimal() or int(wanted) < 1:
+        raise ValueError(f"the environment's MICROGRAD_THREADS is a whole number above 0, not {wanted!r}")
+    return int(wanted)
 
 
 @lru_cache
 def _pool(count: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(count)
+
+
+if hasattr(os, "register_at_fork"):  # a child has none of its parent's threads
+    os.register_at_fork(after_in_child=_pool.cache_clear)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -121,35 +122,59 @@ class Traced(Value):
         return out
 
 
-def _leaf_data(self: Value) -> float:
-    if self.rule is rules.leaf:
-        _refuse("the data of a parameter are read")
-    return self._data
-
-
 def is_watched() -> bool:
     """Whether somebody looks at each node that is made, as :func:`micrograd.detect_anomaly` and traces do."""
     return not isinstance(FLOATS["new_"], partial)
 
 
+_COMPARED = ("__lt__", "__gt__", "__le__", "__ge__")
+_ONE_AT_A_TIME = threading.RLock()
+
+
 @contextmanager
 def _noting() -> Iterator[list[Value]]:
-    # Within the block each new node is a traced one, and noted; and no parameter shows its number.
+    # Within the block each new node is a traced one, and noted; no parameter shows its number, and its comparisons are
+    # nodes. Other threads see nothing of this.
     made: list[Value] = []
-    new, data = FLOATS["new_"], Value.__dict__["data"]
+    before = {name: Value.__dict__[name] for name in ("data", *_COMPARED)}
+    here = threading.get_ident()
 
     def note() -> Value:
+        if threading.get_ident() != here:
+            return new()  # type: ignore[no-any-return]
         node: Value = object.__new__(Traced)
         made.append(node)
         return node
 
-    FLOATS["new_"] = note
-    type.__setattr__(Value, "data", property(_leaf_data, data.fset))
-    try:
-        yield made
-    finally:
-        FLOATS["new_"] = new
-        type.__setattr__(Value, "data", data)
+    def data(self: Value) -> float:
+        if self.rule is rules.leaf and threading.get_ident() == here:
+            _refuse("the data of a parameter are read")
+        return self._data
+
+    def comparison(name: str) -> Callable[[Value, Any], Any]:
+        def compare(self: Value, other: Any) -> Any:
+            is_constant = _is_constant(self) and (not isinstance(other, Value) or _is_constant(other))
+            if is_constant or threading.get_ident() != here:
+                return before[name](self, other)
+            return getattr(Traced, name)(self, other)
+
+        return compare
+
+    with _ONE_AT_A_TIME:
+        new, is_inner = FLOATS["new_"], hasattr(Value, "_largest")
+        FLOATS["new_"] = note
+        type.__setattr__(Value, "data", property(data, before["data"].fset))
+        type.__setattr__(Value, "_largest", Traced._largest)
+        for name in _COMPARED:
+            type.__setattr__(Value, name, comparison(name))
+        try:
+            yield made
+        finally:
+            FLOATS["new_"] = new
+            for name, part in before.items():
+                type.__setattr__(Value, name, part)
+            if not is_inner:
+                type.__delattr__(Value, "_largest")
 
 
 @dataclass(eq=False)
@@ -175,6 +200,22 @@ class Trace:
     captured: list[Value]
     gradients: list[Value]
     shape: tuple[int, ...] | None = None
+
+    def described(self) -> list[Any]:
+        """All that decides what the function gives: each operation, and of what. Equal for equal programs."""
+        places: dict[Value, Any] = {node: i for i, node in enumerate(self.nodes[: self.forward])}
+        places |= {leaf: ("input", i) for i, leaf in enumerate(self.inputs)}
+
+        def place(leaf: Value) -> Any:
+            return repr(leaf._data) if _is_constant(leaf) else ("captured", id(leaf))
+
+        def told(node: Value) -> tuple[Any, ...]:
+            number = repr(node._number) if node.rule.number else ""
+            operands = [places[parent] if parent in places else place(parent) for parent in node._parents]
+            return id(node.rule.whole or node.rule), *node.rule.constants.items(), number, *operands
+
+        outputs = [places[out] if out in places else place(out) for out in self.outputs]
+        return [*map(told, self.nodes[: self.forward]), outputs]
 
 
 def trace(function: Callable[..., Any], arguments: Any, differentiate: str = "", order: Iterable[Value] = ()) -> Trace:
@@ -202,7 +243,7 @@ def trace(function: Callable[..., Any], arguments: Any, differentiate: str = "",
         except IndexError as error:  # a Value as an index has no __index__: Python's message would not help
             raise TraceError(f"{type(error).__name__}: {error}") from error
         outputs, structure = flatten(result, lift)
-        forward = len(made)
+        forward = _finished(made)
         known = {*inputs, *made}
         captured = list(dict.fromkeys(_captured(made[:forward], known)))
         captured += [out for out in dict.fromkeys(outputs) if out not in known and not _is_constant(out)]
@@ -213,7 +254,14 @@ def trace(function: Callable[..., Any], arguments: Any, differentiate: str = "",
             wanted = (captured if "captured" in differentiate else []) + (inputs if "inputs" in differentiate else [])
             for out in outputs:
                 gradients += grad(out, wanted, create_graph=True)
+            _finished(made)
     return Trace(inputs, outputs, structure, made, forward, captured, gradients)
+
+
+def _finished(made: list[Value]) -> int:
+    # Without the nodes whose data could not be computed, in a branch that is not taken.
+    made[:] = [node for node in made if hasattr(node, "_data")]
+    return len(made)
 
 
 @contextmanager
@@ -297,9 +345,11 @@ def _is_array(x: Any) -> bool:
     return hasattr(x, "__array__") and bool(x.shape)
 
 
-def as_values(arguments: Any, make: Callable[[Any], Value]) -> Any:
-    """The arguments with a Value for each number, as in a trace; but for whole numbers, which may be indexes."""
-    return _map(lambda x: x if isinstance(x, Value) or hasattr(x, "__index__") else make(x), arguments, True)
+def as_values(arguments: Any, make: Callable[[Any], Value], but_indexes: bool = False) -> Any:
+    """The arguments with a Value for each number, as in a trace; but for whole numbers, if they may be indexes."""
+    return _map(
+        lambda x: x if isinstance(x, Value) or (but_indexes and hasattr(x, "__index__")) else make(x), arguments, True
+    )
 
 
 def flatten(tree: Any, function: Callable[[Any], Any] = lambda x: x) -> tuple[list[Any], Any]:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import itertools
 import math
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from ..compiler.program import DisagreementError, Floats, Program, made
 from ..compiler.tracing import Trace, Traced, TraceError, flatten, trace
 from ..engine import Value, to_float
 from ..optim import Optimizer
+from ..rules import constant
 from .flow import FlowRecord
 
 __all__ = ["CompiledSteps"]
@@ -61,7 +62,7 @@ class CompiledSteps:
         self.programs: dict[Any, tuple[Program, Trace, npt.NDArray[np.int64]]] = {}
         self.stale: set[Any] = set()  # forms whose program does not know what the Values hold
         self.used: dict[Any, npt.NDArray[np.int64] | None] = {}  # parameters that the program has
-        self.samples: dict[Any, tuple[Any, list[float], Floats]] = {}  # arguments, and all numbers then
+        self.samples: dict[Any, tuple[Any, list[Any]]] = {}  # arguments, and what the loss made of them
         self.forward = Compiled(loss)
         self.updates: dict[str, list[_Update]] = {}
         self.place = {parameter: i for i, parameter in enumerate(optimizer.parameters)}
@@ -83,24 +84,24 @@ class CompiledSteps:
                 rows[form].append(list(map(to_float, leaves)))
             self.x = [np.array(rows[form]).reshape(len(rows[form]), -1) for form in self.forms]
         with contextlib.suppress(ArithmeticError, ValueError):  # of the sample: its step will say so
-            self.program(flatten(arguments(0))[1], 0)
+            first = arguments(0)
+            self.program(flatten(first)[1], lambda: first)
         self.layers = flow.layout(optimizer.parameters)
         self.read()
         self.update(1)
 
     # Programs
 
-    def program(self, form: Any, sample: int) -> tuple[Program, Trace, npt.NDArray[np.int64]]:
-        """The program for samples of a form; and where each parameter's gradient is among its sums, or −1."""
+    def program(self, form: Any, sample: Callable[[], Any]) -> tuple[Program, Trace, npt.NDArray[np.int64]]:
+        """The program for such samples; and where each parameter's gradient is among its sums, or −1."""
         if form not in self.programs:
-            arguments = self.arguments(sample)
+            arguments = sample()
             program, traced = made(self.loss, arguments, "captured", True, self.place)
-            if traced.structure is not None:
-                raise TypeError("the loss must be one Value")
+            if traced.structure is not None or traced.outputs[0].rule is constant:
+                raise TypeError("the loss must be a Value computed from the parameters")
             at = {leaf: i for i, leaf in enumerate(traced.captured)}
             places = np.array([at.get(parameter, -1) for parameter in self.place], dtype=np.int64)
-            numbers = _numbers(traced.nodes[: traced.forward])
-            self.samples[form] = arguments, [leaf._data for leaf in traced.captured], numbers
+            self.samples[form] = arguments, traced.described()
             traced.nodes.clear()
             self.programs[form] = program, traced, places
             self.stale.add(form)
@@ -121,18 +122,14 @@ class CompiledSteps:
         return update
 
     def look_again(self) -> None:
-        """Forgets the programs of a loss that is not what it was, for something that it reads was changed."""
-        for form, (_, traced, _) in list(self.programs.items()):
-            arguments, then, expected = self.samples[form]
-            now = [leaf._data for leaf in traced.captured]
+        """Forgets programs that are not what they were, for the loss or the update reads something that was changed."""
+        self.updates.clear()
+        for form, (arguments, expected) in self.samples.items():
             try:
-                _set(traced.captured, then)
-                nodes = trace(self.loss, arguments).nodes
+                found = trace(self.loss, arguments).described()
             except (TypeError, ArithmeticError, ValueError):
-                nodes = []
-            finally:
-                _set(traced.captured, now)
-            if not np.array_equal(_numbers(nodes), expected, equal_nan=True):
+                found = []
+            if found != expected and form in self.programs:
                 del self.programs[form]
                 self.forward = Compiled(self.loss)
 
@@ -182,14 +179,14 @@ class CompiledSteps:
         self.optimizer.check(self.optimizer.settings)
         try:
             return self.steps(batches, most)
-        except DisagreementError:
+        except (DisagreementError, TraceError):
             raise
-        except (ArithmeticError, ValueError):  # while a program was made
+        except Exception:  # while a program was made, or of clip
             return [], []
 
     def steps(self, batches: Sequence[Sequence[int]], most: int) -> tuple[list[float], list[float]]:
         fast = self.is_fixed and len(self.forms) == 1
-        program = self.program(self.forms[0], batches[0][0])[0] if fast else None
+        program = self.program(self.forms[0], lambda: self.arguments(batches[0][0]))[0] if fast else None
         if program is None or self.clip:
             most = 1
         most = min(most, max(1, int(_BURST / self.seconds)) if self.seconds else 2)
@@ -251,11 +248,14 @@ class CompiledSteps:
         losses[0] = total
         before: list[float] = []
         if self.clip:
-            for parameter, slope in zip(self.place, (slopes / len(batch)).tolist(), strict=True):
-                parameter._grad = slope
+            numbers = zip(self.place, self.numbers[0].tolist(), (slopes / len(batch)).tolist(), strict=True)
+            for parameter, data, slope in numbers:
+                parameter._data, parameter._grad = data, slope
             before = self.flow.norms()
             self.clip(self.optimizer.parameters)
             slopes = np.array([parameter._grad for parameter in self.place]) * len(batch)
+            clipped = np.array([parameter._data for parameter in self.place])
+            self.numbers[0], clipped = clipped, self.numbers[0].copy()
         run = next(iter(self.programs.values()))[0].run
         finished: int = run.finish(
             slopes, np.empty(0, dtype=np.int64), 1.0 / len(batch), self.numbers, *update.machine(len(self.place)),
@@ -263,6 +263,8 @@ class CompiledSteps:
         )  # fmt: skip
         if finished:
             self.numbers, self.after = self.after, self.numbers
+        elif self.clip:
+            self.numbers[0] = clipped  # what it was before
         if finished and self.clip:
             self.flow.add(before)
             norms[0] = math.hypot(*before)
@@ -281,22 +283,28 @@ class CompiledSteps:
         else:
             program.u[1 + places[used]] = self.numbers[0, used]
 
-    def parts(self, batch: Sequence[int]) -> list[tuple[Any, Floats, npt.NDArray[np.int64], int]]:
-        """The samples of a batch by form: the form, numbers, which rows of these they are, and one sample."""
+    def parts(self, batch: Sequence[int]) -> list[tuple[Any, Floats, npt.NDArray[np.int64], Callable[[], Any]]]:
+        """The samples of a batch by form: the form, numbers, which rows of these they are, and what gives one."""
         if self.is_fixed:
             at = np.asarray(batch)
             return [
-                (self.forms[k], self.x[k], self.row[at[self.form[at] == k]], int(at[self.form[at] == k][0]))
+                (
+                    self.forms[k],
+                    self.x[k],
+                    self.row[at[self.form[at] == k]],
+                    partial(self.arguments, int(at[self.form[at] == k][0])),
+                )
                 for k in np.unique(self.form[at])
             ]
         rows: dict[Any, list[list[float]]] = {}
-        samples: dict[Any, int] = {}
+        samples: dict[Any, Any] = {}
         for i in batch:
-            leaves, form = flatten(self.arguments(i), to_float)
+            arguments = self.arguments(i)
+            leaves, form = flatten(arguments, to_float)
             rows.setdefault(form, []).append(leaves)
-            samples.setdefault(form, i)
+            samples.setdefault(form, arguments)
         return [
-            (form, np.array(found).reshape(len(found), -1), np.arange(len(found)), samples[form])
+            (form, np.array(found).reshape(len(found), -1), np.arange(len(found)), partial(lambda x: x, samples[form]))
             for form, found in rows.items()
         ]
 
@@ -357,18 +365,6 @@ class _Step(Traced):
         return int(self.ask("%", other))
 
     __hash__ = Value.__hash__
-
-
-def _numbers(nodes: Sequence[Value]) -> Floats:
-    # All that there are in a graph: data, operands, and constants.
-    constants = [[*node.rule.constants.values(), getattr(node, "_number", 0.0)] for node in nodes]
-    operands = [[parent._data for parent in node._parents] for node in nodes]
-    return np.array(list(itertools.chain([node._data for node in nodes], *operands, *constants)))
-
-
-def _set(leaves: Sequence[Value], numbers: Sequence[float]) -> None:
-    for leaf, number in zip(leaves, numbers, strict=True):
-        leaf._data = number
 
 
 def _answer(step: int, what: str, other: int) -> Any:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Run", "TrainingError"]
 
+_PACKAGE = __name__.partition(".")[0]
 _PAYS = 100  # making a program takes as long as some tens of samples
 _SECONDS = 60.0  # between checkpoints within an epoch
 
@@ -207,18 +208,31 @@ class Run:
             batches = batches * min(self.epochs - self.epoch, max(1, 4096 // len(batches)))
         at = 0
         while at < len(batches):
-            with self.interrupts.held():
-                losses, norms = machine.run(batches[at:], 1 if watching else len(batches) - at)
-                self.record([len(batch) for batch in batches[at : at + len(losses)]], losses, norms)
+            states = [] if machine.is_fixed else [generator.getstate() for generator in self.generators]
+            try:
+                with self.interrupts.held():
+                    losses, norms = machine.run(batches[at:], 1 if watching else len(batches) - at)
+                    self.record([len(batch) for batch in batches[at : at + len(losses)]], losses, norms)
+                refusal = None
+            except TypeError as error:  # of a form that comes for the first time
+                if self.compile != "auto":
+                    raise
+                losses, refusal = [], error
             if losses:
                 at += len(losses)
             else:  # Python's floats say what is wrong with it
                 machine.write()
+                for generator, state in zip(self.generators, states, strict=False):
+                    generator.setstate(state)
+                if refusal:
+                    self.machine = None
+                    self.not_compiled(f"{type(refusal).__name__}: {refusal}")
+                    return
                 with resting_collector():
                     self.step(batches[at])
                 at += 1
                 losses = [math.nan]
-            if any(not isinstance(stop, GradientNorm) for stop in watching):
+            if any(type(stop) is not GradientNorm for stop in watching):
                 machine.write()
             self.stop_if(condition.after_step(self.history) for condition in self.stops)
             self.show(bar, len(losses))
@@ -335,7 +349,9 @@ class Run:
         return None
 
     def end_epoch(self) -> None:
-        if self.validation or self.stops or self.callbacks:
+        own = [x for x in (self.schedule, *self.stops) if x and not type(x).__module__.startswith(f"{_PACKAGE}.")]
+        meddling = self.callbacks or own
+        if self.validation or self.stops or meddling:
             self.write_back()
         validated = self.validate()
         with self.interrupts.held():
@@ -354,7 +370,7 @@ class Run:
             self.stop_if(condition.after_epoch(self.history, self.weights) for condition in self.stops)
         for callback in self.callbacks:
             callback(self.history)
-        if self.callbacks and self.machine:
+        if meddling and self.machine:
             self.machine.look_again()
 
     def validate(self) -> dict[str, float]:
