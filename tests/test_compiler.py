@@ -1,5 +1,6 @@
 """Compiled functions give what the same functions give when they are not compiled: numbers, gradients and errors."""
 
+import copy
 import math
 import os
 import random
@@ -564,3 +565,15 @@ def test_a_damaged_cache_is_made_anew(tmp_path, damage):
         for file in tmp_path.rglob(f"*.{damage}"):
             file.write_bytes(b"\xff" * 10)
     assert outputs[0] == outputs[1] == (f"{math.tanh(0.5)!r}\n", 0)
+
+
+def test_a_copy_makes_programs_of_its_own():
+    f = compile(lambda x: x * x)
+    assert (f(3.0).data, copy.deepcopy(f)(3.0).data) == (9.0, 9.0)
+
+
+def test_complex_numbers_are_refused():
+    f = compile(lambda x: x * x)
+    f.values(np.array([1.0]))
+    with pytest.raises(TypeError, match="complex"):
+        f.values(np.array([1 + 2j]))

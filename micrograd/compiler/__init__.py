@@ -80,6 +80,9 @@ class Compiled:
     def __repr__(self) -> str:
         return f"<compiled {getattr(self.function, '__qualname__', self.function)!s}>"
 
+    def __reduce__(self) -> tuple[Any, ...]:  # a copy makes programs of its own
+        return Compiled, (self.function,)
+
     @property
     def program(self) -> Listing:
         """The listing of the program that ran last: it prints, and ``draw()`` draws it.
@@ -330,7 +333,7 @@ def _samples(arrays: Sequence[Any]) -> tuple[Floats, Any, Callable[[int], Any]]:
     def sample(i: int) -> Any:
         return tuple([array[i] for array in arrays])
 
-    if all(isinstance(array, np.ndarray) for array in arrays):
+    if all(isinstance(array, np.ndarray) and array.dtype.kind in "fiub" for array in arrays):
         form = ("tuple", *[("array", *array.shape[1:]) if array.ndim > 1 else None for array in arrays])
         columns = [array.reshape(count, -1).T for array in arrays]
         if len(columns) == 1:
