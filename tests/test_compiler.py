@@ -508,7 +508,7 @@ def test_other_threads_go_on_while_a_program_is_made():
 
     looking = threading.Thread(target=look)
     looking.start()
-    makers = [threading.Thread(target=make, args=(k,)) for k in range(20, 60)]
+    makers = [threading.Thread(target=make, args=(k,)) for k in range(20, 26)]
     for maker in makers:
         maker.start()
     for maker in makers:
@@ -555,16 +555,16 @@ def test_within_detect_anomaly_arrays_are_computed_too():
 
 
 @pytest.mark.parametrize("damage", ["nbi", "nbc", "py"])
-def test_a_damaged_cache_is_made_anew(tmp_path, damage):
-    code = "import micrograd; print(micrograd.compile(lambda x: x.tanh())(0.5).data)"
-    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
-    outputs = []
-    for _ in range(2):
-        run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=300)
-        outputs.append((run.stdout, run.returncode))
-        for file in tmp_path.rglob(f"*.{damage}"):
-            file.write_bytes(b"\xff" * 10)
-    assert outputs[0] == outputs[1] == (f"{math.tanh(0.5)!r}\n", 0)
+def test_a_damaged_cache_is_made_anew(tmp_path, monkeypatch, damage):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    source = 'from numba import njit\n@njit("f8(f8)", cache={cache})\ndef run(x): return x + 1'
+    for content in (b"\xff" * 10, b""):
+        assert kernel._module(source).run(1.0) == 2.0
+        files = list(tmp_path.rglob(f"*.{damage}"))
+        assert files
+        for file in files:
+            file.write_bytes(content)
+        assert kernel._module(source).run(1.0) == 2.0
 
 
 def test_a_copy_makes_programs_of_its_own():
