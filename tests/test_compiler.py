@@ -18,7 +18,8 @@ pytest.importorskip("numba", reason="compiling needs Numba, which is not install
 from micrograd import Value, compile, detect_anomaly, functional, grad, nn, rules
 from micrograd.anomaly import AnomalyError
 from micrograd.compiler import DisagreementError, TraceError, kernel, program
-from micrograd.rules import RULES, rule
+from micrograd.engine import operation
+from micrograd.rules import RULES, Rule, rule
 from micrograd.testing.strategies import expressions, finite_floats
 
 TOLERANCE = 1e-12
@@ -454,6 +455,8 @@ def test_at_a_point_where_a_branch_of_a_gradient_has_no_value():
     assert compile(lambda x: x.sqrt()).gradients([0.0, 1.0]).tolist() == [math.inf, 0.5]
     assert [x.tolist() for x in compile(lambda x, y: x**y).gradients([0.0], [1.0])] == [[1.0], [0.0]]
     assert compile(lambda x, n: x**n)(-2.0, 3).data == -8.0
+    late_log = Rule("late_log", "a", "log(a) if a > 1 else 0.0", ("1 / a if a > 1 else 0.0",), {})
+    assert compile(lambda x: operation(late_log)(x)).gradients([0.0, 4.0]).tolist() == [0.0, 0.25]
 
 
 def test_whole_numbers_are_numbers():
