@@ -110,7 +110,7 @@ def work(name: str, peer: str, threads: int, seconds: float) -> None:
     tries = 2 if side.fixed else 1  # what is fixed varies: it must not make a short run seem long
     n, least = side.unit, max(seconds, 3 * min(fixed() for _ in range(3)))
     while (elapsed := min(measure(n) for _ in range(tries))) < least:
-        n *= 2
+        n *= 2 if elapsed <= 0 else min(16, max(2, round(least / elapsed)))
     once = max(0.0, first - row.checked * elapsed / n)
     print(json.dumps({"numbers": numbers, "first": once, "round": elapsed + 2 * fixed()}), flush=True)
     for _ in sys.stdin:

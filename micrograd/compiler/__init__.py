@@ -133,7 +133,7 @@ class Compiled:
         captured = traced.captured
         inputs = [leaf._data if isinstance(leaf, Value) else to_float(leaf) for leaf in leaves]
         program.capture(captured)
-        numbers, is_finite = program.one(np.array(inputs, np.float64))
+        numbers, is_finite = program.one(inputs)
         if not is_finite:
             return self._eagerly(arguments)[0]
         out = numbers.tolist()
@@ -259,7 +259,7 @@ class Compiled:
         count, lanes = len(traced.outputs), x.shape[1]
         if lanes == 1:
             out, is_finite = program.one(x.ravel())
-            out = out[:, None]
+            out = out[:, None].copy()
         else:
             out, _, is_finite = program(x, _ALL)
         bad: Any = () if is_finite else np.flatnonzero(~np.isfinite(out).all(axis=0))

@@ -8,22 +8,30 @@ is over lanes and the processor takes several at once.
 from __future__ import annotations
 
 import ast
+import ctypes
 import hashlib
 import importlib.util
 import math
 import os
 import pickle
 import sys
-from collections.abc import Iterator
-from functools import cache
+from collections.abc import Callable, Iterator
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from ..rules import FLOATS, RULES, Rule
-from .sources import ADDS_IN_ANY_ORDER, ELEMENTWISE, FIXED, HEAD, HELPERS, LIMITS, RUN
+from .sources import ADDS_IN_ANY_ORDER, ELEMENTWISE, FIXED, HEAD, HELPERS, LIMITS, LOOP_HEAD, LOOPS
 from .tracing import TraceError
 
-__all__ = ["UnsupportedError", "address", "elementwise", "limits", "needed_numba", "runner"]
+__all__ = ["UnsupportedError", "Whole", "bound", "elementwise", "instruction", "limits", "needed_numba", "run"]
+
+Whole = npt.NDArray[np.int64]
+
+_FUNCTION = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 4, ctypes.c_int64)
 
 
 class UnsupportedError(TraceError):
@@ -125,13 +133,45 @@ def _literal(x: Any) -> str:
     return repr(x) if not isinstance(x, float) or math.isfinite(x) else f"float({str(x)!r})"
 
 
-def address(key: str | Rule) -> int:
-    """The address of an instruction's compiled function: one of the fixed ones by name, or a rule's."""
+def instruction(key: str | Rule, *operands: int | npt.NDArray[Any]) -> Whole:
+    """An instruction: the address of its compiled function, its length, and its operands.
+
+    Args:
+        key: one of the fixed ones by name, or a rule.
+        operands: whole numbers; or arrays, which are given by their address and have to be kept.
+    """
+    at = [x if isinstance(x, int) else _at(x) for x in operands]
+    return np.array([_address(key), len(at) + 2, *at], dtype=np.int64)
+
+
+def bound(one: Whole, v: npt.NDArray[Any], u: npt.NDArray[Any], g: npt.NDArray[Any], lanes: int) -> Callable[[], None]:
+    """A call of an instruction with these rows, numbers and sums: all have to be kept."""
+    return partial(_FUNCTION(int(one[0])), _at(v), _at(u), _at(g), _at(one) + 2 * one.itemsize, lanes)
+
+
+def run(one: Whole, v: npt.NDArray[Any], u: npt.NDArray[Any], g: npt.NDArray[Any], lanes: int) -> int:
+    """Runs an instruction, and gives what its first operand has become."""
+    bound(one, v, u, g, lanes)()
+    return int(one[2])
+
+
+def _at(array: npt.NDArray[Any]) -> int:
+    assert array.flags.c_contiguous, "compiled code goes through an array from end to end"
+    assert array.itemsize == 8, f"compiled code reads float64 and int64, not {array.dtype}"
+    return array.ctypes.data
+
+
+def _address(key: str | Rule) -> int:
     if isinstance(key, str):
-        fastmath = ADDS_IN_ANY_ORDER.get(key, False)
-        source = f"@cfunc(types.void(f8, f8, f8, i8, types.int64), **settings)\ndef run(v, u, g, c, n):{FIXED[key]}"
-    else:
-        fastmath, source = False, elementwise(key)
+        return _fixed(key)
+    return _compiled(HEAD.format(cache="{cache}", fastmath=False) + elementwise(key)).address  # type: ignore[no-any-return]
+
+
+@cache
+def _fixed(name: str) -> int:
+    head, text = ("", FIXED[name]) if name in FIXED else (LOOP_HEAD, LOOPS[name])
+    source = f"{head}\n@cfunc(types.void(f8, f8, f8, i8, types.int64), **settings)\ndef run(v, u, g, c, n):{text}"
+    fastmath = ADDS_IN_ANY_ORDER.get(name, False)
     return _compiled(HEAD.format(cache="{cache}", fastmath=fastmath) + source).address  # type: ignore[no-any-return]
 
 
@@ -171,12 +211,6 @@ def _module(source: str) -> Any:
 def _folder() -> Path:
     home = os.environ.get("XDG_CACHE_HOME") or Path("~", ".cache")
     return Path(home).expanduser() / "micrograd"
-
-
-@cache
-def runner() -> Any:
-    """The loops that run programs."""
-    return _module(HEAD.format(cache="{cache}", fastmath=False) + RUN)
 
 
 @cache

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from .kernel import limits
+from .kernel import Whole, bound, instruction, limits
 from .listing import Instruction
 from .program import Program
 
@@ -52,12 +53,13 @@ def profile(program: Program, samples: int) -> Profile:
     """Measures each instruction of a program on a block of as many samples as it takes at a time."""
     lanes = program.width(samples)
     memory, sums = np.full(program.listing.rows * lanes, 0.5), np.zeros(max(program.listing.sums, 1))
-    v, u, g = memory.ctypes.data, program.at_u, sums.ctypes.data
     kept = program.u.copy()
     found, at = [], int(program.ends[0])
     for one in program.listing.lanes:
         end = at + len(one.operands) + 2
-        seconds = _seconds(program.run.repeat, program.code, at, end, v, u, g, lanes)
+        again = instruction("repeat", 1, program.code, at, end)
+        call = bound(again, memory, program.u, sums, lanes)
+        seconds = _seconds(partial(_repeated, again, call))
         reads, writes = one.rows()
         found.append((one, seconds, one.work * lanes, 8 * lanes * (len(reads) + len(writes))))
         at = end
@@ -67,6 +69,11 @@ def profile(program: Program, samples: int) -> Profile:
     copying = 16 * rows / _seconds(limits().copy, source, target)
     adding = 2 * len(source[:1024]) / _seconds(limits().multiply_add, source[:1024].copy(), target[:1024].copy())
     return Profile(lanes, found, copying, adding)
+
+
+def _repeated(again: Whole, call: Callable[[], None], times: int) -> None:
+    again[2] = times
+    call()
 
 
 def _seconds(function: Callable[..., Any], *arguments: Any) -> float:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ..engine import Value, one_line, resting_collector
-from ..rules import Rule
-from .kernel import address, runner
+from .kernel import Whole, bound, instruction, run
 from .listing import Instruction, Listing
 from .lowering import lower
 from .tracing import Trace, TraceError, trace, unchanged
@@ -45,11 +45,16 @@ class Program:
         self.code, self.ends = _assembled(listing.uniform, listing.lanes)
         self.u = np.array(listing.constants, dtype=np.float64)
         self.work = sum(one.work for one in listing.lanes)
-        self.run = runner()
         self.rows = np.array([0, *listing.outputs, *listing.gradients], dtype=np.int64)
         self._v: list[Floats] = []
-        self.single = np.zeros(listing.rows)
-        self.at_u = self.u.ctypes.data
+
+    def _operands(self, x: Floats, out: Floats) -> tuple[Any, ...]:
+        return 0, self.code, *self.ends, x, self.listing.inputs, self.rows, len(self.rows), out
+
+    def batch(self, x: Floats, picked: Whole, out: Floats, first: int, last: int, width: int) -> Whole:
+        """The instruction that runs lanes, from the first to the last: see :meth:`__call__`."""
+        operands = *self._operands(x, out), first, last, width, picked if len(picked) else 0
+        return instruction("batch", *operands)
 
     def width(self, lanes: int) -> int:
         """How many lanes a block takes: as many as stay in the cache, all blocks alike."""
@@ -65,7 +70,7 @@ class Program:
             self._v[number] = np.zeros(size)
         return self._v[number]
 
-    def __call__(self, x: Floats, picked: npt.NDArray[np.int64]) -> tuple[Floats, Floats, bool]:
+    def __call__(self, x: Floats, picked: Whole) -> tuple[Floats, Floats, bool]:
         """Runs all lanes; the captured numbers are those in ``u``.
 
         Args:
@@ -79,39 +84,44 @@ class Program:
         assert self.listing.inputs == x.shape[1 if len(picked) else 0], "samples of another form"
         lanes = len(picked) or x.shape[1]
         out, sums = np.empty((len(self.rows), lanes)), np.zeros(self.listing.sums)
-        check = 0.0
+        self.u[0] = 0.0
         if self.ends[0]:
-            self.run.uniform(self.code, self.ends, self.u, sums)
-            check = float(self.u[0])
+            run(instruction("repeat", 1, self.code, 0, self.ends[0]), self.u, self.u, sums, 1)
         count = 1 if self.work * lanes < _WORTH_A_THREAD else min(threads(), self.work * lanes // _WORTH_A_THREAD)
         width = self.width(-(-lanes // count))
         self.memory(width, count - 1)
         parts = [sums] if count == 1 else [np.zeros_like(sums) for _ in range(count)]
 
-        def work(i: int) -> float:
-            first, last, v = lanes * i // count, lanes * (i + 1) // count, self.memory(width, i)
-            args = self.code, self.ends, x, picked, first, last, width, v, self.u, parts[i], self.rows, out
-            return float(self.run.batch(*args))
+        def work(i: int) -> int:
+            batch = self.batch(x, picked, out, lanes * i // count, lanes * (i + 1) // count, width)
+            return run(batch, self.memory(width, i), self.u, parts[i], lanes)
 
-        if count == 1:
-            check += work(0)
-        else:
-            check += sum(_pool(count).map(work, range(count)))
-            sums = np.sum(parts, axis=0)
+        is_finite = all([work(0)] if count == 1 else list(_pool(count).map(work, range(count))))
+        if count > 1:
+            sums += np.sum(parts, axis=0)
         if math.isnan(self.u[0]):
             out[0] = math.nan
-        return out, sums, check == 0
+            is_finite = False
+        return out, sums, is_finite
 
     def capture(self, leaves: Sequence[Value]) -> None:
         """Takes the numbers of the captured Values over."""
         if leaves:
             self.u[1 : 1 + len(leaves)] = [leaf._data for leaf in leaves]
 
-    def one(self, inputs: Floats) -> tuple[Floats, bool]:
-        """A single lane: the check, the outputs and the gradients; and whether all are finite."""
-        out = np.empty(len(self.rows))
-        check = self.run.one(self.code, self.ends, inputs, self.single, self.u, self.rows, out)
-        return out, check == 0
+    def one(self, inputs: Sequence[float] | Floats) -> tuple[Floats, bool]:
+        """A single lane: the check, the outputs and the gradients, until the next; and whether all are finite."""
+        x, out, one, _, run_one = self._lane
+        x[:] = inputs
+        run_one()
+        return out, bool(one[2])
+
+    @cached_property
+    def _lane(self) -> tuple[Floats, Floats, Whole, Floats, Callable[[], None]]:
+        # What a single one is run with: all at their places once and for all.
+        x, out, v = np.zeros(self.listing.inputs), np.empty(len(self.rows)), np.zeros(self.listing.rows)
+        one = instruction("one", *self._operands(x, out))
+        return x, out, one, v, bound(one, v, self.u, self.u, 1)
 
     def check(self, traced: Trace) -> None:
         """Compares every number of the program with the trace's own, which Python's floats computed.
@@ -161,7 +171,7 @@ def made(
     with resting_collector():
         with unchanged(function):
             traced = trace(function, arguments, differentiate, order)
-        again = trace(function, arguments)
+        again = trace(function, arguments, order=order)
         _same(traced, again)
         program = Program(lower(traced, sums))
         program.check(traced)
@@ -192,19 +202,11 @@ def _same(traced: Trace, again: Trace) -> None:
         traced.captured = [traced.captured[i] for i in keep]
 
 
-def _assembled(*parts: Sequence[Instruction]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    addresses: dict[str | Rule, int] = {}
-    pieces, ends = [], []
-    total = 0
-    for part in parts:
-        for one in part:
-            if one.key not in addresses:
-                addresses[one.key] = address(one.key)
-            pieces.append(np.array([addresses[one.key], len(one.operands) + 2, *one.operands], dtype=np.int64))
-            total += len(pieces[-1])
-        ends.append(total)
-    code = np.concatenate(pieces) if pieces else np.empty(0, dtype=np.int64)
-    return code, np.array(ends, dtype=np.int64)
+def _assembled(*parts: Sequence[Instruction]) -> tuple[Whole, tuple[int, ...]]:
+    # The code of all parts, and where each ends.
+    pieces = [[instruction(one.key, *one.operands) for one in part] for part in parts]
+    ends = itertools.accumulate(sum(map(len, part)) for part in pieces)
+    return np.concatenate([np.empty(0, dtype=np.int64), *itertools.chain(*pieces)]), tuple(ends)
 
 
 @lru_cache

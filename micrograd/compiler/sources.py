@@ -7,7 +7,7 @@ the lanes where each operation gave something finite, and nan in the others.
 
 from __future__ import annotations
 
-__all__ = ["ADDS_IN_ANY_ORDER", "ELEMENTWISE", "FIXED", "HEAD", "HELPERS", "LIMITS", "RUN"]
+__all__ = ["ADDS_IN_ANY_ORDER", "ELEMENTWISE", "FIXED", "HEAD", "HELPERS", "LIMITS", "LOOPS", "LOOP_HEAD"]
 
 HEAD = """
 import math
@@ -134,20 +134,12 @@ FIXED = {
     "layer": """
     m, count, w0, wj, wi, first = c[0], c[1], c[2], c[3], c[4], c[5]
     if n == 1:
-        if wi == 1:
-            for j in range(m):
-                total = u[c[6 + j]]
-                w = w0 + j * wj
-                for i in range(count):
-                    total += u[w + i] * v[c[6 + m + i]]
-                v[first + j] = total
-        else:
-            for j in range(m):
-                total = u[c[6 + j]]
-                w = w0 + j * wj
-                for i in range(count):
-                    total += u[w + i * wi] * v[c[6 + m + i]]
-                v[first + j] = total
+        for j in range(m):
+            total = u[c[6 + j]]
+            w = w0 + j * wj
+            for i in range(count):
+                total += u[w + i * wi] * v[c[6 + m + i]]
+            v[first + j] = total
         return
     for j in range(m):
         o, start = (first + j) * n, u[c[6 + j]]
@@ -231,202 +223,194 @@ FIXED = {
         g[c[1 + 2 * i]] += n * u[c[2 + 2 * i]]
 """,
 }
-ADDS_IN_ANY_ORDER = {"layer": {"contract"}, "outer": {"contract", "reassoc"}, "total": {"reassoc"}}
-
-RUN = """
+# What the loops below need: numbers at an address, and how instructions are run.
+LOOP_HEAD = """
 from llvmlite import ir
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 
+def _pointer(kind):
+    @intrinsic
+    def pointer(typing, address):
+        def generate(context, builder, signature, arguments):
+            return builder.inttoptr(arguments[0], context.get_value_type(kind))
+        return kind(types.int64), generate
+    return pointer
+
+
+reals, wholes = _pointer(f8), _pointer(i8)
+
+
 @intrinsic
-def call(typing, address, v, u, g, c, n):
+def execute(typing, code, start, stop, v, u, g, n):
+    # The instructions between two places of a program: each the address of a function, a length, and operands.
     def generate(context, builder, signature, arguments):
-        number, real, integer = ir.IntType(64), ir.DoubleType().as_pointer(), ir.IntType(64).as_pointer()
-        kind = ir.FunctionType(ir.VoidType(), [real, real, real, integer, number])
-        function, v, u, g, c, n = arguments
-        pointers = [builder.inttoptr(x, real) for x in (v, u, g)]
-        builder.call(builder.inttoptr(function, kind.as_pointer()), [*pointers, builder.inttoptr(c, integer), n])
+        code, start, stop, v, u, g, n = arguments
+        kind = ir.FunctionType(ir.VoidType(), [v.type, u.type, g.type, code.type, n.type])
+        place = cgutils.alloca_once_value(builder, start)
+        test, body, end = map(builder.append_basic_block, ("test", "body", "end"))
+        builder.branch(test)
+        builder.position_at_end(test)
+        k = builder.load(place)
+        builder.cbranch(builder.icmp_signed("<", k, stop), body, end)
+        builder.position_at_end(body)
+        function = builder.inttoptr(builder.load(builder.gep(code, [k])), kind.as_pointer())
+        builder.call(function, [v, u, g, builder.gep(code, [builder.add(k, k.type(2))]), n])
+        builder.store(builder.add(k, builder.load(builder.gep(code, [builder.add(k, k.type(1))]))), place)
+        builder.branch(test)
+        builder.position_at_end(end)
         return context.get_dummy_value()
-    return types.void(*[types.int64] * 6), generate
+    return types.void(i8, types.int64, types.int64, f8, f8, f8, types.int64), generate
+"""
 
-
-@intrinsic
-def pointer(typing, address):
-    # An array's numbers without Python's negative indexes, which keep loops from being vectorised.
-    def generate(context, builder, signature, arguments):
-        return builder.inttoptr(arguments[0], ir.DoubleType().as_pointer())
-    return types.CPointer(types.float64)(types.int64), generate
-
-
-whole, real = types.int64, types.float64
-wholes, reals, table = types.int64[::1], types.float64[::1], types.float64[:, ::1]
-whole_table = types.int64[:, ::1]
-options = dict(nogil=True, cache={cache})
-
-
-@njit(types.void(wholes, whole, whole, whole, whole, whole, whole), **options)
-def run(code, start, stop, v, u, g, lanes):
-    base = code.ctypes.data
-    k = start
-    while k < stop:
-        call(code[k], v, u, g, base + 8 * (k + 2), lanes)
-        k += code[k + 1]
-
-
-@njit(types.void(whole, wholes, whole, whole, whole, whole, whole, whole), **options)
-def repeat(times, code, start, stop, v, u, g, lanes):
-    for _ in range(times):
-        run(code, start, stop, v, u, g, lanes)
-
-
-@njit(real(wholes, wholes, table, wholes, whole, whole, whole, reals, reals, reals, wholes, table),
-      fastmath={"reassoc"}, **options)
-def batch(code, ends, x, picked, first, last, width, v, u, g, rows, out):
-    # Lanes first to last, in blocks; out gets the rows asked for, of each lane. The result is 0 if all is finite.
-    # x has a row for each sample, and those picked are taken; if there are none picked, it has a column for each.
-    in_columns = picked.shape[0] == 0
-    inputs, lanes, check = x.shape[0] if in_columns else x.shape[1], out.shape[1], 0.0
-    p, q, r = pointer(v.ctypes.data), pointer(x.ctypes.data), pointer(out.ctypes.data)
-    for start in range(first, last, width):
-        n = min(width, last - start)
-        for l in range(n):
-            p[l] = 0.0
-        if in_columns:
-            for i in range(inputs):
-                for l in range(n):
-                    p[(1 + i) * n + l] = q[i * lanes + start + l]
-        else:
-            for l in range(0, n, 8):  # so many samples are a line of the cache in each of the rows
-                for i in range(inputs):
-                    for k in range(l, min(l + 8, n)):
-                        p[(1 + i) * n + k] = q[picked[start + k] * inputs + i]
-        run(code, ends[0], ends[1], v.ctypes.data, u.ctypes.data, g.ctypes.data, n)
-        for i in range(rows.shape[0]):
-            row, o = rows[i] * n, i * lanes + start
-            for l in range(n):
-                r[o + l] = p[row + l]
-                check += 0.0 * p[row + l]
-    return check
-
-
-@njit(types.void(wholes, wholes, reals, reals), **options)
-def uniform(code, ends, u, g):
+# The loops that run programs are instructions, too. Their operands may be addresses, and the first is what comes of it.
+LOOPS = {
+    # again and again: how often; the program, where to start, where to stop
+    "repeat": """
+    code = wholes(c[1])
+    for _ in range(c[0]):
+        execute(code, c[2], c[3], v, u, g, n)
+""",
+    # a single lane, of the uniform part of the program, too: whether all is finite; the program, the end of its uniform
+    # part, its end; inputs, how many; the rows that are asked for, how many, where to
+    "one": """
+    code, x, rows, out = wholes(c[1]), reals(c[4]), wholes(c[6]), reals(c[8])
     u[0] = 0.0
-    run(code, 0, ends[0], u.ctypes.data, u.ctypes.data, g.ctypes.data, 1)
-
-
-@njit(real(wholes, wholes, reals, reals, reals, wholes, reals), **options)
-def one(code, ends, x, v, u, rows, out):
-    # A single lane; out gets the rows asked for. The result is 0 if all is finite.
-    uniform(code, ends, u, u)
+    execute(code, 0, c[2], u, u, u, 1)
     v[0] = check = u[0]
-    for i in range(x.shape[0]):
+    for i in range(c[5]):
         v[1 + i] = x[i]
-    run(code, ends[0], ends[1], v.ctypes.data, u.ctypes.data, u.ctypes.data, 1)
-    for i in range(rows.shape[0]):
+    execute(code, c[2], c[3], v, u, u, 1)
+    for i in range(c[7]):
         out[i] = v[rows[i]]
         check += 0.0 * out[i]
-    return check
-
-
-@njit(whole(reals, wholes, real, table, wholes, wholes, reals, reals, whole, wholes, table, table, whole, reals,
-            whole_table, whole_table, reals, table, reals, table), fastmath={"reassoc"}, **options)
-def finish(sums, places, scale, numbers, code, ends, u, v, width, rows, out, settings, step, norms,
-           runs, biases, arriving, squares, heard, layers):
-    # The update of all parameters by the sums over a batch, which become 0: 1, and out is what numbers have to be; or
-    # 0, if a number is not finite. Both have a column for each parameter: itself, its gradient, and what the optimizer
-    # remembers of it. Its gradient is at its place among the sums, or 0; without places, they are in the same order.
-    kinds, count = numbers.shape
-    p, q = pointer(v.ctypes.data), pointer(numbers.ctypes.data)
-    r, s = pointer(out.ctypes.data), pointer(sums.ctypes.data)
-    for k in range(settings.shape[1]):
-        u[1 + k] = settings[step, k]
-    uniform(code, ends, u, u)
-    square, check = 0.0, u[0]
-    for start in range(0, count, width):
-        n, slopes = min(width, count - start), 2 * min(width, count - start)
-        if places.shape[0] == 0:
-            for l in range(n):
-                p[slopes + l] = s[start + l] * scale
-                s[start + l] = 0.0
+    c[0] = check == 0.0
+""",
+    # n lanes, or some of them, in blocks: whether all is finite; the program, where it starts, its end; inputs, how
+    # many; the rows that are asked for, how many, where to; the first lane, the end, a block's width; the samples that
+    # are picked. Inputs have a row for each sample, and those picked are taken; or a column, and none are picked.
+    "batch": """
+    code, begin, end, x, inputs = wholes(c[1]), c[2], c[3], reals(c[4]), c[5]
+    rows, outputs, out, first, last, width, picked = wholes(c[6]), c[7], reals(c[8]), c[9], c[10], c[11], wholes(c[12])
+    check = 0.0
+    for start in range(first, last, width):
+        m = min(width, last - start)
+        for l in range(m):
+            v[l] = 0.0
+        if c[12] == 0:
+            for i in range(inputs):
+                for l in range(m):
+                    v[(1 + i) * m + l] = x[i * n + start + l]
         else:
-            for l in range(n):
-                place = places[start + l]
-                p[slopes + l] = 0.0
-                if place >= 0:
-                    p[slopes + l] = s[place] * scale
-                    s[place] = 0.0
-        for l in range(n):
-            p[l] = 0.0
-            p[n + l] = q[start + l]
-            r[count + start + l] = p[slopes + l]
-            square += p[slopes + l] * p[slopes + l]
-        for k in range(2, kinds):
-            for l in range(n):
-                p[(1 + k) * n + l] = q[k * count + start + l]
-        run(code, ends[0], ends[1], v.ctypes.data, u.ctypes.data, u.ctypes.data, n)
-        for l in range(n):
-            check += p[l]
-        for k in range(1, rows.shape[0]):
-            row, o = rows[k] * n, (k if k > 1 else 0) * count + start
-            for l in range(n):
-                r[o + l] = p[row + l]
-                check += 0.0 * p[row + l]
-    if check != 0.0 or not square < math.inf:
-        return 0
+            for l in range(0, m, 8):  # so many samples are a line of the cache in each of the rows
+                for i in range(inputs):
+                    for k in range(l, min(l + 8, m)):
+                        v[(1 + i) * m + k] = x[picked[start + k] * inputs + i]
+        execute(code, begin, end, v, u, g, m)
+        for i in range(outputs):
+            row, o = rows[i] * m, i * n + start
+            for l in range(m):
+                out[o + l] = v[row + l]
+                check += 0.0 * v[row + l]
+    c[0] = check == 0.0
+""",
+    # the update of n parameters by sums over samples, which become 0: whether all is finite, or else nothing is worth
+    # anything; the program, the end of its uniform part, its end; the numbers, how many of each parameter; the rows
+    # that they become; where to; the block's width; the settings of each step, how many, the step, its norms, how many
+    # samples it has; runs of parameters of a layer, how many, biases, how many, of each layer how many, place for two
+    # numbers for each layer; and what is added to: for each parameter, for each layer, how many these are.
+    # Numbers have a column for each parameter: itself, its gradient, and what the optimizer remembers of it.
+    "finish": """
+    code, numbers, kinds, rows, out, width = wholes(c[1]), reals(c[4]), c[5], wholes(c[6]), reals(c[7]), c[8]
+    settings, step = reals(c[9]), c[11]
+    scale = 1.0 / c[13]
+    for i in range(c[10]):
+        u[1 + i] = settings[step * c[10] + i]
+    u[0] = square = 0.0
+    execute(code, 0, c[2], u, u, u, 1)
+    check = u[0]
+    for start in range(0, n, width):
+        m = min(width, n - start)
+        for l in range(m):
+            slope = g[start + l] * scale
+            g[start + l] = 0.0
+            v[l] = 0.0
+            v[m + l] = numbers[start + l]
+            v[2 * m + l] = slope
+            out[n + start + l] = slope
+            square += slope * slope
+        for i in range(2, kinds):
+            for l in range(m):
+                v[(1 + i) * m + l] = numbers[i * n + start + l]
+        execute(code, c[2], c[3], v, u, u, m)
+        for l in range(m):
+            check += v[l]
+        for i in range(1, kinds):
+            row, o = rows[i] * m, (i if i > 1 else 0) * n + start
+            for l in range(m):
+                out[o + l] = v[row + l]
+                check += 0.0 * v[row + l]
+    c[0] = check == 0.0 and square < math.inf
+    if c[0] == 0:
+        return
+    norms = reals(c[12])
     norms[step] = math.sqrt(square)
     # Notes for the report of the gradient flow.
-    for k in range(layers.shape[1]):
-        squares[0, k] = squares[1, k] = 0.0
-    h, g = pointer(heard.ctypes.data), pointer(out[1].ctypes.data)
-    for i in range(runs.shape[0]):
+    runs, biases, arriving, squares, heard, layers = (
+        wholes(c[14]), wholes(c[16]), reals(c[18]), reals(c[19]), reals(c[20]), reals(c[21])
+    )
+    for i in range(2 * c[22]):
+        squares[i] = 0.0
+    for i in range(c[15]):
         total = 0.0
-        for j in range(runs[i, 0], runs[i, 1]):
-            total += g[j] * g[j]
-            h[j] += abs(g[j])
-        squares[0, runs[i, 2]] += total
-    for i in range(biases.shape[0]):
-        slope = g[biases[i, 0]]
-        squares[1, biases[i, 1]] += slope * slope
-    for k in range(layers.shape[1]):
-        layers[0, k] += math.sqrt(squares[0, k])
-        layers[1, k] += math.sqrt(squares[1, k] / arriving[k])
-    return 1
-
-
-@njit(whole(wholes, wholes, table, wholes, wholes, whole, reals, reals, reals, wholes, table, wholes, table,
-            wholes, wholes, reals, reals, whole, wholes, table, table, reals, reals,
-            whole_table, whole_table, reals, table, reals, table), **options)
-def train(code, ends, x, picked, batches, width, v, u, sums, rows, out, places, numbers,
-          its_code, its_ends, its_u, its_v, its_width, its_rows, its_out, settings, losses, norms,
-          runs, biases, arriving, squares, heard, layers):
-    # Steps of training, each on its own batch, until all are done or a number is not finite.
-    # The numbers change places with what becomes of them: after an odd number of steps, its_out is what holds.
-    count, p = numbers.shape[1], pointer(u.ctypes.data)
-    for step in range(batches.shape[0] - 1):
-        first, last = batches[step], batches[step + 1]
-        uniform(code, ends, u, sums)
-        check = u[0] + batch(code, ends, x, picked, first, last, width, v, u, sums, rows, out)
-        if check != 0.0:
-            return step
-        total = 0.0
-        for l in range(first, last):
-            total += out[1, l]
-        if not finish(sums, places, 1.0 / (last - first), numbers, its_code, its_ends, its_u, its_v, its_width,
-                      its_rows, its_out, settings, step, norms, runs, biases, arriving, squares, heard, layers):
-            return step
-        numbers, its_out = its_out, numbers
-        q = pointer(numbers.ctypes.data)
-        if places.shape[0] == 0:
-            for i in range(count):
-                p[1 + i] = q[i]
-        else:
-            for i in range(count):
-                if places[i] >= 0:
-                    p[1 + places[i]] = q[i]
+        for j in range(runs[3 * i], runs[3 * i + 1]):
+            slope = out[n + j]
+            total += slope * slope
+            heard[j] += abs(slope)
+        squares[2 * runs[3 * i + 2]] += total
+    for i in range(c[17]):
+        slope = out[n + biases[2 * i]]
+        squares[2 * biases[2 * i + 1] + 1] += slope * slope
+    for i in range(c[22]):
+        layers[2 * i] += math.sqrt(squares[2 * i])
+        layers[2 * i + 1] += math.sqrt(squares[2 * i + 1] / arriving[i])
+""",
+    # steps of training, until all are done or a number is not finite: how many are done; how many to do; where the
+    # samples of each end; its losses; the rows of the update, its numbers that are the same in all; how many parameters
+    # there are; the instructions batch and finish, whose operands it changes. Numbers and what becomes of them change
+    # places: after an odd number of steps, they are where they became.
+    "train": """
+    ends, losses, its_v, its_u, count = wholes(c[2]), reals(c[3]), reals(c[4]), reals(c[5]), c[6]
+    batch, finish = wholes(c[7]), wholes(c[8])
+    code, begin, out = wholes(batch[3]), batch[4], reals(batch[10])
+    for step in range(c[1]):
+        c[0] = step
+        u[0] = total = 0.0
+        execute(code, 0, begin, u, u, g, 1)
+        batch[11], batch[12] = ends[step], ends[step + 1]
+        execute(batch, 0, 1, v, u, g, n)
+        if batch[2] == 0 or u[0] != 0.0:
+            return
+        for l in range(ends[step], ends[step + 1]):
+            total += out[n + l]
+        finish[13], finish[15] = step, ends[step + 1] - ends[step]
+        execute(finish, 0, 1, its_v, its_u, g, count)
+        if finish[2] == 0:
+            return
+        finish[6], finish[9] = finish[9], finish[6]
+        numbers = reals(finish[6])
+        for i in range(count):
+            u[1 + i] = numbers[i]
         losses[step] = total
-    return batches.shape[0] - 1
-"""
+    c[0] = c[1]
+""",
+}
+
+ADDS_IN_ANY_ORDER = {
+    "layer": {"contract"}, "outer": {"contract", "reassoc"}, "total": {"reassoc"}, "batch": {"reassoc"},
+    "finish": {"reassoc"},
+}  # fmt: skip
 
 LIMITS = """
 @njit(types.void(types.int64, types.float64[::1], types.float64[::1]), nogil=True, cache={cache})

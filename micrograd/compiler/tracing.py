@@ -225,7 +225,7 @@ def trace(function: Callable[..., Any], arguments: Any, differentiate: str = "",
         function: takes and gives Values, numbers, or lists, tuples and dicts of them.
         arguments: a tuple of arguments, with numbers in them.
         differentiate: ``"captured"``, ``"inputs"``, both, or nothing.
-        order: those of the captured Values that come first, in this order.
+        order: Values that are the first of the captured ones, in this order, whether the function reads them or not.
 
     Raises:
         TraceError: if the function branches on a Value or reads its data.
@@ -247,8 +247,7 @@ def trace(function: Callable[..., Any], arguments: Any, differentiate: str = "",
         known = {*inputs, *made}
         captured = list(dict.fromkeys(_captured(made[:forward], known)))
         captured += [out for out in dict.fromkeys(outputs) if out not in known and not _is_constant(out)]
-        rank = {leaf: i for i, leaf in enumerate(order)}
-        captured.sort(key=lambda leaf: rank.get(leaf, len(rank)))
+        captured = list(dict.fromkeys([*order, *captured]))
         gradients: list[Value] = []
         if differentiate and outputs:
             wanted = (captured if "captured" in differentiate else []) + (inputs if "inputs" in differentiate else [])

@@ -14,9 +14,9 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ..compiler import Compiled
+from ..compiler.kernel import Whole, instruction, run
 from ..compiler.program import DisagreementError, Floats, Program, made
 from ..compiler.tracing import Trace, Traced, TraceError, flatten, trace
 from ..engine import Value, to_float
@@ -59,13 +59,12 @@ class CompiledSteps:
             raise TraceError(f"{type(optimizer).__name__} has a step() of its own")
         self.loss, self.arguments, self.is_fixed, self.clip = loss, arguments, is_fixed, clip
         self.optimizer, self.flow = optimizer, flow
-        self.programs: dict[Any, tuple[Program, Trace, npt.NDArray[np.int64]]] = {}
+        self.programs: dict[Any, tuple[Program, Trace]] = {}
         self.stale: set[Any] = set()  # forms whose program does not know what the Values hold
-        self.used: dict[Any, npt.NDArray[np.int64] | None] = {}  # parameters that the program has
         self.samples: dict[Any, tuple[Any, list[Any]]] = {}  # arguments, and what the loss made of them
         self.forward = Compiled(loss)
         self.updates: dict[str, list[_Update]] = {}
-        self.place = {parameter: i for i, parameter in enumerate(optimizer.parameters)}
+        self.place = {parameter: i for i, parameter in enumerate(optimizer.parameters)}  # which the programs have first
         self.numbers = np.zeros((2 + optimizer.state_size, len(self.place)))
         self.after = np.empty_like(self.numbers)  # what becomes of them in a step: the two change places
         self.seconds = 0.0  # that a step takes
@@ -92,22 +91,17 @@ class CompiledSteps:
 
     # Programs
 
-    def program(self, form: Any, sample: Callable[[], Any]) -> tuple[Program, Trace, npt.NDArray[np.int64]]:
-        """The program for such samples; and where each parameter's gradient is among its sums, or −1."""
+    def program(self, form: Any, sample: Callable[[], Any]) -> tuple[Program, Trace]:
+        """The program for such samples."""
         if form not in self.programs:
             arguments = sample()
             program, traced = made(self.loss, arguments, "captured", True, self.place)
             if traced.structure is not None or traced.outputs[0].rule is constant:
                 raise TypeError("the loss must be a Value computed from the parameters")
-            at = {leaf: i for i, leaf in enumerate(traced.captured)}
-            places = np.array([at.get(parameter, -1) for parameter in self.place], dtype=np.int64)
             self.samples[form] = arguments, traced.described()
             traced.nodes.clear()
-            self.programs[form] = program, traced, places
+            self.programs[form] = program, traced
             self.stale.add(form)
-            # All of them, in their order: nothing to pick.
-            in_order = len(traced.captured) == len(places) and bool((places == np.arange(len(places))).all())
-            self.used[form] = None if in_order else np.flatnonzero(places >= 0)
         return self.programs[form]
 
     def update(self, step: int) -> _Update:
@@ -185,9 +179,8 @@ class CompiledSteps:
             return [], []
 
     def steps(self, batches: Sequence[Sequence[int]], most: int) -> tuple[list[float], list[float]]:
-        fast = self.is_fixed and len(self.forms) == 1
-        program = self.program(self.forms[0], lambda: self.arguments(batches[0][0]))[0] if fast else None
-        if program is None or self.clip:
+        is_burst = self.is_fixed and len(self.forms) == 1 and not self.clip
+        if not is_burst:
             most = 1
         most = min(most, max(1, int(_BURST / self.seconds)) if self.seconds else 2)
         update = self.update(self.optimizer.steps + 1)
@@ -196,10 +189,10 @@ class CompiledSteps:
         begin = time.perf_counter()
         losses, norms = np.empty(len(batches)), np.empty(len(batches))
         settings = update.settings(self.optimizer, len(batches))
-        if most == 1:
-            done = self.one(batches[0], update, settings, losses, norms)
-        else:
+        if is_burst:
             done = self.burst(batches, update, settings, losses, norms)
+        else:
+            done = self.one(batches[0], update, settings, losses, norms)
         if done:
             self.seconds = (time.perf_counter() - begin) / done
             self.optimizer.steps += done
@@ -211,7 +204,7 @@ class CompiledSteps:
         self, batches: Sequence[Sequence[int]], update: _Update, settings: Floats, losses: Floats, norms: Floats
     ) -> int:
         form = self.forms[0]
-        program, _, places = self.programs[form]
+        program = self.program(form, lambda: self.arguments(batches[0][0]))[0]
         lengths = [len(batch) for batch in batches]
         ends = np.cumsum([0, *lengths])
         picked = (
@@ -220,30 +213,37 @@ class CompiledSteps:
             else np.tile(self.row[np.asarray(batches[0])], len(batches))
         )
         self.fill(form)
-        width = program.width(max(lengths))
-        out = np.empty((len(program.rows), int(ends[-1])))
-        done: int = program.run.train(
-            program.code, program.ends, self.x[0], picked, ends, width, program.memory(width), program.u,
-            np.zeros(program.listing.sums), program.rows, out, places[: 0 if self.used[form] is None else None],
-            self.numbers, *update.machine(len(self.place)), self.after, settings, losses, norms, *self.layers,
+        width, out = program.width(max(lengths)), np.empty((len(program.rows), len(picked)))
+        batch = program.batch(self.x[0], picked, out, 0, 0, width)
+        finish, its_v = self.finish(update, settings, norms)
+        train = instruction(
+            "train", 0, len(batches), ends, losses, its_v, update.program.u, len(self.place), batch, finish
         )  # fmt: skip
+        done = run(train, program.memory(width), program.u, np.zeros(program.listing.sums), len(picked))
         if done % 2:
             self.numbers, self.after = self.after, self.numbers
         return done
 
+    def finish(self, update: _Update, settings: Floats, norms: Floats) -> tuple[Whole, Floats]:
+        """The instruction that updates all parameters, and the rows that it needs."""
+        program, width = update.program, min(len(self.place), 512)
+        runs, biases, arriving, squares, heard, sums = self.layers
+        finish = instruction(
+            "finish", 0, program.code, *program.ends, self.numbers, len(self.numbers), program.rows, self.after, width,
+            settings, settings.shape[1], 0, norms, 1, runs, len(runs), biases, len(biases), arriving, squares, heard,
+            sums, len(sums),
+        )  # fmt: skip
+        return finish, program.memory(width)
+
     def one(self, batch: Sequence[int], update: _Update, settings: Floats, losses: Floats, norms: Floats) -> int:
         slopes, total = np.zeros(len(self.place)), 0.0
         for form, x, rows, sample in self.parts(batch):
-            program, _, places = self.program(form, sample)
+            program, _ = self.program(form, sample)
             self.fill(form)
             out, sums, is_finite = program(x, rows)
             if not is_finite:
                 return 0
-            used = self.used[form]
-            if used is None:
-                slopes += sums
-            else:
-                slopes[used] += sums[places[used]]
+            slopes += sums[: len(slopes)]
             total += float(out[1].sum())
         losses[0] = total
         before: list[float] = []
@@ -256,11 +256,9 @@ class CompiledSteps:
             slopes = np.array([parameter._grad for parameter in self.place]) * len(batch)
             clipped = np.array([parameter._data for parameter in self.place])
             self.numbers[0], clipped = clipped, self.numbers[0].copy()
-        run = next(iter(self.programs.values()))[0].run
-        finished: int = run.finish(
-            slopes, np.empty(0, dtype=np.int64), 1.0 / len(batch), self.numbers, *update.machine(len(self.place)),
-            self.after, settings, 0, norms, *self.layers,
-        )  # fmt: skip
+        finish, its_v = self.finish(update, settings, norms)
+        finish[15] = len(batch)
+        finished = run(finish, its_v, update.program.u, slopes, len(slopes))
         if finished:
             self.numbers, self.after = self.after, self.numbers
         elif self.clip:
@@ -273,17 +271,13 @@ class CompiledSteps:
 
     def fill(self, form: Any) -> None:
         """Gives the program for a form the numbers of what it captured."""
-        program, traced, places = self.programs[form]
+        program, traced = self.programs[form]
         if form in self.stale:
             self.stale.remove(form)
             program.capture(traced.captured)
-        used = self.used[form]
-        if used is None:
-            program.u[1 : 1 + len(places)] = self.numbers[0]
-        else:
-            program.u[1 + places[used]] = self.numbers[0, used]
+        program.u[1 : 1 + len(self.place)] = self.numbers[0]
 
-    def parts(self, batch: Sequence[int]) -> list[tuple[Any, Floats, npt.NDArray[np.int64], Callable[[], Any]]]:
+    def parts(self, batch: Sequence[int]) -> list[tuple[Any, Floats, Whole, Callable[[], Any]]]:
         """The samples of a batch by form: the form, numbers, which rows of these they are, and what gives one."""
         if self.is_fixed:
             at = np.asarray(batch)
@@ -326,8 +320,7 @@ class _Update:
 
         self.program, traced = made(update, (0.75, 0.5, *optimizer.first_state(0.75)), "", False)
         self.captured = traced.captured
-        rows = self.program.rows
-        assert len(rows) == 2 + optimizer.state_size
+        assert len(self.program.rows) == 2 + optimizer.state_size
 
     def ask(self, what: str, other: int) -> Any:
         answer = self.questions[what, other] = _answer(self.step, what, other)
@@ -345,10 +338,6 @@ class _Update:
             for leaf in self.captured
         ]  # fmt: skip
         return np.array(columns).reshape(len(columns), count).T.copy()
-
-    def machine(self, count: int) -> tuple[Any, ...]:
-        program, width = self.program, min(count, 512)
-        return program.code, program.ends, program.u, program.memory(width), width, program.rows
 
 
 class _Step(Traced):

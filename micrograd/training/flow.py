@@ -184,9 +184,9 @@ class FlowRecord:
             np.ascontiguousarray(runs[runs[:, 2] >= 0]),
             np.array(biases, dtype=np.int64).reshape(-1, 2),
             np.array([len(layer.biases or layer.parameters) for layer in self._layers], dtype=np.float64),
-            np.zeros((2, layers)),
+            np.zeros((layers, 2)),
             np.zeros(len(place)),
-            np.zeros((2, layers)),
+            np.zeros((layers, 2)),
         )
 
     def take(self, steps: int, layout: tuple[Any, ...]) -> None:
@@ -195,8 +195,8 @@ class FlowRecord:
         now = self._now
         now.steps += steps
         for i, layer in enumerate(self._layers):
-            now.norms[i] += float(sums[0, i])
-            now.arriving[i] += float(sums[1, i])
+            now.norms[i] += float(sums[i, 0])
+            now.arriving[i] += float(sums[i, 1])
             now.silent[i] = [
                 name for name in now.silent[i] if not any(heard[self._place[value]] for value in layer.neurons[name])
             ]
