@@ -153,14 +153,18 @@ def test_parameters_outside_the_model_and_without_one(tmp_path):
 def test_a_killed_run_goes_on_bit_for_bit(tmp_path, uninterrupted):
     kills = int(os.environ.get("KILLS", "10"))
     rng, killed, rounds, seen = random.Random(0), 0, 0, set()
-    while killed < kills:
+
+    def is_enough():  # a slow machine needs more kills to see as many places
+        return killed >= kills and len(seen) > 3
+
+    while not is_enough():
         file = tmp_path / f"run{rounds}.safetensors"
         rounds += 1
         while True:
             process = in_a_process(f"print(flush=True); print(run({str(file)!r}, pause=0.004)[1])")
             process.stdout.readline()  # it has begun
             time.sleep(rng.uniform(0, 0.2))
-            if killed < kills and process.poll() is None:
+            if not is_enough() and process.poll() is None:
                 process.kill()
                 process.wait()
                 process.stdout.close()
@@ -175,7 +179,6 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path, uninterrupted):
                 assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
                 break
     print(f"{killed} kills in {rounds} runs, at {len(seen)} places: {sorted(seen)}")
-    assert len(seen) > 3
 
 
 def test_what_a_killed_process_left_is_removed(tmp_path):
