@@ -303,10 +303,14 @@ LOOPS = {
                 for l in range(m):
                     v[(1 + i) * m + l] = x[i * n + start + l]
         else:
-            for l in range(0, m, 8):  # so many samples are a line of the cache in each of the rows
+            lines = m - m % 8
+            for l in range(0, lines, 8):  # so many samples are a line of the cache in each of the rows
                 for i in range(inputs):
-                    for k in range(l, min(l + 8, m)):
-                        v[(1 + i) * m + k] = x[picked[start + k] * inputs + i]
+                    for k in range(8):
+                        v[(1 + i) * m + l + k] = x[picked[start + l + k] * inputs + i]
+            for l in range(lines, m):
+                for i in range(inputs):
+                    v[(1 + i) * m + l] = x[picked[start + l] * inputs + i]
         execute(code, begin, end, v, u, g, m)
         for i in range(outputs):
             row, o = rows[i] * m, i * n + start
