@@ -84,10 +84,10 @@ ROWS = {
 # A worker process: one side.
 
 
-def timed(run: Callable[[int], None], n: int) -> float:
+def timed(run: Callable[[int], float | None], n: int) -> float:
     start = time.perf_counter()
-    run(n)
-    return time.perf_counter() - start
+    seconds = run(n)
+    return time.perf_counter() - start if seconds is None else seconds
 
 
 def work(name: str, peer: str, threads: int, seconds: float) -> None:
@@ -101,20 +101,17 @@ def work(name: str, peer: str, threads: int, seconds: float) -> None:
     first = time.perf_counter() - start
     numbers = flat(side.result())
 
-    def fixed() -> float:
-        return timed(side.run, side.fixed) if side.fixed else 0.0
-
-    def measure(n: int) -> float:
-        return timed(side.run, side.fixed + n) - fixed()
-
-    tries = 2 if side.fixed else 1  # what is fixed varies: it must not make a short run seem long
-    n, least = side.unit, max(seconds, 3 * min(fixed() for _ in range(3)))
-    while (elapsed := min(measure(n) for _ in range(tries))) < least:
-        n *= 2 if elapsed <= 0 else min(16, max(2, round(least / elapsed)))
+    n = max(side.unit, side.least)
+    while True:
+        start = time.perf_counter()
+        elapsed = timed(side.run, n)
+        if elapsed >= seconds:
+            break
+        n *= max(2, min(16, round(seconds / elapsed)))
     once = max(0.0, first - row.checked * elapsed / n)
-    print(json.dumps({"numbers": numbers, "first": once, "round": elapsed + 2 * fixed()}), flush=True)
+    print(json.dumps({"numbers": numbers, "first": once, "round": time.perf_counter() - start}), flush=True)
     for _ in sys.stdin:
-        print(measure(n) / n, flush=True)
+        print(timed(side.run, n) / n, flush=True)
 
 
 def prepare(peer: str, threads: int) -> None:

@@ -24,6 +24,7 @@ from peers import (
     Sides,
     casadi_function,
     flat,
+    trained,
     xad_value_and_grad,
 )
 
@@ -85,19 +86,18 @@ def network_ours(net: Network, compiled: bool) -> Side:
     data = list(zip(net.inputs, net.targets, strict=True))
     losses: list[float] = []
 
-    def run(n: int) -> None:
-        losses[:] = fit(
-            hinge if net.hinge else cross_entropy,
-            data,
-            optimizer,
-            epochs=n,
-            batch_size=len(data),
-            shuffle=False,
-            progress=False,
-            compile=compiled,
-        ).loss
+    def run(n: int) -> float | None:
+        arguments = hinge if net.hinge else cross_entropy, data, optimizer
+        options = {"epochs": n, "batch_size": len(data), "shuffle": False, "progress": False}
+        seconds = None
+        if compiled:
+            losses[:], seconds = trained(1, *arguments, **options)
+        else:
+            losses[:] = fit(*arguments, compile=False, **options).loss
+        return seconds
 
-    return Side(run, lambda: [losses[-1], [[*neuron.w, neuron.b] for neuron in neurons]], fixed=1)
+    least = 20 if compiled else 1
+    return Side(run, lambda: [losses[-1], [[*neuron.w, neuron.b] for neuron in neurons]], least=least)
 
 
 def network_torch(net: Network) -> Side:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -16,13 +17,38 @@ CASADI, CASADI_C = "CasADi", "CasADi in C"  # its virtual machine; the C that it
 class Side:
     """What a peer does in a row."""
 
-    run: Callable[[int], None]  # makes so many steps or calls, and waits for the last one
+    run: Callable[[int], float | None]  # makes so many steps or calls, waits for the last one, and may give the seconds
     result: Callable[[], Any]  # the numbers that it then has, in any nested lists and arrays
     unit: int = 1  # it makes a multiple of so many at a time
-    fixed: int = 0  # the cost of a run of so many is taken off, for it has a part that comes once a run
+    least: int = 1  # nor fewer than so many, when it is timed
 
 
 Sides = dict[str, Callable[[], Side]]
+
+
+def trained(first: int, *arguments: Any, **options: Any) -> tuple[list[float], float]:
+    """The losses of a compiled ``fit``, and the seconds that so many steps take when its programs are made.
+
+    Args:
+        first: in how many steps they are made.
+    """
+    from micrograd import fit
+    from micrograd.training.run import Run
+
+    record, done = Run.record, [(0, time.perf_counter())]
+
+    def noted(run: Any, sizes: Any, losses: Any, norms: Any) -> None:
+        record(run, sizes, losses, norms)
+        done.append((len(run.history.loss), time.perf_counter()))
+
+    Run.record = noted
+    try:
+        history = fit(*arguments, compile=True, **options)
+    finally:
+        Run.record = record
+    begin = next((mark for mark in done if mark[0] >= first), done[0])
+    begin, end = done[0] if begin is done[-1] else begin, done[-1]
+    return history.loss, (end[1] - begin[1]) / (end[0] - begin[0]) * end[0]
 
 
 def calls(once: Callable[[], Any], result: Callable[[Any], Any] = lambda out: out) -> Side:
