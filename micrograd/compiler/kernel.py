@@ -27,7 +27,9 @@ from ..rules import FLOATS, RULES, Rule
 from .sources import ADDS_IN_ANY_ORDER, ELEMENTWISE, FIXED, HEAD, HELPERS, LIMITS, LOOP_HEAD, LOOPS
 from .tracing import TraceError
 
-__all__ = ["UnsupportedError", "Whole", "bound", "elementwise", "instruction", "limits", "needed_numba", "run"]
+__all__ = [
+    "UnsupportedError", "Whole", "address_of", "bound", "elementwise", "instruction", "limits", "needed_numba", "run",
+]  # fmt: skip
 
 Whole = npt.NDArray[np.int64]
 
@@ -140,13 +142,13 @@ def instruction(key: str | Rule, *operands: int | npt.NDArray[Any]) -> Whole:
         key: one of the fixed ones by name, or a rule.
         operands: whole numbers; or arrays, which are given by their address and have to be kept.
     """
-    at = [x if isinstance(x, int) else _at(x) for x in operands]
+    at = [x if isinstance(x, int) else address_of(x) for x in operands]
     return np.array([_address(key), len(at) + 2, *at], dtype=np.int64)
 
 
 def bound(one: Whole, v: npt.NDArray[Any], u: npt.NDArray[Any], g: npt.NDArray[Any], lanes: int) -> Callable[[], None]:
     """A call of an instruction with these rows, numbers and sums: all have to be kept."""
-    return partial(_FUNCTION(int(one[0])), _at(v), _at(u), _at(g), _at(one) + 2 * one.itemsize, lanes)
+    return partial(_FUNCTION(int(one[0])), *map(address_of, (v, u, g, one[2:])), lanes)
 
 
 def run(one: Whole, v: npt.NDArray[Any], u: npt.NDArray[Any], g: npt.NDArray[Any], lanes: int) -> int:
@@ -155,7 +157,8 @@ def run(one: Whole, v: npt.NDArray[Any], u: npt.NDArray[Any], g: npt.NDArray[Any
     return int(one[2])
 
 
-def _at(array: npt.NDArray[Any]) -> int:
+def address_of(array: npt.NDArray[Any]) -> int:
+    """Where compiled code finds an array, which has to be kept."""
     assert array.flags.c_contiguous, "compiled code goes through an array from end to end"
     assert array.itemsize == 8, f"compiled code reads float64 and int64, not {array.dtype}"
     return array.ctypes.data

@@ -380,33 +380,46 @@ LOOPS = {
         layers[2 * i] += math.sqrt(squares[2 * i])
         layers[2 * i + 1] += math.sqrt(squares[2 * i + 1] / arriving[i])
 """,
+    # the sums over the samples of a step: whether all is finite; its parts, from which to which; of each part: which
+    # program, and the lanes, from the first to the end; of each program: its instruction "batch", and its numbers that
+    # are the same in all lanes; the parameters, how many; the step, the losses of all
+    "slopes": """
+    parts, programs, numbers, losses = wholes(c[3]), wholes(c[4]), reals(c[5]), reals(c[8])
+    c[0], total = 0, 0.0
+    for i in range(3 * c[1], 3 * c[2], 3):
+        batch, its_u = wholes(programs[2 * parts[i]]), reals(programs[2 * parts[i] + 1])
+        its_u[0] = 0.0
+        for k in range(c[6]):
+            its_u[1 + k] = numbers[k]
+        execute(wholes(batch[3]), 0, batch[4], its_u, its_u, g, 1)
+        batch[11], batch[12] = parts[i + 1], parts[i + 2]
+        execute(batch, 0, 1, v, its_u, g, n)
+        if batch[2] == 0 or its_u[0] != 0.0:
+            return
+        out = reals(batch[10])
+        for l in range(parts[i + 1], parts[i + 2]):
+            total += out[n + l]
+    losses[c[7]] = total
+    c[0] = 1
+""",
     # steps of training, until all are done or a number is not finite: how many are done; how many to do; where the
-    # samples of each end; its losses; the rows of the update, its numbers that are the same in all; how many parameters
-    # there are; the instructions batch and finish, whose operands it changes. Numbers and what becomes of them change
-    # places: after an odd number of steps, they are where they became.
+    # parts of each begin, and its lanes; the rows of the update, its numbers that are the same in all; how many
+    # parameters there are; the instructions slopes and finish, whose operands it changes. Numbers and what becomes of
+    # them change places: after an odd number of steps, they are where they became.
     "train": """
-    ends, losses, its_v, its_u, count = wholes(c[2]), reals(c[3]), reals(c[4]), reals(c[5]), c[6]
-    batch, finish = wholes(c[7]), wholes(c[8])
-    code, begin, out = wholes(batch[3]), batch[4], reals(batch[10])
+    parts, lanes, its_v, its_u = wholes(c[2]), wholes(c[3]), reals(c[4]), reals(c[5])
+    slopes, finish = wholes(c[7]), wholes(c[8])
     for step in range(c[1]):
         c[0] = step
-        u[0] = total = 0.0
-        execute(code, 0, begin, u, u, g, 1)
-        batch[11], batch[12] = ends[step], ends[step + 1]
-        execute(batch, 0, 1, v, u, g, n)
-        if batch[2] == 0 or u[0] != 0.0:
+        slopes[3], slopes[4], slopes[7], slopes[9] = parts[step], parts[step + 1], finish[6], step
+        execute(slopes, 0, 1, v, u, g, n)
+        if slopes[2] == 0:
             return
-        for l in range(ends[step], ends[step + 1]):
-            total += out[n + l]
-        finish[13], finish[15] = step, ends[step + 1] - ends[step]
-        execute(finish, 0, 1, its_v, its_u, g, count)
+        finish[13], finish[15] = step, lanes[step + 1] - lanes[step]
+        execute(finish, 0, 1, its_v, its_u, g, c[6])
         if finish[2] == 0:
             return
         finish[6], finish[9] = finish[9], finish[6]
-        numbers = reals(finish[6])
-        for i in range(count):
-            u[1 + i] = numbers[i]
-        losses[step] = total
     c[0] = c[1]
 """,
 }

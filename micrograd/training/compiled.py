@@ -9,14 +9,14 @@ import contextlib
 import copy
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..compiler import Compiled
-from ..compiler.kernel import Whole, instruction, run
+from ..compiler.kernel import Whole, address_of, instruction, run
 from ..compiler.program import DisagreementError, Floats, Program, made
 from ..compiler.tracing import Trace, Traced, TraceError, flatten, trace
 from ..engine import Value, to_float
@@ -73,21 +73,24 @@ class CompiledSteps:
         self.forms: list[Any] = []
         self.x: list[Floats] = []
         if is_fixed:
-            rows: dict[Any, list[list[float]]] = {}
-            for i in range(count):
-                leaves, form = flatten(arguments(i))
-                if form not in rows:
-                    rows[form] = []
-                    self.forms.append(form)
-                self.form[i], self.row[i] = self.forms.index(form), len(rows[form])
-                rows[form].append(list(map(to_float, leaves)))
-            self.x = [np.array(rows[form]).reshape(len(rows[form]), -1) for form in self.forms]
+            self.take((i, arguments(i)) for i in range(count))
         with contextlib.suppress(ArithmeticError, ValueError):  # of the sample: its step will say so
             first = arguments(0)
             self.program(flatten(first)[1], lambda: first)
         self.layers = flow.layout(optimizer.parameters)
         self.read()
         self.update(1)
+
+    def take(self, samples: Iterable[tuple[int, Any]]) -> None:
+        """Takes the numbers of these samples' arguments over: an array for each form."""
+        rows: dict[Any, list[list[float]]] = {}
+        places: dict[Any, int] = {}
+        for i, arguments in samples:
+            leaves, form = flatten(arguments, to_float)
+            found = rows.setdefault(form, [])
+            self.form[i], self.row[i] = places.setdefault(form, len(places)), len(found)
+            found.append(leaves)
+        self.forms, self.x = list(rows), [np.array(found).reshape(len(found), -1) for found in rows.values()]
 
     # Programs
 
@@ -179,20 +182,15 @@ class CompiledSteps:
             return [], []
 
     def steps(self, batches: Sequence[Sequence[int]], most: int) -> tuple[list[float], list[float]]:
-        is_burst = self.is_fixed and len(self.forms) == 1 and not self.clip
-        if not is_burst:
-            most = 1
         most = min(most, max(1, int(_BURST / self.seconds)) if self.seconds else 2)
+        if self.clip or not self.is_fixed or len(self.programs) < len(self.forms):
+            most = 1
         update = self.update(self.optimizer.steps + 1)
         most = next((i for i in range(1, most) if not update.fits(self.optimizer.steps + 1 + i)), most)
-        batches = batches[:most]
+        losses, norms, settings = np.empty(most), np.empty(most), update.settings(self.optimizer, most)
+        work = self.work(batches[:most], losses)
         begin = time.perf_counter()
-        losses, norms = np.empty(len(batches)), np.empty(len(batches))
-        settings = update.settings(self.optimizer, len(batches))
-        if is_burst:
-            done = self.burst(batches, update, settings, losses, norms)
-        else:
-            done = self.one(batches[0], update, settings, losses, norms)
+        done = (self.clipped if self.clip else self.burst)(work, update, settings, norms)
         if done:
             self.seconds = (time.perf_counter() - begin) / done
             self.optimizer.steps += done
@@ -200,29 +198,81 @@ class CompiledSteps:
                 self.flow.take(done, self.layers)
         return losses[:done].tolist(), norms[:done].tolist()
 
-    def burst(
-        self, batches: Sequence[Sequence[int]], update: _Update, settings: Floats, losses: Floats, norms: Floats
-    ) -> int:
-        form = self.forms[0]
-        program = self.program(form, lambda: self.arguments(batches[0][0]))[0]
-        lengths = [len(batch) for batch in batches]
-        ends = np.cumsum([0, *lengths])
-        picked = (
-            self.row[np.concatenate([np.asarray(batch) for batch in batches])]
-            if len(batches) > 1 and any(batch is not batches[0] for batch in batches)
-            else np.tile(self.row[np.asarray(batches[0])], len(batches))
-        )
-        self.fill(form)
-        width, out = program.width(max(lengths)), np.empty((len(program.rows), len(picked)))
-        batch = program.batch(self.x[0], picked, out, 0, 0, width)
-        finish, its_v = self.finish(update, settings, norms)
-        train = instruction(
-            "train", 0, len(batches), ends, losses, its_v, update.program.u, len(self.place), batch, finish
+    def work(self, batches: Sequence[Sequence[int]], losses: Floats) -> _Work:
+        """What steps have to compute before their updates, in each the samples of one form after the other."""
+        lanes = np.cumsum([0, *map(len, batches)])
+        if all(batch is batches[0] for batch in batches):
+            samples = np.tile(np.asarray(batches[0]), len(batches))
+        else:
+            samples = np.concatenate([np.asarray(batch) for batch in batches])
+        arguments = self.arguments
+        if not self.is_fixed:
+            drawn = {int(i): self.arguments(int(i)) for i in samples}
+            self.take(drawn.items())
+            arguments = drawn.__getitem__
+        form, begins = self.form[samples], lanes[:-1]
+        if len(self.forms) > 1:
+            group = np.repeat(np.arange(len(batches)) * len(self.forms), np.diff(lanes)) + form
+            order = np.argsort(group, kind="stable")
+            samples, form = samples[order], form[order]
+            begins = np.flatnonzero(np.diff(group[order], prepend=-1))
+        ends = np.append(begins[1:], len(samples))
+        used, which = np.unique(form[begins], return_inverse=True)
+        parts, picked, out = np.stack([which, begins, ends], axis=1), self.row[samples], np.empty((2, len(samples)))
+        programs, instructions, v = [], [], np.empty(0)
+        for k in used:
+            program, traced = self.program(self.forms[k], partial(arguments, int(samples[np.argmax(form == k)])))
+            if self.forms[k] in self.stale:
+                self.stale.remove(self.forms[k])
+                program.capture(traced.captured)
+            width = program.width(int(np.max(ends - begins)))
+            v = max(v, program.memory(width), key=len)
+            instructions.append(program.batch(self.x[k], picked, out, 0, 0, width))
+            programs.append(program)
+        pairs = zip(instructions, programs, strict=True)
+        table = np.array([[address_of(one), address_of(program.u)] for one, program in pairs])
+        slopes = instruction(
+            "slopes", 0, 0, len(parts), parts, table, self.numbers, len(self.place), 0, losses,
         )  # fmt: skip
-        done = run(train, program.memory(width), program.u, np.zeros(program.listing.sums), len(picked))
+        sums = np.zeros(max(program.listing.sums for program in programs))
+        return _Work(slopes, v, sums, lanes, np.searchsorted(begins, lanes), [parts, picked, out, table, instructions])
+
+    def burst(self, work: _Work, update: _Update, settings: Floats, norms: Floats) -> int:
+        """Does the steps, up to the first whose numbers are not finite, and gives how many these are."""
+        finish, its_v = self.finish(update, settings, norms)
+        count, its_u = len(self.place), update.program.u
+        train = instruction(
+            "train", 0, len(norms), work.parts, work.lanes, its_v, its_u, count, work.slopes, finish
+        )  # fmt: skip
+        done = run(train, work.v, its_u, work.sums, int(work.lanes[-1]))
         if done % 2:
             self.numbers, self.after = self.after, self.numbers
         return done
+
+    def clipped(self, work: _Work, update: _Update, settings: Floats, norms: Floats) -> int:
+        """Does one step, in which the gradients are clipped, if its numbers are finite, and gives 1 if they are."""
+        lanes = int(work.lanes[-1])
+        if not run(work.slopes, work.v, update.program.u, work.sums, lanes):
+            return 0
+        numbers, arriving = self.numbers[0], work.sums[: len(self.place)]
+        for parameter, data, slope in zip(self.place, numbers.tolist(), (arriving / lanes).tolist(), strict=True):
+            parameter._data, parameter._grad = data, slope
+        before = self.flow.norms()
+        assert self.clip is not None
+        self.clip(self.optimizer.parameters)
+        arriving[:] = [parameter._grad * lanes for parameter in self.place]
+        kept = numbers.copy()
+        numbers[:] = [parameter._data for parameter in self.place]
+        finish, its_v = self.finish(update, settings, norms)
+        finish[15] = lanes
+        if not run(finish, its_v, update.program.u, work.sums, len(self.place)):
+            numbers[:] = kept
+            return 0
+        self.numbers, self.after = self.after, self.numbers
+        self.flow.add(before)
+        norms[0] = math.hypot(*before)
+        self.layers = self.flow.layout(self.optimizer.parameters)
+        return 1
 
     def finish(self, update: _Update, settings: Floats, norms: Floats) -> tuple[Whole, Floats]:
         """The instruction that updates all parameters, and the rows that it needs."""
@@ -235,72 +285,17 @@ class CompiledSteps:
         )  # fmt: skip
         return finish, program.memory(width)
 
-    def one(self, batch: Sequence[int], update: _Update, settings: Floats, losses: Floats, norms: Floats) -> int:
-        slopes, total = np.zeros(len(self.place)), 0.0
-        for form, x, rows, sample in self.parts(batch):
-            program, _ = self.program(form, sample)
-            self.fill(form)
-            out, sums, is_finite = program(x, rows)
-            if not is_finite:
-                return 0
-            slopes += sums[: len(slopes)]
-            total += float(out[1].sum())
-        losses[0] = total
-        before: list[float] = []
-        if self.clip:
-            numbers = zip(self.place, self.numbers[0].tolist(), (slopes / len(batch)).tolist(), strict=True)
-            for parameter, data, slope in numbers:
-                parameter._data, parameter._grad = data, slope
-            before = self.flow.norms()
-            self.clip(self.optimizer.parameters)
-            slopes = np.array([parameter._grad for parameter in self.place]) * len(batch)
-            clipped = np.array([parameter._data for parameter in self.place])
-            self.numbers[0], clipped = clipped, self.numbers[0].copy()
-        finish, its_v = self.finish(update, settings, norms)
-        finish[15] = len(batch)
-        finished = run(finish, its_v, update.program.u, slopes, len(slopes))
-        if finished:
-            self.numbers, self.after = self.after, self.numbers
-        elif self.clip:
-            self.numbers[0] = clipped  # what it was before
-        if finished and self.clip:
-            self.flow.add(before)
-            norms[0] = math.hypot(*before)
-            self.layers = self.flow.layout(self.optimizer.parameters)
-        return finished
 
-    def fill(self, form: Any) -> None:
-        """Gives the program for a form the numbers of what it captured."""
-        program, traced = self.programs[form]
-        if form in self.stale:
-            self.stale.remove(form)
-            program.capture(traced.captured)
-        program.u[1 : 1 + len(self.place)] = self.numbers[0]
+class _Work(NamedTuple):
+    # What steps have to compute: an instruction, the rows and sums that it works with, where in its lanes and in its
+    # parts each step begins, and what has to be kept as long as it is.
 
-    def parts(self, batch: Sequence[int]) -> list[tuple[Any, Floats, Whole, Callable[[], Any]]]:
-        """The samples of a batch by form: the form, numbers, which rows of these they are, and what gives one."""
-        if self.is_fixed:
-            at = np.asarray(batch)
-            return [
-                (
-                    self.forms[k],
-                    self.x[k],
-                    self.row[at[self.form[at] == k]],
-                    partial(self.arguments, int(at[self.form[at] == k][0])),
-                )
-                for k in np.unique(self.form[at])
-            ]
-        rows: dict[Any, list[list[float]]] = {}
-        samples: dict[Any, Any] = {}
-        for i in batch:
-            arguments = self.arguments(i)
-            leaves, form = flatten(arguments, to_float)
-            rows.setdefault(form, []).append(leaves)
-            samples.setdefault(form, arguments)
-        return [
-            (form, np.array(found).reshape(len(found), -1), np.arange(len(found)), partial(lambda x: x, samples[form]))
-            for form, found in rows.items()
-        ]
+    slopes: Whole
+    v: Floats
+    sums: Floats
+    lanes: Whole
+    parts: Whole
+    kept: list[Any]
 
 
 class _Update:
