@@ -114,6 +114,8 @@ class Graph:
                     return other
                 if numbers[x] == 0 and not self.is_forward:  # there, 0 times what is not finite has to be nan
                     return self.zero
+        if rule.whole is rules.power and rule.constants["n"] == 1:  # in the derivative of each square
+            return args[0]
         if rule.variadic and rule is not rules.total and rule is not rules.dot:
             if rule.whole is not rules.weigh:
                 return self.expanded(rule, node)

@@ -26,7 +26,7 @@ Floats = npt.NDArray[np.float64]
 _TOLERANCE = 1e-9  # between a compiled number and Python's: sums of many products are rounded in another order
 _ROUNDING = 1e-13  # and of what cancels is left what was rounded, compared with the largest number
 _BLOCK = 1 << 17  # numbers of a block, a megabyte: what stays in a core's own cache
-_WORTH_A_THREAD = 400_000  # additions and multiplications
+_WORTH_A_THREAD = 2_000_000  # additions and multiplications: to begin takes as long as some 100,000
 
 
 class DisagreementError(ArithmeticError):

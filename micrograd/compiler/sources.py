@@ -116,18 +116,35 @@ FIXED = {
                 k += 2
             v[o] = total
         else:
-            for l in range(n):
-                v[o + l] = start
-            for i in range(uv):
+            if uv % 2:
                 w, a = u[c[k]], c[k + 1] * n
-                k += 2
                 for l in range(n):
-                    v[o + l] += w * v[a + l]
-            for i in range(vv):
-                a, b = c[k] * n, c[k + 1] * n
+                    v[o + l] = start + w * v[a + l]
                 k += 2
+            elif uv == 0 and vv % 2:
+                a, b = c[k] * n, c[k + 1] * n
+                for l in range(n):
+                    v[o + l] = start + v[a + l] * v[b + l]
+                k += 2
+                vv -= 1
+            else:
+                for l in range(n):
+                    v[o + l] = start
+            for i in range(uv // 2):
+                w, a, x, b = u[c[k]], c[k + 1] * n, u[c[k + 2]], c[k + 3] * n
+                for l in range(n):
+                    v[o + l] = v[o + l] + w * v[a + l] + x * v[b + l]
+                k += 4
+            if vv % 2:
+                a, b = c[k] * n, c[k + 1] * n
                 for l in range(n):
                     v[o + l] += v[a + l] * v[b + l]
+                k += 2
+            for i in range(vv // 2):
+                a, b, d, e = c[k] * n, c[k + 1] * n, c[k + 2] * n, c[k + 3] * n
+                for l in range(n):
+                    v[o + l] = v[o + l] + v[a + l] * v[b + l] + v[d + l] * v[e + l]
+                k += 4
 """,
     # sums with the same inputs: how many sums, of how many inputs; weight of sum j and input i is u[w0 + j wj + i wi];
     # the first row; a start for each in u; the inputs
