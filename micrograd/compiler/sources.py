@@ -59,34 +59,9 @@ def run(v_, u_, g_, c_, n_):
 """
 
 
-def _sums(many: int) -> str:
-    # The loops of a layer for so many sums at a time, and four inputs: what was loaded once serves them all.
-    def each(text: str, separator: str = "\n") -> str:
-        return separator.join([text.replace("#", str(i)) for i in range(many)])
-
-    return f"""
-    while j + {many} <= m:
-        w, i = w0 + j * wj, 0
-        {each("o# = (first + j + #) * n", "; ")}
-        while i + 4 <= count:
-            k = 6 + m + i
-            a, b, d, e = c[k] * n, c[k + 1] * n, c[k + 2] * n, c[k + 3] * n
-{each("            p# = w + # * wj; q#, r#, s#, t# = u[p#], u[p# + wi], u[p# + 2 * wi], u[p# + 3 * wi]")}
-            for l in range(n):
-                x, y, z, h = v[a + l], v[b + l], v[d + l], v[e + l]
-{each("                v[o# + l] = v[o# + l] + q# * x + r# * y + s# * z + t# * h")}
-            w += 4 * wi
-            i += 4
-        while i < count:
-            a = c[6 + m + i] * n
-            {each("q# = u[w + # * wj]", "; ")}
-            for l in range(n):
-                x = v[a + l]
-{each("                v[o# + l] += q# * x")}
-            w += wi
-            i += 1
-        j += {many}
-"""
+def _four(text: str, separator: str = "\n") -> str:
+    # The text for the sums 0 to 3: what was loaded once serves them all.
+    return separator.join([text.replace("#", str(i)) for i in range(4)])
 
 
 # Instructions that are not rules but ways to run many sums of products at once.
@@ -121,12 +96,6 @@ FIXED = {
                 for l in range(n):
                     v[o + l] = start + w * v[a + l]
                 k += 2
-            elif uv == 0 and vv % 2:
-                a, b = c[k] * n, c[k + 1] * n
-                for l in range(n):
-                    v[o + l] = start + v[a + l] * v[b + l]
-                k += 2
-                vv -= 1
             else:
                 for l in range(n):
                     v[o + l] = start
@@ -135,20 +104,15 @@ FIXED = {
                 for l in range(n):
                     v[o + l] = v[o + l] + w * v[a + l] + x * v[b + l]
                 k += 4
-            if vv % 2:
+            for i in range(vv):
                 a, b = c[k] * n, c[k + 1] * n
+                k += 2
                 for l in range(n):
                     v[o + l] += v[a + l] * v[b + l]
-                k += 2
-            for i in range(vv // 2):
-                a, b, d, e = c[k] * n, c[k + 1] * n, c[k + 2] * n, c[k + 3] * n
-                for l in range(n):
-                    v[o + l] = v[o + l] + v[a + l] * v[b + l] + v[d + l] * v[e + l]
-                k += 4
 """,
     # sums with the same inputs: how many sums, of how many inputs; weight of sum j and input i is u[w0 + j wj + i wi];
     # the first row; a start for each in u; the inputs
-    "layer": """
+    "layer": f"""
     m, count, w0, wj, wi, first = c[0], c[1], c[2], c[3], c[4], c[5]
     if n == 1:
         for j in range(m):
@@ -162,10 +126,35 @@ FIXED = {
         o, start = (first + j) * n, u[c[6 + j]]
         for l in range(n):
             v[o + l] = start
-    j = 0
-"""
-    + _sums(4)
-    + _sums(1),
+    fours = m - m % 4
+    for j in range(0, fours, 4):
+        w, i = w0 + j * wj, 0
+        {_four("o# = (first + j + #) * n", "; ")}
+        while i + 4 <= count:
+            k = 6 + m + i
+            a, b, d, e = c[k] * n, c[k + 1] * n, c[k + 2] * n, c[k + 3] * n
+{_four("            p# = w + # * wj; q#, r#, s#, t# = u[p#], u[p# + wi], u[p# + 2 * wi], u[p# + 3 * wi]")}
+            for l in range(n):
+                x, y, z, h = v[a + l], v[b + l], v[d + l], v[e + l]
+{_four("                v[o# + l] = v[o# + l] + q# * x + r# * y + s# * z + t# * h")}
+            w += 4 * wi
+            i += 4
+        while i < count:
+            a = c[6 + m + i] * n
+            {_four("q# = u[w + # * wj]", "; ")}
+            for l in range(n):
+                x = v[a + l]
+{_four("                v[o# + l] += q# * x")}
+            w += wi
+            i += 1
+    for j in range(fours, m):
+        o, w = (first + j) * n, w0 + j * wj
+        for i in range(count):
+            a, q = c[6 + m + i] * n, u[w]
+            for l in range(n):
+                v[o + l] += q * v[a + l]
+            w += wi
+""",
     # sums over lanes of products: g[g0 + i gi + j gj] += row i × row j: how many i, j; g0, gi, gj; rows i; rows j
     "outer": """
     m, count, g0, gi, gj = c[0], c[1], c[2], c[3], c[4]
