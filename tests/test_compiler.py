@@ -547,6 +547,16 @@ def test_a_child_process_has_threads_of_its_own():
     assert subprocess.run([sys.executable, "-c", code], env=environment, timeout=100).returncode == 0
 
 
+@pytest.mark.parametrize("lanes", [1, 2, 9, 40])
+def test_threads_share_many_lanes_and_few(monkeypatch, lanes):
+    monkeypatch.setattr(program, "threads", lambda: 3)
+    monkeypatch.setattr(program, "_WORTH_A_THREAD", 1)  # as if it were a large program
+    x = np.linspace(-1, 1, lanes)
+    values, slopes = compile(lambda x: (x * x).tanh() + x).values_and_gradients(x)
+    np.testing.assert_allclose(values, np.tanh(x * x) + x, rtol=1e-12)
+    np.testing.assert_allclose(slopes, 2 * x / np.cosh(x * x) ** 2 + 1, rtol=1e-12)
+
+
 def test_the_number_of_threads_is_checked(monkeypatch):
     program.threads.cache_clear()
     for wrong in ("0", "-1", "two"):

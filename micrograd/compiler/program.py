@@ -87,7 +87,7 @@ class Program:
         self.u[0] = 0.0
         if self.ends[0]:
             run(instruction("repeat", 1, self.code, 0, self.ends[0]), self.u, self.u, sums, 1)
-        count = 1 if self.work * lanes < _WORTH_A_THREAD else min(threads(), self.work * lanes // _WORTH_A_THREAD)
+        count = max(1, min(threads(), self.work * lanes // _WORTH_A_THREAD, lanes // 8))
         width = self.width(-(-lanes // count))
         self.memory(width, count - 1)
         parts = [sums] if count == 1 else [np.zeros_like(sums) for _ in range(count)]
