@@ -154,34 +154,45 @@ class Assembler:
         return list(together.values())
 
     def sums(self, members: list[int], is_uniform: bool, program: list[Instruction]) -> None:
-        graph, s, row = self.graph, self.s, self.row
-        uniform = graph.is_uniform
-        work = sum(2 * len(s.terms[i]) for i in members)
-        starts = [row[s.starts.get(i, graph.zero)] for i in members]
-        terms = [[(a, b) if uniform[a] else (b, a) for a, b in s.terms[i]] for i in members]
-        if not is_uniform and len(members) > 1 and len(terms[0]) > 1:
-            weights = (
-                [[row[a] for a, _ in line] for line in terms]
-                if all(uniform[a] and not uniform[b] for line in terms for a, b in line)
-                else []
-            )
-            affine = weights and _affine(weights)
-            if affine and all([b for _, b in line] == [b for _, b in terms[0]] for line in terms):
+        terms, row, uniform = self.s.terms, self.row, self.graph.is_uniform
+        zero, starts = row[self.graph.zero], self.s.starts
+        work = sum([2 * len(terms[i]) for i in members])
+        if not is_uniform and len(members) > 1:
+            layer = self.layer([[(a, b) if uniform[a] else (b, a) for a, b in terms[i]] for i in members])
+            if layer:
                 first = min([self.new_row(i, False) for i in members])
-                inputs = [row[b] for _, b in terms[0]]
+                affine, inputs = layer
                 size = f"{len(inputs)} → {len(members)}"
-                operands = [len(members), len(inputs), *affine, first, *starts, *inputs]
+                begin = [row[starts[i]] if i in starts else zero for i in members]
+                operands = [len(members), len(inputs), *affine, first, *begin, *inputs]
                 program.append(Instruction("layer", operands, work, work, size))
                 return
-        operands = [len(members)]
-        for i, start, line in zip(members, starts, terms, strict=True):
+        operands, most = [len(members)], 0
+        for i in members:
             mixed: list[int] = []
             lanes: list[int] = []
-            for a, b in line:
-                (mixed if is_uniform or uniform[a] else lanes).extend((row[a], row[b]))
-            operands += [self.new_row(i, is_uniform), start, len(mixed) // 2, len(lanes) // 2, *mixed, *lanes]
-        note = f"{len(members)} of up to {max(map(len, terms))} products"
-        program.append(Instruction("dot", operands, work, work, note))
+            for a, b in terms[i]:
+                if is_uniform or uniform[a]:
+                    mixed += row[a], row[b]
+                elif uniform[b]:
+                    mixed += row[b], row[a]
+                else:
+                    lanes += row[a], row[b]
+            most = max(most, len(terms[i]))
+            start = row[starts[i]] if i in starts else zero
+            operands += (self.new_row(i, is_uniform), start, len(mixed) // 2, len(lanes) // 2, *mixed, *lanes)
+        program.append(Instruction("dot", operands, work, work, f"{len(members)} of up to {most} products"))
+
+    def layer(self, terms: list[list[Term]]) -> tuple[tuple[int, int, int], list[int]] | None:
+        # Where the weights of sums are, and their inputs, if these are the same in all.
+        row, uniform = self.row, self.graph.is_uniform
+        if len(terms[0]) < 2 or not all(uniform[a] and not uniform[b] for line in terms for a, b in line):
+            return None
+        affine = _affine([[row[a] for a, _ in line] for line in terms])
+        inputs = [b for _, b in terms[0]]
+        if affine is None or not all([b for _, b in line] == inputs for line in terms):
+            return None
+        return affine, [row[b] for b in inputs]
 
     # Sums over lanes
 

@@ -15,7 +15,7 @@ import math
 import os
 import pickle
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,8 @@ from .sources import ADDS_IN_ANY_ORDER, ELEMENTWISE, FIXED, HEAD, HELPERS, LIMIT
 from .tracing import TraceError
 
 __all__ = [
-    "UnsupportedError", "Whole", "address_of", "bound", "elementwise", "instruction", "limits", "needed_numba", "run",
+    "UnsupportedError", "Whole", "address_of", "assembled", "bound", "elementwise", "instruction", "limits",
+    "needed_numba", "run",
 ]  # fmt: skip
 
 Whole = npt.NDArray[np.int64]
@@ -142,8 +143,19 @@ def instruction(key: str | Rule, *operands: int | npt.NDArray[Any]) -> Whole:
         key: one of the fixed ones by name, or a rule.
         operands: whole numbers; or arrays, which are given by their address and have to be kept.
     """
-    at = [x if isinstance(x, int) else address_of(x) for x in operands]
-    return np.array([_address(key), len(at) + 2, *at], dtype=np.int64)
+    return assembled([(key, [x if isinstance(x, int) else address_of(x) for x in operands])])
+
+
+def assembled(instructions: Iterable[tuple[str | Rule, Sequence[int]]]) -> Whole:
+    """The code of several instructions, given by their keys and operands."""
+    addresses: dict[str | Rule, int] = {}
+    code: list[int] = []
+    for key, operands in instructions:
+        address = addresses.get(key)
+        if address is None:
+            address = addresses[key] = _address(key)
+        code += (address, len(operands) + 2, *operands)
+    return np.array(code, dtype=np.int64)
 
 
 def bound(one: Whole, v: npt.NDArray[Any], u: npt.NDArray[Any], g: npt.NDArray[Any], lanes: int) -> Callable[[], None]:

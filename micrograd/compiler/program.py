@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -14,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..engine import Value, one_line, resting_collector
-from .kernel import Whole, bound, instruction, run
-from .listing import Instruction, Listing
+from .kernel import Whole, assembled, bound, instruction, run
+from .listing import Listing
 from .lowering import lower
 from .tracing import Trace, TraceError, trace, unchanged
 
@@ -42,7 +41,9 @@ class Program:
 
     def __init__(self, listing: Listing) -> None:
         self.listing = listing
-        self.code, self.ends = _assembled(listing.uniform, listing.lanes)
+        parts = listing.uniform, listing.lanes
+        uniform, lanes = (assembled((one.key, one.operands) for one in part) for part in parts)
+        self.code, self.ends = np.concatenate([uniform, lanes]), (len(uniform), len(uniform) + len(lanes))
         self.u = np.array(listing.constants, dtype=np.float64)
         self.work = sum(one.work for one in listing.lanes)
         self.rows = np.array([0, *listing.outputs, *listing.gradients], dtype=np.int64)
@@ -200,13 +201,6 @@ def _same(traced: Trace, again: Trace) -> None:
                 if by_leaf < count or i >= count or i in set(keep)
             ]
         traced.captured = [traced.captured[i] for i in keep]
-
-
-def _assembled(*parts: Sequence[Instruction]) -> tuple[Whole, tuple[int, ...]]:
-    # The code of all parts, and where each ends.
-    pieces = [[instruction(one.key, *one.operands) for one in part] for part in parts]
-    ends = itertools.accumulate(sum(map(len, part)) for part in pieces)
-    return np.concatenate([np.empty(0, dtype=np.int64), *itertools.chain(*pieces)]), tuple(ends)
 
 
 @lru_cache
