@@ -60,28 +60,28 @@ class Assembler:
 
     # Rows and instructions
 
-    def levels(self, live: list[int]) -> dict[int, list[int]]:
+    def levels(self, live: list[int]) -> list[list[int]]:
         # By how many operations each has to wait for.
-        s, graph = self.s, self.graph
-        level: dict[int, int] = {}
-        waiting: dict[int, list[int]] = defaultdict(list)
+        terms, args = self.s.terms, self.graph.args
+        level = [-1] * len(self.graph.ops)
+        waiting: list[list[int]] = []
         for i in live:
-            terms = s.terms.get(i)
-            args = [x for term in terms for x in term] if terms is not None else graph.args[i]
             here = 0
-            for x in args:
-                if x in level and level[x] >= here:
-                    here = level[x] + 1
+            for term in terms[i] if i in terms else (args[i],):
+                for x in term:
+                    if level[x] >= here:
+                        here = level[x] + 1
             level[i] = here
+            if here == len(waiting):
+                waiting.append([])
             waiting[here].append(i)
         return waiting
 
     def assemble(self, live: list[int], is_uniform: bool) -> None:
         program = self.out.uniform if is_uniform else self.out.lanes
-        waiting = self.levels(live)
-        for here in sorted(waiting):
+        for together in self.levels(live):
             sums, others = [], defaultdict(list)
-            for i in waiting[here]:
+            for i in together:
                 if i in self.s.terms and not self.is_elementwise(i):
                     sums.append(i)
                 else:
@@ -92,22 +92,12 @@ class Assembler:
                 self.sums(layer, is_uniform, program)
 
     def is_elementwise(self, i: int) -> bool:
-        # Whether a sum of products is no more than the operation that it was.
-        graph, op = self.graph, self.graph.ops[i]
-        if op not in (rules.add, rules.subtract, rules.multiply, rules.negate):
+        # Whether a sum of products is no more than the operation that it was: a + b or a - b.
+        op, args = self.graph.ops[i], self.graph.args[i]
+        if len(self.s.terms[i]) != 2 or len(args) != 2 or not (op is rules.add or op is rules.subtract):
             return False
-        args = graph.args[i]
-        return (
-            len(self.s.terms[i]) == len(args)
-            and i not in self.s.starts
-            and (
-                (op is rules.multiply and not any(graph.is_uniform[x] for x in args))
-                or (
-                    op in (rules.add, rules.subtract)
-                    and not any(self.s.is_part[x] or graph.is_uniform[x] for x in args)
-                )
-            )
-        )
+        (a, b), uniform, is_part = args, self.graph.is_uniform, self.s.is_part
+        return not (uniform[a] or uniform[b] or is_part[a] or is_part[b] or i in self.s.starts)
 
     @staticmethod
     def key(rule: Rule) -> Any:
@@ -147,10 +137,10 @@ class Assembler:
         if len(sums) < 2:
             return [sums] * len(sums)
         for i in sums:
-            terms = self.s.terms[i]
-            inputs = tuple([b if uniform[a] else a for a, b in terms])
-            mixed = len(terms) > 1 and all(uniform[a] != uniform[b] for a, b in terms)
-            together[inputs if mixed else None].append(i)
+            terms, inputs = self.s.terms[i], None
+            if len(terms) > 1 and all(uniform[a] != uniform[b] for a, b in terms):
+                inputs = tuple([b if uniform[a] else a for a, b in terms])
+            together[inputs].append(i)
         return list(together.values())
 
     def sums(self, members: list[int], is_uniform: bool, program: list[Instruction]) -> None:
