@@ -435,4 +435,10 @@ def resting_collector() -> Iterator[None]:
             gc.enable()
 
 
-rules.FLOATS.update(new_=partial(object.__new__, Value), Value_=Value, to_float_=to_float, explained_=explained)
+rules.FLOATS.update(
+    new_=partial(object.__new__, Value),
+    Value_=Value,
+    to_float_=to_float,
+    plain_=frozenset((float, int)),
+    explained_=explained,
+)

@@ -33,7 +33,10 @@ def f({signature}):
 """
 _TAKE_ALL = "{a} = [a_._data for a_ in {a}_]; out._parents = {a}_; out.rule = rule_"
 _TAKE_ONE = "{a} = {a}_._data; out._parents = ({a}_,); out.rule = rule_"
-_TAKE_NUMBER = "{a} = {a}_._data; {b} = out._number = to_float_({b}_); out._parents = ({a}_,); out.rule = rule_{b}_"
+_TAKE_NUMBER = (
+    "{a} = {a}_._data; {b} = out._number = float({b}_) if {b}_.__class__ in plain_ else to_float_({b}_); "
+    "out._parents = ({a}_,); out.rule = rule_{b}_"
+)
 _TAKE_TWO = """if isinstance({b}_, Value_):
         {a} = {a}_._data; {b} = {b}_._data; out._parents = ({a}_, {b}_); out.rule = rule_
     else:
@@ -90,6 +93,8 @@ def puller(rule: Rule, data: str = "._data") -> Callable[[Value], None]:
             parents, texts = "".join(f"{parent}, " for parent in locals_), " ".join(locals_.values())
             values = {a: "node_._number" if a == rule.number else f"{a}_{data}" for a in rule.names}
             chain_rule = "; ".join(_CHAIN_RULE.format(parent=parent, local=text) for parent, text in locals_.items())
+            if data:  # for numbers, a frequent multiplication that changes nothing
+                chain_rule = chain_rule.replace("(1.0) * ", "")
         values["out"] = f"node_{data}"
         load = "; ".join(f"{a} = {value}" for a, value in values.items() if a in texts)
         return _PULL.format(parents=parents, load=load or "pass", chain_rule=chain_rule)
