@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..rules import FLOATS, RULES, Rule
-from .sources import ADDS_IN_ANY_ORDER, ELEMENTWISE, FIXED, HEAD, HELPERS, LIMITS, LOOP_HEAD, LOOPS
+from .sources import ADDS_IN_ANY_ORDER, CUBED, ELEMENTWISE, FIXED, HEAD, HELPERS, LIMITS, LOOP_HEAD, LOOPS
 from .tracing import TraceError
 
 __all__ = [
@@ -65,7 +65,7 @@ def elementwise(rule: Rule) -> str:
     constants = "".join(f"{name} = {_literal(x)}\n" for name, x in rule.constants.items())
     text = ast.unparse(_WholePowers(rule).visit(ast.parse(rule.value, mode="eval")))
     if "cubed(" in text:
-        definitions |= {name: f"@njit(error_model='numpy')\n{HELPERS[name].strip()}" for name in ("product", "cubed")}
+        definitions["cubed"] = CUBED
     names = rule.names
     source = ELEMENTWISE.format(
         value=text,

@@ -7,7 +7,7 @@ the lanes where each operation gave something finite, and nan in the others.
 
 from __future__ import annotations
 
-__all__ = ["ADDS_IN_ANY_ORDER", "ELEMENTWISE", "FIXED", "HEAD", "HELPERS", "LIMITS", "LOOPS", "LOOP_HEAD"]
+__all__ = ["ADDS_IN_ANY_ORDER", "CUBED", "ELEMENTWISE", "FIXED", "HEAD", "HELPERS", "LIMITS", "LOOPS", "LOOP_HEAD"]
 
 HEAD = """
 import math
@@ -21,24 +21,24 @@ settings = dict(nopython=True, nogil=True, cache={cache}, error_model="numpy", f
 HELPERS = {
     "real": "def real(x): return x",
     "chance": "def chance(p): return p if 0 <= p <= 1 else nan",
-    # x³, with what the two products lose in rounding (Dekker, A floating-point technique for extending the available
-    # precision, 1971)
-    "cubed": """
-def cubed(x):
-    p, e = product(x, x)
-    r, f = product(p, x)
-    return r + (e * x + f)
-""",
-    "product": """
-def product(a, b):
-    p = a * b
-    c, d = 134217729.0 * a, 134217729.0 * b
-    a1, b1 = c - (c - a), d - (d - b)
-    a2, b2 = a - a1, b - b1
-    return p, a2 * b2 - (((p - a1 * b1) - a2 * b1) - a1 * b2)
-""",
     "index": "def index(i, count): return i if 0 <= i < count and i == floor(i) else nan",
 }
+# x³, with what its two products lose in rounding: a fused multiply-add gives that exactly.
+CUBED = """
+from numba.extending import intrinsic
+
+@intrinsic
+def fused(typing, a, b, c):
+    def generate(context, builder, signature, arguments):
+        return builder.fma(*arguments)
+    return types.float64(types.float64, types.float64, types.float64), generate
+
+@njit(error_model="numpy")
+def cubed(x):
+    square = x * x
+    cube = square * x
+    return cube + (fused(x, x, -square) * x + fused(square, x, -cube))
+"""
 # A text has names of its own: those of the loop end in a line.
 ELEMENTWISE = """
 @cfunc(types.void(f8, f8, f8, i8, types.int64), **settings)
