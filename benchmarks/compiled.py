@@ -315,7 +315,8 @@ def main() -> None:
     parser.add_argument(
         "--rows", nargs="+", choices=ROWS, default=list(ROWS), help=f"of {', '.join(ROWS)}", metavar="ROW"
     )
-    parser.add_argument("--peers", nargs="+", metavar="PEER", help="who takes part: all, unless they are given")
+    peers = [OURS, ARRAYS, EAGER, *MODULES, CASADI_C, PURE, OLD]
+    parser.add_argument("--peers", nargs="+", choices=peers, metavar="PEER", help="who takes part: all, unless given")
     parser.add_argument("--rounds", type=int, default=15, help="how often each side has its turn (default 15)")
     parser.add_argument("--seconds", type=float, default=0.2, help="how long a turn is, at least (default 0.2)")
     parser.add_argument("--threads", type=int, default=2, help="how many threads each side may use (default 2)")

@@ -275,7 +275,12 @@ w = Value(2.0)
         (lambda x: x * (w.data + 1), "the data of a parameter are read"),
         (lambda x: x * random.random(), "not the same each time"),
         (counting, "not the same each time"),
-        (lambda x: float(x), "forgets its gradient"),
+        (lambda x: float(x), "a Value is turned into a float"),
+        (lambda x: ["zero", "one", "two"][x], "must be integers or slices, not a Value: .* use one_hot"),
+        (lambda x: (w * x).backward(), r"backward\(\) is called .* use .* grad\(…, create_graph=True\)"),
+        (lambda x: w.grad * x, "the gradient of a Value is read"),
+        (lambda x: setattr(w, "grad", 0.0), "the gradient of a Value is set"),
+        (lambda x: None, "a compiled function gives Values, .* not NoneType None"),
         (lambda x: (x * w) * ((x * w).data > 0), "the data of a Value are read"),
     ],
 )
@@ -283,6 +288,65 @@ def test_what_would_be_frozen_is_refused(function, message):
     with pytest.raises(TypeError, match=message):
         compile(function)(2.0)
     assert (Value(3.0) > 2, Value(3.0).data, w.data) == (True, 3.0, 2.0)  # all is as it was
+
+
+def test_a_module_in_another_mode_is_another_program():
+    model = nn.Sequential(nn.Linear(2, 2, rng=random.Random(0)), nn.Dropout(0.5))
+    total = compile(lambda x: functional.sum(model(x)))
+    model.eval()
+    evaluated = total([1.0, 2.0]).data
+    model.train()
+    for call in (total, total.batch, total.values):
+        with pytest.raises(TraceError, match="not the same each time"):
+            call([1.0, 2.0] if call is total else [[1.0, 2.0], [1.0, 2.0]])
+    model.eval()
+    assert total([1.0, 2.0]).data == evaluated == functional.sum(model([1.0, 2.0])).data
+    assert nn.Module.training is True
+
+
+def test_a_batch_norm_that_has_learned_more_is_another_program():
+    norm = nn.BatchNorm(2)
+    total = compile(lambda x: functional.sum([abs(y) for y in norm(x)]))
+    for batch in ([[1.0, 2.0], [3.0, 5.0]], [[2.0, 2.0], [4.0, 9.0]]):
+        norm.train()(batch)
+        norm.eval()
+        assert total([1.0, 2.0]).data == sum(abs(y.data) for y in norm([1.0, 2.0]))
+
+
+@pytest.mark.parametrize("make", [random.Random, np.random.default_rng])
+def test_a_refused_function_has_drawn_nothing(make):
+    generators = [make(1), make(1)]
+    with pytest.raises(TraceError, match="random numbers"):
+        compile(lambda x: x * generators[0].random())(1.0)
+    held = generators[1]
+    draw = held.random
+
+    def noisy(x):
+        return x * draw() if x is not None else held
+
+    with pytest.raises(TraceError, match="random numbers"):
+        compile(noisy)(1.0)
+    assert held.random() == make(1).random()
+
+
+def test_threads_take_turns():
+    double, wrong = compile(lambda x: w * x), []
+
+    def work():
+        wrong.extend(i for i in range(2000) if double(float(i)).data != 2.0 * i)
+
+    workers = [threading.Thread(target=work) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert wrong == []
+
+
+def test_steps_through_a_compiled_node_show_its_numbers():
+    x = Value(3.0, label="x")
+    out = compile(lambda x: w * x * x)(x)
+    assert "∂out/∂x = 12; times out.grad, 1, is 12" in " ".join(map(str, out.steps({"out": out})))
 
 
 def test_a_function_that_changes_its_surroundings_is_refused_and_they_are_restored():
@@ -326,6 +390,8 @@ def test_dropout_is_refused():
         (lambda: compile(lambda x: x).values([]), ValueError, "at least one, not 0"),
         (lambda: compile(lambda x, y: x * y).values([1.0], [1.0, 2.0]), ValueError, "not 1, 2"),
         (lambda: compile(lambda x: x[0]).values([[1.0], [1.0, 2.0]]), ValueError, "sample 1 is of another form"),
+        (lambda: compile(lambda x: x).batch([Value(1.0)]), TypeError, "samples are plain numbers, not Value"),
+        (lambda: compile(lambda x: x).profile(0), ValueError, "samples must be a whole number from 1 on, not 0"),
         (lambda: compile(lambda x: [x, x]).batch([1.0]), TypeError, r"batch\(\) is for functions that give one Value"),
         (
             lambda: compile(lambda x: [x, x]).gradients([1.0]),

@@ -19,11 +19,15 @@ array([ 9., 36.])
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Sequence
 from functools import partial, update_wrapper
 from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
+try:
+    import numpy as np
+except ImportError as error:
+    raise ImportError("compiling needs NumPy and Numba: python -m pip install 'micrograd[fast]'") from error
 
 from ..engine import Value, grad, lift, to_float
 from ..operations import puller
@@ -46,7 +50,8 @@ def compile(function: Callable[..., Any]) -> Compiled:  # noqa: A001
         function: takes numbers and Values, alone or in lists, tuples, dicts and arrays, and gives a Value, or Values in
             lists, tuples and dicts. It may use other Values, its parameters. Each call must build the same graph for
             arguments of the same form: it does not branch on a Value, read ``.data``, or draw random numbers. Plain
-            numbers that it reads elsewhere are constants of the program.
+            numbers that it reads elsewhere are constants of the program, and its parameters those of the first call:
+            their data may change, but they can't be replaced by others.
 
     Raises:
         TypeError: if it is not a function.
@@ -63,7 +68,7 @@ class Compiled:
 
     Called, it gives what the function gives; ``backward()`` adds to the gradients of its parameters, and of the Values
     among the arguments. Where a number is not finite, the function is called itself, so that its errors are Python's;
-    so it is within :func:`micrograd.detect_anomaly`. A program works in memory of its own: no two threads may call it.
+    so it is within :func:`micrograd.detect_anomaly`. Threads that call it take turns.
 
     Raises:
         TraceError: if the function does not build the same graph for all arguments of one form.
@@ -72,7 +77,8 @@ class Compiled:
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
-        self._programs: dict[Any, tuple[Program, Trace]] = {}
+        self._programs: dict[Any, list[tuple[Program, Trace]]] = {}
+        self._lock = threading.RLock()
         self._last: Program | None = None
         self.name = getattr(function, "__name__", type(function).__name__)
         update_wrapper(self, function)
@@ -95,21 +101,25 @@ class Compiled:
         return self._last.listing
 
     def profile(self, samples: int = 1024) -> Profile:
-        """Where the time goes in the program that ran last, with as many samples, beside the machine's limits.
+        """Where the time goes in the program that ran last, in a block of these samples, beside the machine's limits.
+
+        A block has as many of the samples as stay in the processor's cache.
 
         Raises:
-            ValueError: if none has run.
+            ValueError: if none has run, or there is no sample.
         """
         from .profiling import profile
 
+        if not hasattr(samples, "__index__") or samples < 1:
+            raise ValueError(f"samples must be a whole number from 1 on, not {samples!r}")
         if self._last is None:
             raise ValueError("there is no program yet: call the function first")
         return profile(self._last, samples)
 
     def _of(self, form: Any, arguments: Any, differentiate: str, sums: bool) -> tuple[Program, Trace] | None:
         # The program for arguments of a form; None if these are such that the function fails.
-        key = form, differentiate, sums
-        found = self._programs.get(key)
+        known = self._programs.setdefault((form, differentiate, sums), [])
+        found = next((one for one in known if not one[1].modes or one[1].is_current()), None)
         if found is None:
             try:
                 found = made(self.function, arguments, differentiate, sums)
@@ -118,7 +128,7 @@ class Compiled:
             except (ArithmeticError, ValueError):
                 return None
             found[1].nodes.clear()  # the program is what is left of them
-            self._programs[key] = found
+            known.append(found)
         self._last = found[0]
         return found
 
@@ -132,11 +142,12 @@ class Compiled:
         program, traced = found
         captured = traced.captured
         inputs = [leaf._data if isinstance(leaf, Value) else to_float(leaf) for leaf in leaves]
-        program.capture(captured)
-        numbers, is_finite = program.one(inputs)
+        with self._lock:
+            program.capture(captured)
+            numbers, is_finite = program.one(inputs)
+            out = numbers.tolist()
         if not is_finite:
             return self._eagerly(arguments)[0]
-        out = numbers.tolist()
         places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Value)]
         parents = (*captured, *[leaves[i] for i in places])
         count, size, first = len(traced.outputs), len(captured) + len(leaves), len(captured)
@@ -181,8 +192,9 @@ class Compiled:
             return self._mean(x.shape[1], sample)
         program, traced = found
         self._single(traced, "batch()")
-        program.capture(traced.captured)
-        out, sums, is_finite = program(x, _ALL)
+        with self._lock:
+            program.capture(traced.captured)
+            out, sums, is_finite = program(x, _ALL)
         count = x.shape[1]
         if not (is_finite and np.isfinite(sums).all()):
             return self._mean(count, sample)
@@ -246,22 +258,21 @@ class Compiled:
             structure = flatten(self._eagerly(sample(0))[0])[1]
             shape = -1, *_shape(structure)
             return np.array([row[0] for row in rows]).reshape(shape), np.array([row[1] for row in rows]).T
-        found = self._programs.get((form, differentiate, False)) or next(
-            filter(None, (self._of(form, sample(i), differentiate, False) for i in range(x.shape[1]))), None
-        )
+        found = next(filter(None, (self._of(form, sample(i), differentiate, False) for i in range(x.shape[1]))), None)
         if found is None:
             self._eagerly(sample(0))
             raise TraceError("the function could be called, and not be traced, at any of the samples")
         program, traced = found
         if differentiate:
             self._single(traced, "gradients()")
-        program.capture(traced.captured)
         count, lanes = len(traced.outputs), x.shape[1]
-        if lanes == 1:
-            out, is_finite = program.one(x.ravel())
-            out = out[:, None].copy()
-        else:
-            out, _, is_finite = program(x, _ALL)
+        with self._lock:
+            program.capture(traced.captured)
+            if lanes == 1:
+                out, is_finite = program.one(x.ravel())
+                out = out[:, None].copy()
+            else:
+                out, _, is_finite = program(x, _ALL)
         bad: Any = () if is_finite else np.flatnonzero(~np.isfinite(out).all(axis=0))
         for i in bad:
             values, row = self._row(sample(int(i)), differentiate)
@@ -342,11 +353,17 @@ def _samples(arrays: Sequence[Any]) -> tuple[Floats, Any, Callable[[int], Any]]:
     first = flatten(sample(0))[1]
     rows = []
     for i in range(count):
-        numbers, form = flatten(sample(i), to_float)
+        numbers, form = flatten(sample(i), _plain)
         if form != first:
             raise ValueError(f"sample {i} is of another form than sample 0: {form} and {first}")
         rows.append(numbers)
     return np.array(rows, dtype=np.float64).reshape(len(rows), -1).T.copy(), first, sample
+
+
+def _plain(x: Any) -> float:
+    if isinstance(x, Value):
+        raise TypeError(f"samples are plain numbers, not {x!r}: gradients by Values are for a single call")
+    return to_float(x)
 
 
 def _is_nested(x: Any) -> bool:

@@ -171,7 +171,7 @@ class Assembler:
             most = max(most, len(terms[i]))
             start = row[starts[i]] if i in starts else zero
             operands += (self.new_row(i, is_uniform), start, len(mixed) // 2, len(lanes) // 2, *mixed, *lanes)
-        program.append(Instruction("dot", operands, work, work, f"{len(members)} of up to {most} products"))
+        program.append(Instruction("dot", operands, len(members), work, f"of up to {most} products"))
 
     def layer(self, terms: list[list[Term]]) -> tuple[tuple[int, int, int], list[int]] | None:
         # Where the weights of sums are, and their inputs, if these are the same in all.

@@ -16,7 +16,7 @@ from ..engine import Value, one_line, resting_collector
 from .kernel import Whole, assembled, bound, instruction, run
 from .listing import Listing
 from .lowering import lower
-from .tracing import Trace, TraceError, trace, unchanged
+from .tracing import Trace, TraceError, trace, unchanged, undrawn
 
 __all__ = ["DisagreementError", "Floats", "Program", "made", "threads"]
 
@@ -169,7 +169,7 @@ def made(
         TraceError: if the function can't be compiled.
         DisagreementError: if the program does not compute what Python does.
     """
-    with resting_collector():
+    with resting_collector(), undrawn(function):
         with unchanged(function):
             traced = trace(function, arguments, differentiate, order)
         again = trace(function, arguments, order=order)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import random
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ __all__ = [
     "is_watched",
     "trace",
     "unchanged",
+    "undrawn",
     "unflatten",
 ]
 
@@ -58,8 +60,8 @@ FLOATS["index"] = _checked_index
 def _refuse(what: str) -> NoReturn:
     raise TraceError(
         f"{what} in a function that is being compiled, and would be the same for all its arguments: use relu(), "
-        "maximum(), minimum() or where(x > 0, a, b) of micrograd.functional instead of branching on a Value, and "
-        "operations of Values instead of their .data"
+        "maximum(), minimum() or where(x > 0, a, b) of micrograd.functional instead of branching on a Value, "
+        "operations of Values instead of their .data, and grad(…, create_graph=True) instead of backward() and .grad"
     )
 
 
@@ -78,6 +80,9 @@ class Traced(Value):
 
     def __bool__(self) -> bool:
         _refuse("a Value decides what is done")
+
+    def __float__(self) -> NoReturn:
+        _refuse("a Value is turned into a float")
 
     # Gradients begin as 0 + …, and many local gradients are 1: half of a trace would be such sums and products.
 
@@ -136,7 +141,7 @@ def _noting() -> Iterator[list[Value]]:
     # Within the block each new node is a traced one, and noted; no parameter shows its number, and its comparisons are
     # nodes. Other threads see nothing of this.
     made: list[Value] = []
-    before = {name: Value.__dict__[name] for name in ("data", *_COMPARED)}
+    before = {name: Value.__dict__[name] for name in ("data", "grad", "backward", *_COMPARED)}
     here = threading.get_ident()
 
     def note() -> Value:
@@ -151,6 +156,16 @@ def _noting() -> Iterator[list[Value]]:
             _refuse("the data of a parameter are read")
         return self._data
 
+    def gradient(self: Value, *number: float) -> Any:
+        if threading.get_ident() == here:
+            _refuse(f"the gradient of a Value is {'set' if number else 'read'}")
+        return (before["grad"].fset if number else before["grad"].fget)(self, *number)
+
+    def backward(self: Value) -> None:
+        if threading.get_ident() == here:
+            _refuse("backward() is called")
+        before["backward"](self)
+
     def comparison(name: str) -> Callable[[Value, Any], Any]:
         def compare(self: Value, other: Any) -> Any:
             is_constant = _is_constant(self) and (not isinstance(other, Value) or _is_constant(other))
@@ -164,6 +179,8 @@ def _noting() -> Iterator[list[Value]]:
         new, is_inner = FLOATS["new_"], hasattr(Value, "_largest")
         FLOATS["new_"] = note
         type.__setattr__(Value, "data", property(data, before["data"].fset))
+        type.__setattr__(Value, "grad", property(gradient, gradient))
+        type.__setattr__(Value, "backward", backward)
         type.__setattr__(Value, "_largest", Traced._largest)
         for name in _COMPARED:
             type.__setattr__(Value, name, comparison(name))
@@ -175,6 +192,69 @@ def _noting() -> Iterator[list[Value]]:
                 type.__setattr__(Value, name, part)
             if not is_inner:
                 type.__delattr__(Value, "_largest")
+
+
+@contextmanager
+def _modes() -> Iterator[list[tuple[Any, Any]]]:
+    # Within the block, each module that says whether it is in training is noted, with what it then depends on.
+    from ..nn import Module
+
+    noted: dict[int, tuple[Any, Any]] = {}
+    here, default = threading.get_ident(), Module.training
+
+    def mode(self: Any) -> bool:
+        if threading.get_ident() == here:
+            noted.setdefault(id(self), (self, _mode(self)))
+        return vars(self).get("training", default)  # type: ignore[no-any-return]
+
+    def set_mode(self: Any, is_training: bool) -> None:
+        vars(self)["training"] = is_training
+
+    found: list[tuple[Any, Any]] = []
+    with _ONE_AT_A_TIME:
+        type.__setattr__(Module, "training", property(mode, set_mode))
+        try:
+            yield found
+        finally:
+            type.__setattr__(Module, "training", default)
+            found += noted.values()
+
+
+def _mode(module: Any) -> Any:
+    # What a module may depend on besides its parameters: its mode, and what it remembers for it.
+    return vars(module).get("training"), [copy.copy(getattr(module, name, None)) for name in module.buffers]
+
+
+@contextmanager
+def undrawn(function: Callable[..., Any]) -> Iterator[None]:
+    """Within the block random numbers may be drawn; afterwards, generators that the function holds are as before."""
+    restore: list[Callable[[], object]] = []
+    for held in _held(function):
+        owner = random.getstate if held is random else held
+        owner = getattr(owner, "__self__", owner)  # of a method of a generator
+        if isinstance(owner, random.Random) and not isinstance(owner, random.SystemRandom):
+            restore.append(partial(owner.setstate, owner.getstate()))
+        elif hasattr(owner, "bit_generator"):  # NumPy's
+            restore.append(partial(setattr, owner.bit_generator, "state", owner.bit_generator.state))
+    try:
+        yield
+    finally:
+        for back in restore:
+            back()
+
+
+def _held(function: Any) -> Iterator[Any]:
+    # What a function can reach: its variables, those of the functions among them, and what modules among them hold.
+    from ..nn.module import modules
+
+    waiting, seen = [function, getattr(function, "__self__", None)], set()
+    while waiting:
+        held = waiting.pop()
+        if id(held) not in seen:
+            seen.add(id(held))
+            yield held
+            waiting += _shared(held)[0].values()
+            waiting += [attribute for module in modules(held) for attribute in vars(module).values()]
 
 
 @dataclass(eq=False)
@@ -189,6 +269,7 @@ class Trace:
         forward: how many of them are not those of the gradients.
         captured: the Values that the function reads besides its arguments: the parameters.
         gradients: the derivative of the output by each captured Value, then by each input; empty if not wanted.
+        modes: the modules that were asked whether they are in training, with what they depend on then.
         shape: that of the array that the outputs of many samples become; set when it is first asked for.
     """
 
@@ -199,7 +280,12 @@ class Trace:
     forward: int
     captured: list[Value]
     gradients: list[Value]
+    modes: list[tuple[Any, Any]]
     shape: tuple[int, ...] | None = None
+
+    def is_current(self) -> bool:
+        """Whether modules that the function uses are in the state that it was traced in."""
+        return all(_mode(module) == mode for module, mode in self.modes)
 
     def described(self) -> list[Any]:
         """All that decides what the function gives: each operation, and of what. Equal for equal programs."""
@@ -236,13 +322,23 @@ def trace(function: Callable[..., Any], arguments: Any, differentiate: str = "",
         inputs.append(Traced(engine.to_float(number._data if isinstance(number, Value) else number)))
         return inputs[-1]
 
-    with _noting() as made:
+    with _noting() as made, _modes() as modes:
         given = _map(placeholder, arguments, True)
         try:
             result = function(*given)
-        except IndexError as error:  # a Value as an index has no __index__: Python's message would not help
+        except IndexError as error:
             raise TraceError(f"{type(error).__name__}: {error}") from error
-        outputs, structure = flatten(result, lift)
+        except TypeError as error:
+            if "Traced" not in str(error):
+                raise
+            raise TraceError(
+                f"{str(error).replace('Traced', 'a Value')}: in a function that is being compiled, each number among "
+                "the arguments is a Value, an index too: use one_hot() or cross_entropy() of micrograd.functional"
+            ) from error
+        try:
+            outputs, structure = flatten(result, lift)
+        except TypeError as error:
+            raise TypeError(f"a compiled function gives Values, alone or in lists, tuples and dicts: {error}") from None
         forward = _finished(made)
         known = {*inputs, *made}
         captured = list(dict.fromkeys(_captured(made[:forward], known)))
@@ -254,7 +350,7 @@ def trace(function: Callable[..., Any], arguments: Any, differentiate: str = "",
             for out in outputs:
                 gradients += grad(out, wanted, create_graph=True)
             _finished(made)
-    return Trace(inputs, outputs, structure, made, forward, captured, gradients)
+    return Trace(inputs, outputs, structure, made, forward, captured, gradients, modes)
 
 
 def _finished(made: list[Value]) -> int:
@@ -270,13 +366,8 @@ def unchanged(function: Callable[..., Any]) -> Iterator[None]:
     Raises:
         TraceError: if it does: a list that it appends to, or a number that it counts in.
     """
+    shared, cells = _shared(function)
     function = getattr(function, "__wrapped__", function)
-    if not inspect.isfunction(function):
-        yield
-        return
-    cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
-    shared = {name: function.__globals__[name] for name in function.__code__.co_names if name in function.__globals__}
-    shared |= {name: cell.cell_contents for name, cell in cells.items() if _is_set(cell)}
     before = {name: copy.copy(value) for name, value in shared.items() if isinstance(value, (list, dict, set))}
     try:
         yield
@@ -297,6 +388,16 @@ def unchanged(function: Callable[..., Any]) -> Iterator[None]:
         raise TraceError(
             f"the function changes {', '.join(changed)} each time it is called, which a program would not do"
         )
+
+
+def _shared(function: Callable[..., Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    # The variables that a function shares with others, and the cells in which some of them are.
+    function = getattr(function, "__wrapped__", function)
+    if not inspect.isfunction(function):
+        return {}, {}
+    cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
+    shared = {name: function.__globals__[name] for name in function.__code__.co_names if name in function.__globals__}
+    return shared | {name: cell.cell_contents for name, cell in cells.items() if _is_set(cell)}, cells
 
 
 def _is_set(cell: Any) -> bool:

@@ -73,6 +73,11 @@ def _page(root: Value, names: Mapping[str, Any] | None) -> str:
             f"and {edges:,}: take a part of it, the loss of one example or of a smaller network; "
             "draw(loss) folds what is too large, and loss.steps() walks through any graph"
         )
+    compiled = next((node for node in nodes if hasattr(node.rule, "slopes")), None)
+    if compiled is not None:
+        raise ValueError(
+            f"{compiled!r} was made by a compiled function, of which a page can't show more: call the plain one"
+        )
     translation = translate(node.rule for node in nodes if node.parents)
     before = [(node, node.data, node.grad) for node in nodes]
     try:

@@ -185,6 +185,11 @@ class _Buffer:
         self.module, self.name = module, name
 
 
+def modules(model: Any) -> list[Module]:
+    """The model and all modules in it."""
+    return [part for _, part in _walk(model, "", set(), vars) if isinstance(part, Module)]
+
+
 def _walk(
     tree: Any, path: str, seen: set[Module], inside: Callable[[Module], dict[str, Any]]
 ) -> Iterator[tuple[str, Any]]:

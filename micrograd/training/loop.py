@@ -12,12 +12,12 @@ from typing import Any
 from ..data import DataLoader
 from ..engine import Value
 from ..nn import Module
+from ..nn.module import modules
 from ..optim import Optimizer
 from .history import History
 from .needed import needed
 from .run import Run
 from .stopping import StopCondition
-from .weights import modules
 
 __all__ = ["fit"]
 

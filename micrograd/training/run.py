@@ -158,7 +158,9 @@ class Run:
             back()
 
     def not_compiled(self, why: str) -> None:
-        warnings.warn(f"fit runs without compiling, which is slower (compile=False says so): {why}", stacklevel=6)
+        warnings.warn(
+            f"fit runs without compiling, which is slower; compile=False leaves out this warning: {why}", stacklevel=6
+        )
 
     def write_back(self) -> None:
         if self.machine:
@@ -167,6 +169,8 @@ class Run:
     def train(self, bar: Any) -> History:
         self.history.reason = self.history.reason if self.stopped else ""
         with self.interrupts as interrupts:
+            if bar is not None:
+                bar.set_description("compiling")
             self.machine = self.compiled()
             while self.epoch < self.epochs and not self.stopped and not interrupts.count:
                 if self.model:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..engine import Value
 from ..nn import Module
-from ..nn.module import _walk
+from ..nn.module import modules
 
 __all__ = ["Weights", "generators"]
 
@@ -78,11 +78,6 @@ class Weights:
                 setattr(module, name, buffer)
 
         return restore
-
-
-def modules(model: Module | None) -> list[Module]:
-    """The model and all modules in it."""
-    return [part for _, part in _walk(model, "", set(), vars) if isinstance(part, Module)]
 
 
 def generators(rng: Any, model: Module | None) -> list[Any]:
