@@ -92,9 +92,11 @@ def puller(rule: Rule, data: str = "._data") -> Callable[[Value], None]:
             locals_ = {f"{a}_": text for a, text in zip(rule.names, local, strict=True) if a != rule.number}
             parents, texts = "".join(f"{parent}, " for parent in locals_), " ".join(locals_.values())
             values = {a: "node_._number" if a == rule.number else f"{a}_{data}" for a in rule.names}
-            chain_rule = "; ".join(_CHAIN_RULE.format(parent=parent, local=text) for parent, text in locals_.items())
-            if data:  # for numbers, a frequent multiplication that changes nothing
-                chain_rule = chain_rule.replace("(1.0) * ", "")
+            plain = _CHAIN_RULE.replace("({local}) * ", "")  # a frequent multiplication changes nothing for numbers
+            chain_rule = "; ".join(
+                (plain if data and text == "1.0" else _CHAIN_RULE).format(parent=parent, local=text)
+                for parent, text in locals_.items()
+            )
         values["out"] = f"node_{data}"
         load = "; ".join(f"{a} = {value}" for a, value in values.items() if a in texts)
         return _PULL.format(parents=parents, load=load or "pass", chain_rule=chain_rule)

@@ -170,7 +170,7 @@ VALUES: dict[str, Any] = {name: vars(math)[name] for name in ("e", "inf", "nan",
 
 
 # What the engine calls things around an operand's text.
-_TAKEN = {"out", "Value", "explained", "local", "new", "node", "parent", "rule", "to_float", "upstream"}
+_TAKEN = {"out", "Value", "explained", "local", "new", "node", "parent", "plain", "rule", "to_float", "upstream"}
 
 
 def _named(name: str) -> Rule:

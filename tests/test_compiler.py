@@ -329,6 +329,11 @@ def test_a_refused_function_has_drawn_nothing(make):
     assert held.random() == make(1).random()
 
 
+def test_cubes_keep_the_sign_of_0():
+    zeros = np.array([0.0, -0.0, 2.0])
+    assert np.signbit(compile(lambda x: x**3).values(zeros)).tolist() == [False, True, False]
+
+
 def test_threads_take_turns():
     double, wrong = compile(lambda x: w * x), []
 

@@ -192,11 +192,21 @@ def test_rules_of_several_operands_and_of_other_rules():
         rules.FLOATS.update(vars(math))
 
 
-@pytest.mark.parametrize("operands", ["out", "a_", "a b", "a, out", ""])
+@pytest.mark.parametrize("operands", ["out", "a_", "a b", "a, out", "plain", ""])
 def test_operands_need_names_of_their_own(operands):
     with pytest.raises(ValueError, match="can't name an operand"):
         rule("broken", operands, "1.0", *["1.0"] * len(operands.split(",")))
     assert "broken" not in RULES
+
+
+def test_a_one_within_a_rule_is_not_left_out():
+    power = rule("double", "a", "a * a", "a **(1.0) * 2.0")
+    try:
+        x = Value(3.0)
+        power(x).backward()
+        assert x.grad == 6.0
+    finally:
+        del RULES["double"]
 
 
 def test_a_rule_of_two_operands_and_a_constant():

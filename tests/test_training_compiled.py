@@ -1,7 +1,9 @@
 """Compiled runs come to the numbers of those that are not, whatever else happens in them."""
 
 import math
+import os
 import random
+import signal
 import warnings
 
 import pytest
@@ -11,6 +13,8 @@ pytest.importorskip("numba", reason="compiling needs Numba, which is not install
 from micrograd import Value, fit, functional, nn, optim
 from micrograd.compiler import TraceError
 from micrograd.training import EarlyStopping, GradientNorm, TrainingError
+from micrograd.training import compiled as machine
+from micrograd.training.run import Run
 
 rng = random.Random(5)
 POINTS = [([rng.gauss(0, 1), rng.gauss(0, 1)], rng.randrange(3)) for _ in range(23)]
@@ -373,3 +377,89 @@ def test_a_loss_that_draws_is_refused_without_having_drawn():
             )  # fmt: skip
         losses.append(history.loss)
     assert losses[0] == losses[1]
+
+
+def words_and_weights():
+    draw = random.Random(2)
+    w = [Value(0.1 * i) for i in range(4)]
+    words = [([draw.gauss(0, 1) for _ in range(draw.choice([1, 2, 3]))], draw.gauss(0, 1)) for _ in range(90)]
+    return (
+        words,
+        w,
+        lambda word, y: (functional.sum([w[0] * x + (w[1] * x).tanh() * w[2] for x in word]) + w[3] - y) ** 2,
+    )
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 90])
+def test_samples_of_all_lengths_are_compiled(monkeypatch, batch_size):
+    eager = []
+    step = Run.step
+    monkeypatch.setattr(Run, "step", lambda self, batch: (eager.append(batch), step(self, batch)))
+    ends = []
+    for compiled in (True, False):
+        words, w, loss = words_and_weights()
+        shuffled = {"batch_size": batch_size, "rng": random.Random(1)}
+        fit(loss, words, optim.Adam(w, lr=0.01), epochs=5, compile=compiled, progress=False, **shuffled)
+        ends.append([p.data for p in w])
+        assert bool(eager) is not compiled
+    assert ends[0] == pytest.approx(ends[1], rel=1e-9)
+
+
+def test_how_many_steps_are_done_at_once_changes_no_bit(monkeypatch):
+    def ends(burst, batch_size):
+        monkeypatch.setattr(machine, "_BURST", burst)
+        words, w, loss = words_and_weights()
+        shuffled = {"batch_size": batch_size, "rng": random.Random(1)}
+        fit(loss, words * 15, optim.Adam(w, lr=0.01), epochs=3, compile=True, progress=False, **shuffled)
+        return [p.data for p in w]
+
+    for batch_size in (1, 600):
+        assert ends(1e-9, batch_size) == ends(10.0, batch_size)
+
+
+def test_one_sample_without_a_program_does_not_keep_the_others_from_theirs(monkeypatch):
+    words, w, loss = words_and_weights()
+    calls, run_ = [], machine.CompiledSteps.run
+    monkeypatch.setattr(machine.CompiledSteps, "run", lambda *a: (calls.append(1), run_(*a))[1])
+    fit(lambda word, y: loss(word, y) if word else Value(0.5) * 2, [*words * 10, ([], 0.0)], optim.SGD(w, lr=0.001),
+        epochs=2, batch_size=1, shuffle=False, compile=True, progress=False)  # fmt: skip
+    assert len(calls) < 100
+
+
+def test_ctrl_c_after_the_last_step_of_an_epoch(tmp_path):
+    def run_until(kill):
+        w, clipped = Value(0.3), []
+
+        def clip(parameters):
+            clipped.append(1)
+            if len(clipped) == kill:
+                os.kill(os.getpid(), signal.SIGINT)
+
+        return fit(lambda x: (w - x) ** 2, [1.0, 2.0, 3.0, 4.0], optim.SGD([w], lr=0.01), epochs=3, compile=True,
+                   clip=clip, checkpoint=tmp_path / "run.safetensors", progress=False, shuffle=False)  # fmt: skip
+
+    assert run_until(4).steps == 4
+    history = run_until(0)
+    assert (history.steps, history.epochs, len(history.train_loss)) == (12, 3, 3)
+
+
+def test_a_gradient_that_is_not_finite_is_not_clipped():
+    w = Value(0.0)
+    with pytest.raises(TrainingError, match=r"data\[0\]"):
+        fit(lambda x: (w + 1e-300) ** 0.5 * 1e160 * x, [1.0], optim.SGD([w], lr=0.1), epochs=1, compile=True, progress=False,
+            clip=lambda parameters: optim.clip_grad_value_(parameters, 1.0))  # fmt: skip
+    assert w.data == 0.0
+
+
+def test_what_clip_changes_is_seen():
+    ends = []
+    for compiled in (True, False):
+        w, scale = Value(0.5), Value(1.0)
+
+        def clip(parameters, scale=scale):
+            scale.data *= 0.9
+
+        fit(lambda x, w=w, scale=scale: (w * x * scale - 1) ** 2, [1.0, 2.0, 3.0], optim.SGD([w], lr=0.01), epochs=4,
+            compile=compiled, clip=clip, shuffle=False, progress=False)  # fmt: skip
+        ends.append(w.data)
+    assert ends[0] == pytest.approx(ends[1], rel=1e-12)

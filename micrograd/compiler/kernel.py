@@ -1,4 +1,4 @@
-"""The compiled operations: one small function each, made from the text of its rule, and the loop that runs them.
+"""The compiled operations: one small function each, made from the text of its rule or of :mod:`.sources`.
 
 A program is a row of numbers: for each instruction the address of its function, its length, and its operands. A
 function works on a block of lanes, a sample each. The numbers of a node are a row of the block, so that the inner loop
@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..rules import FLOATS, RULES, Rule
-from .sources import ADDS_IN_ANY_ORDER, CUBED, ELEMENTWISE, FIXED, HEAD, HELPERS, LIMITS, LOOP_HEAD, LOOPS
+from .sources import CUBED, ELEMENTWISE, FASTMATH, FIXED, HEAD, HELPERS, LIMITS, LOOP_HEAD, LOOPS
 from .tracing import TraceError
 
 __all__ = [
@@ -64,8 +64,8 @@ def elementwise(rule: Rule) -> str:
     definitions = dict(_dependencies(rule.value, rule))
     constants = "".join(f"{name} = {_literal(x)}\n" for name, x in rule.constants.items())
     text = ast.unparse(_WholePowers(rule).visit(ast.parse(rule.value, mode="eval")))
-    if "cubed(" in text:
-        definitions["cubed"] = CUBED
+    if "cubed_(" in text:
+        definitions["cubed_"] = CUBED
     names = rule.names
     source = ELEMENTWISE.format(
         value=text,
@@ -80,7 +80,7 @@ def elementwise(rule: Rule) -> str:
 
 
 class _WholePowers(ast.NodeTransformer):
-    # Powers that a few multiplications give to the same bit, and several lanes at once.
+    # Powers that a few multiplications give as well, and for several lanes at once.
 
     def __init__(self, rule: Rule) -> None:
         self.constants = rule.constants
@@ -96,7 +96,7 @@ class _WholePowers(ast.NodeTransformer):
             if exponent == -1:
                 return ast.BinOp(ast.Constant(1.0), ast.Div(), node.left)
             if exponent == 3:
-                return ast.Call(ast.Name("cubed"), [node.left], [])
+                return ast.Call(ast.Name("cubed_"), [node.left], [])
         return node
 
 
@@ -186,7 +186,7 @@ def _address(key: str | Rule) -> int:
 def _fixed(name: str) -> int:
     head, text = ("", FIXED[name]) if name in FIXED else (LOOP_HEAD, LOOPS[name])
     source = f"{head}\n@cfunc(types.void(f8, f8, f8, i8, types.int64), **settings)\ndef run(v, u, g, c, n):{text}"
-    fastmath = ADDS_IN_ANY_ORDER.get(name, False)
+    fastmath = FASTMATH.get(name, False)
     return _compiled(HEAD.format(cache="{cache}", fastmath=fastmath) + source).address  # type: ignore[no-any-return]
 
 

@@ -20,7 +20,7 @@ class Instruction:
 
     Attributes:
         key: a rule, or the name of one of the fixed instructions.
-        operands: its numbers, as :mod:`micrograd.compiler.kernel` describes them.
+        operands: its numbers, as :mod:`micrograd.compiler.sources` describes them.
         count: how many operations of the graph it does.
         work: how many additions and multiplications a lane takes.
         note: what it is made of.

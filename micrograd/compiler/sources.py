@@ -7,7 +7,7 @@ the lanes where each operation gave something finite, and nan in the others.
 
 from __future__ import annotations
 
-__all__ = ["ADDS_IN_ANY_ORDER", "CUBED", "ELEMENTWISE", "FIXED", "HEAD", "HELPERS", "LIMITS", "LOOPS", "LOOP_HEAD"]
+__all__ = ["CUBED", "ELEMENTWISE", "FASTMATH", "FIXED", "HEAD", "HELPERS", "LIMITS", "LOOPS", "LOOP_HEAD"]
 
 HEAD = """
 import math
@@ -34,10 +34,10 @@ def fused(typing, a, b, c):
     return types.float64(types.float64, types.float64, types.float64), generate
 
 @njit(error_model="numpy")
-def cubed(x):
+def cubed_(x):
     square = x * x
     cube = square * x
-    return cube + (fused(x, x, -square) * x + fused(square, x, -cube))
+    return cube - (fused(-x, x, square) * x + fused(-square, x, cube))  # so that -0 stays that
 """
 # A text has names of its own: those of the loop end in a line.
 ELEMENTWISE = """
@@ -430,7 +430,8 @@ LOOPS = {
 """,
 }
 
-ADDS_IN_ANY_ORDER = {
+# Where products and sums may be rounded as one, or sums be added in another order.
+FASTMATH = {
     "layer": {"contract"}, "outer": {"contract", "reassoc"}, "total": {"reassoc"}, "batch": {"reassoc"},
     "finish": {"reassoc"},
 }  # fmt: skip

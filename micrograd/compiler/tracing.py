@@ -227,27 +227,40 @@ def _mode(module: Any) -> Any:
 
 @contextmanager
 def undrawn(function: Callable[..., Any]) -> Iterator[None]:
-    """Within the block random numbers may be drawn; afterwards, generators that the function holds are as before."""
-    restore: list[Callable[[], object]] = []
+    """Within the block the function must not draw random numbers; generators that it holds are restored if it does.
+
+    Raises:
+        TraceError: if it does.
+    """
+    before: list[tuple[Callable[[], Any], Callable[[Any], object], Any]] = []
     for held in _held(function):
         owner = random.getstate if held is random else held
         owner = getattr(owner, "__self__", owner)  # of a method of a generator
         if isinstance(owner, random.Random) and not isinstance(owner, random.SystemRandom):
-            restore.append(partial(owner.setstate, owner.getstate()))
+            before.append((owner.getstate, owner.setstate, owner.getstate()))
         elif hasattr(owner, "bit_generator"):  # NumPy's
-            restore.append(partial(setattr, owner.bit_generator, "state", owner.bit_generator.state))
+            bits = owner.bit_generator
+            before.append((partial(getattr, bits, "state"), partial(setattr, bits, "state"), bits.state))
+    has_drawn = False
     try:
         yield
     finally:
-        for back in restore:
-            back()
+        for read, write, state in before:
+            if repr(read()) != repr(state):
+                has_drawn = True
+                write(state)
+    if has_drawn:
+        raise TraceError(
+            "the function is not the same each time it is called: it draws random numbers, as Dropout does, which its "
+            "program would not do"
+        )
 
 
 def _held(function: Any) -> Iterator[Any]:
     # What a function can reach: its variables, those of the functions among them, and what modules among them hold.
     from ..nn.module import modules
 
-    waiting, seen = [function, getattr(function, "__self__", None)], set()
+    waiting, seen = [random, function, getattr(function, "__self__", None)], set()
     while waiting:
         held = waiting.pop()
         if id(held) not in seen:

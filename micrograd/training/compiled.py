@@ -36,6 +36,7 @@ class CompiledSteps:
         loss: gives the loss of one sample, a Value.
         arguments: gives the arguments of the sample with this index.
         count: how many samples there are.
+        batch_size: how many a step takes at most.
         is_fixed: whether each sample is the same each time.
         optimizer: which has the parameters.
         flow: what takes notes of the gradients.
@@ -50,6 +51,7 @@ class CompiledSteps:
         loss: Callable[..., Value],
         arguments: Callable[[int], tuple[Any, ...]],
         count: int,
+        batch_size: int,
         is_fixed: bool,
         optimizer: Optimizer,
         flow: FlowRecord,
@@ -58,7 +60,7 @@ class CompiledSteps:
         if type(optimizer).step is not Optimizer.step:
             raise TraceError(f"{type(optimizer).__name__} has a step() of its own")
         self.loss, self.arguments, self.is_fixed, self.clip = loss, arguments, is_fixed, clip
-        self.optimizer, self.flow = optimizer, flow
+        self.optimizer, self.flow, self.batch_size = optimizer, flow, batch_size
         self.programs: dict[Any, tuple[Program, Trace]] = {}
         self.stale: set[Any] = set()  # forms whose program does not know what the Values hold
         self.samples: dict[Any, tuple[Any, list[Any]]] = {}  # arguments, and what the loss made of them
@@ -67,7 +69,7 @@ class CompiledSteps:
         self.place = {parameter: i for i, parameter in enumerate(optimizer.parameters)}  # which the programs have first
         self.numbers = np.zeros((2 + optimizer.state_size, len(self.place)))
         self.after = np.empty_like(self.numbers)  # what becomes of them in a step: the two change places
-        self.seconds = 0.0  # that a step takes
+        self.pace = 0.0  # the seconds that a unit of work takes
         self.form = np.zeros(count, dtype=np.int64)
         self.row = np.zeros(count, dtype=np.int64)
         self.forms: list[Any] = []
@@ -173,8 +175,8 @@ class CompiledSteps:
         """
         if not self.is_read:
             self.read()
-        self.optimizer.check(self.optimizer.settings)
         try:
+            self.optimizer.check(self.optimizer.settings)
             return self.steps(batches, most)
         except (DisagreementError, TraceError):
             raise
@@ -182,24 +184,33 @@ class CompiledSteps:
             return [], []
 
     def steps(self, batches: Sequence[Sequence[int]], most: int) -> tuple[list[float], list[float]]:
-        most = min(most, max(1, int(_BURST / self.seconds)) if self.seconds else 2)
-        if self.clip or not self.is_fixed or len(self.programs) < len(self.forms):
-            most = 1
         update = self.update(self.optimizer.steps + 1)
+        each = len(self.place) * update.program.work
+        budget = _BURST / self.pace if self.pace else 0.0
+        least = each + min((program.work for program, _ in self.programs.values()), default=0)
+        most = 1 if self.clip or not self.is_fixed else min(most, 2 + int(budget / max(least, 1)))
         most = next((i for i in range(1, most) if not update.fits(self.optimizer.steps + 1 + i)), most)
         losses, norms, settings = np.empty(most), np.empty(most), update.settings(self.optimizer, most)
-        work = self.work(batches[:most], losses)
+        work = self.work(batches[:most], each, budget, losses)
         begin = time.perf_counter()
         done = (self.clipped if self.clip else self.burst)(work, update, settings, norms)
         if done:
-            self.seconds = (time.perf_counter() - begin) / done
+            self.pace = (time.perf_counter() - begin) / max(work.units[done - 1], 1.0)
             self.optimizer.steps += done
             if not self.clip:
                 self.flow.take(done, self.layers)
         return losses[:done].tolist(), norms[:done].tolist()
 
-    def work(self, batches: Sequence[Sequence[int]], losses: Floats) -> _Work:
-        """What steps have to compute before their updates, in each the samples of one form after the other."""
+    def work(self, batches: Sequence[Sequence[int]], each: int, budget: float, losses: Floats) -> _Work:
+        """What steps have to compute before their updates, in each the samples of one form after the other.
+
+        Args:
+            batches: the samples of each step.
+            each: the work of an update.
+            budget: how much work to do at most, if it is not the first step's. A step that needs a new program is the
+                first.
+            losses: where the losses go.
+        """
         lanes = np.cumsum([0, *map(len, batches)])
         if all(batch is batches[0] for batch in batches):
             samples = np.tile(np.asarray(batches[0]), len(batches))
@@ -210,9 +221,14 @@ class CompiledSteps:
             drawn = {int(i): self.arguments(int(i)) for i in samples}
             self.take(drawn.items())
             arguments = drawn.__getitem__
-        form, begins = self.form[samples], lanes[:-1]
+        form = self.form[samples]
+        known = [self.programs[form][0].work if form in self.programs else math.inf for form in self.forms]
+        units = np.cumsum(np.add.reduceat(np.array(known)[form], lanes[:-1]) + each)
+        count = max(1, int(np.searchsorted(units, budget, side="right")))
+        lanes = lanes[: count + 1]
+        samples, form, begins = samples[: lanes[-1]], form[: lanes[-1]], lanes[:-1]
         if len(self.forms) > 1:
-            group = np.repeat(np.arange(len(batches)) * len(self.forms), np.diff(lanes)) + form
+            group = np.repeat(np.arange(count) * len(self.forms), np.diff(lanes)) + form
             order = np.argsort(group, kind="stable")
             samples, form = samples[order], form[order]
             begins = np.flatnonzero(np.diff(group[order], prepend=-1))
@@ -222,27 +238,26 @@ class CompiledSteps:
         programs, instructions, v = [], [], np.empty(0)
         for k in used:
             program, traced = self.program(self.forms[k], partial(arguments, int(samples[np.argmax(form == k)])))
-            if self.forms[k] in self.stale:
-                self.stale.remove(self.forms[k])
+            if self.forms[k] in self.stale or self.clip or not self.is_fixed:
+                self.stale.discard(self.forms[k])
                 program.capture(traced.captured)
-            width = program.width(int(np.max(ends - begins)))
+            width = program.width(self.batch_size)  # the same for all steps, for it decides how sums are rounded
             v = max(v, program.memory(width), key=len)
             instructions.append(program.batch(self.x[k], picked, out, 0, 0, width))
             programs.append(program)
         pairs = zip(instructions, programs, strict=True)
         table = np.array([[address_of(one), address_of(program.u)] for one, program in pairs])
-        slopes = instruction(
-            "slopes", 0, 0, len(parts), parts, table, self.numbers, len(self.place), 0, losses,
-        )  # fmt: skip
+        slopes = instruction("slopes", 0, 0, len(parts), parts, table, self.numbers, len(self.place), 0, losses)
         sums = np.zeros(max(program.listing.sums for program in programs))
-        return _Work(slopes, v, sums, lanes, np.searchsorted(begins, lanes), [parts, picked, out, table, instructions])
+        kept = [parts, picked, out, table, instructions]
+        return _Work(slopes, v, sums, units[:count], lanes, np.searchsorted(begins, lanes), kept)
 
     def burst(self, work: _Work, update: _Update, settings: Floats, norms: Floats) -> int:
         """Does the steps, up to the first whose numbers are not finite, and gives how many these are."""
         finish, its_v = self.finish(update, settings, norms)
         count, its_u = len(self.place), update.program.u
         train = instruction(
-            "train", 0, len(norms), work.parts, work.lanes, its_v, its_u, count, work.slopes, finish
+            "train", 0, len(work.units), work.parts, work.lanes, its_v, its_u, count, work.slopes, finish
         )  # fmt: skip
         done = run(train, work.v, its_u, work.sums, int(work.lanes[-1]))
         if done % 2:
@@ -251,20 +266,22 @@ class CompiledSteps:
 
     def clipped(self, work: _Work, update: _Update, settings: Floats, norms: Floats) -> int:
         """Does one step, in which the gradients are clipped, if its numbers are finite, and gives 1 if they are."""
-        lanes = int(work.lanes[-1])
-        if not run(work.slopes, work.v, update.program.u, work.sums, lanes):
+        size = int(work.lanes[-1])
+        if not run(work.slopes, work.v, work.sums, work.sums, size):
             return 0
         numbers, arriving = self.numbers[0], work.sums[: len(self.place)]
-        for parameter, data, slope in zip(self.place, numbers.tolist(), (arriving / lanes).tolist(), strict=True):
+        for parameter, data, slope in zip(self.place, numbers.tolist(), (arriving / size).tolist(), strict=True):
             parameter._data, parameter._grad = data, slope
         before = self.flow.norms()
+        if not math.isfinite(math.hypot(*before)):
+            return 0
         assert self.clip is not None
         self.clip(self.optimizer.parameters)
-        arriving[:] = [parameter._grad * lanes for parameter in self.place]
+        arriving[:] = [parameter._grad * size for parameter in self.place]
         kept = numbers.copy()
         numbers[:] = [parameter._data for parameter in self.place]
         finish, its_v = self.finish(update, settings, norms)
-        finish[15] = lanes
+        finish[15] = size
         if not run(finish, its_v, update.program.u, work.sums, len(self.place)):
             numbers[:] = kept
             return 0
@@ -287,12 +304,13 @@ class CompiledSteps:
 
 
 class _Work(NamedTuple):
-    # What steps have to compute: an instruction, the rows and sums that it works with, where in its lanes and in its
-    # parts each step begins, and what has to be kept as long as it is.
+    # What steps have to compute: an instruction, the rows and sums that it works with, how much work all steps up to
+    # each are, where in the lanes and in the parts each step begins, and what has to be kept as long as it is.
 
     slopes: Whole
     v: Floats
     sums: Floats
+    units: Floats
     lanes: Whole
     parts: Whole
     kept: list[Any]

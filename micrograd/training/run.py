@@ -140,6 +140,7 @@ class Run:
                 self.loss,
                 lambda i: _arguments(self.data[i]),
                 len(self.data),
+                self.batches.batch_size,
                 is_fixed,
                 self.optimizer,
                 self.flow,
@@ -206,7 +207,14 @@ class Run:
     def many_steps(self, machine: CompiledSteps, bar: Any) -> None:
         # The rest of an epoch, compiled; or several epochs, if nobody wants to look in between.
         batches = self.order()[self.position :]
+        if not batches:  # interrupted after the last step of an epoch
+            self.end_epoch()
+            self.show(bar, 0)
+            if self.is_time_to_save(0.0):
+                self.save()
+            return
         watching = [stop for stop in self.stops if type(stop).after_step is not StopCondition.after_step]
+        one_by_one = watching or (self.checkpoint and self.checkpoint_every == 0)
         looks = self.model or self.validation or self.schedule or self.stops or self.callbacks or self.checkpoint
         if not looks and not self.batches.shuffle:
             batches = batches * min(self.epochs - self.epoch, max(1, 4096 // len(batches)))
@@ -215,7 +223,7 @@ class Run:
             states = [] if machine.is_fixed else [generator.getstate() for generator in self.generators]
             try:
                 with self.interrupts.held():
-                    losses, norms = machine.run(batches[at:], 1 if watching else len(batches) - at)
+                    losses, norms = machine.run(batches[at:], 1 if one_by_one else len(batches) - at)
                     self.record([len(batch) for batch in batches[at : at + len(losses)]], losses, norms)
                 refusal = None
             except TypeError as error:  # of a form that comes for the first time
