@@ -446,8 +446,8 @@ def test_ctrl_c_after_the_last_step_of_an_epoch(tmp_path):
 def test_a_gradient_that_is_not_finite_is_not_clipped():
     w = Value(0.0)
     with pytest.raises(TrainingError, match=r"data\[0\]"):
-        fit(lambda x: (w + 1e-300) ** 0.5 * 1e160 * x, [1.0], optim.SGD([w], lr=0.1), epochs=1, compile=True, progress=False,
-            clip=lambda parameters: optim.clip_grad_value_(parameters, 1.0))  # fmt: skip
+        fit(lambda x: (w + 1e-300) ** 0.5 * 1e160 * x, [1.0], optim.SGD([w], lr=0.1), epochs=1, compile=True,
+            progress=False, clip=lambda parameters: optim.clip_grad_value_(parameters, 1.0))  # fmt: skip
     assert w.data == 0.0
 
 
