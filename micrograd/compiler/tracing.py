@@ -258,16 +258,17 @@ def undrawn(function: Callable[..., Any]) -> Iterator[None]:
 
 def _held(function: Any) -> Iterator[Any]:
     # What a function can reach: its variables, those of the functions among them, and what modules among them hold.
-    from ..nn.module import modules
+    from ..nn.module import Module, modules
 
-    waiting, seen = [random, function, getattr(function, "__self__", None)], set()
+    waiting, seen = [function, getattr(function, "__self__", None)], set()
     while waiting:
         held = waiting.pop()
         if id(held) not in seen:
             seen.add(id(held))
             yield held
             waiting += _shared(held)[0].values()
-            waiting += [attribute for module in modules(held) for attribute in vars(module).values()]
+            inner = modules(held) if isinstance(held, Module) else []
+            waiting += [attribute for module in inner for attribute in vars(module).values()]
 
 
 @dataclass(eq=False)
