@@ -118,8 +118,8 @@ class Compiled:
 
     def _of(self, form: Any, arguments: Any, differentiate: str, sums: bool) -> tuple[Program, Trace] | None:
         # The program for arguments of a form; None if these are such that the function fails.
-        known = self._programs.setdefault((form, differentiate, sums), [])
-        found = next((one for one in known if not one[1].modes or one[1].is_current()), None)
+        key = form, differentiate, sums
+        found = self._kept(key)
         if found is None:
             try:
                 found = made(self.function, arguments, differentiate, sums)
@@ -128,9 +128,16 @@ class Compiled:
             except (ArithmeticError, ValueError):
                 return None
             found[1].nodes.clear()  # the program is what is left of them
-            known.append(found)
+            self._programs.setdefault(key, []).append(found)
         self._last = found[0]
         return found
+
+    def _kept(self, key: Any) -> tuple[Program, Trace] | None:
+        for found in self._programs.get(key, ()):
+            if not found[1].modes or found[1].is_current():
+                self._last = found[0]
+                return found
+        return None
 
     def __call__(self, *arguments: Any) -> Any:
         if is_watched():  # which it is in a trace, too
@@ -258,7 +265,9 @@ class Compiled:
             structure = flatten(self._eagerly(sample(0))[0])[1]
             shape = -1, *_shape(structure)
             return np.array([row[0] for row in rows]).reshape(shape), np.array([row[1] for row in rows]).T
-        found = next(filter(None, (self._of(form, sample(i), differentiate, False) for i in range(x.shape[1]))), None)
+        found = self._kept((form, differentiate, False)) or next(
+            filter(None, (self._of(form, sample(i), differentiate, False) for i in range(x.shape[1]))), None
+        )
         if found is None:
             self._eagerly(sample(0))
             raise TraceError("the function could be called, and not be traced, at any of the samples")
@@ -333,10 +342,14 @@ def _samples(arrays: Sequence[Any]) -> tuple[Floats, Any, Callable[[int], Any]]:
     # The numbers of all samples, a column a sample; the form of one; and a function that gives one.
     if not arrays:
         raise TypeError("there are no samples: give an array for each argument")
-    lengths = [len(array) if hasattr(array, "__len__") else -1 for array in arrays]
+    try:
+        lengths = list(map(len, arrays))
+    except TypeError:  # of a number, or an array without dimensions
+        lengths = [0]
     count = lengths[0]
     if count < 1 or lengths.count(count) < len(lengths):
-        shown = ", ".join(str(len(array)) if hasattr(array, "__len__") else repr(array) for array in arrays)
+        sized = [hasattr(array, "__len__") and getattr(array, "shape", True) for array in arrays]
+        shown = ", ".join(str(len(array)) if it else repr(array) for array, it in zip(arrays, sized, strict=True))
         raise ValueError(
             f"each argument takes a sequence of samples, as many as the others and at least one, not {shown}"
         )
@@ -344,7 +357,7 @@ def _samples(arrays: Sequence[Any]) -> tuple[Floats, Any, Callable[[int], Any]]:
     def sample(i: int) -> Any:
         return tuple([array[i] for array in arrays])
 
-    if all(isinstance(array, np.ndarray) and array.dtype.kind in "fiub" for array in arrays):
+    if all(map(_is_plain, arrays)):
         form = ("tuple", *[("array", *array.shape[1:]) if array.ndim > 1 else None for array in arrays])
         columns = [array.reshape(count, -1).T for array in arrays]
         if len(columns) == 1:
@@ -358,6 +371,10 @@ def _samples(arrays: Sequence[Any]) -> tuple[Floats, Any, Callable[[int], Any]]:
             raise ValueError(f"sample {i} is of another form than sample 0: {form} and {first}")
         rows.append(numbers)
     return np.array(rows, dtype=np.float64).reshape(len(rows), -1).T.copy(), first, sample
+
+
+def _is_plain(array: Any) -> bool:
+    return isinstance(array, np.ndarray) and array.dtype.kind in "fiub"
 
 
 def _plain(x: Any) -> float:

@@ -187,7 +187,7 @@ class CompiledSteps:
         update = self.update(self.optimizer.steps + 1)
         each = len(self.place) * update.program.work
         budget = _BURST / self.pace if self.pace else 0.0
-        least = each + min((program.work for program, _ in self.programs.values()), default=0)
+        least = each + len(batches[0]) * min((program.work for program, _ in self.programs.values()), default=0)
         most = 1 if self.clip or not self.is_fixed else min(most, 2 + int(budget / max(least, 1)))
         most = next((i for i in range(1, most) if not update.fits(self.optimizer.steps + 1 + i)), most)
         losses, norms, settings = np.empty(most), np.empty(most), update.settings(self.optimizer, most)
