@@ -395,11 +395,7 @@ def test_dropout_is_refused():
         (lambda: compile(lambda x: x).values([]), ValueError, "at least one, not 0"),
         (lambda: compile(lambda x, y: x * y).values([1.0], [1.0, 2.0]), ValueError, "not 1, 2"),
         (lambda: compile(lambda x: x[0]).values([[1.0], [1.0, 2.0]]), ValueError, "sample 1 is of another form"),
-        (
-            lambda: compile(lambda x: x).values(np.array(1.0)),
-            ValueError,
-            r"takes a sequence of samples, .* not array\(1.0",
-        ),
+        (lambda: compile(lambda x: x).values(np.array(1.0)), ValueError, r"takes a sequence .* not array\(1"),
         (lambda: compile(lambda x, y: x).values([[1], [1, 2]], [1.0]), ValueError, "takes a sequence .* not 2, 1"),
         (lambda: compile(lambda x: x).batch([Value(1.0)]), TypeError, "samples are plain numbers, not Value"),
         (lambda: compile(lambda x: x).profile(0), ValueError, "samples must be a whole number from 1 on, not 0"),
