@@ -278,8 +278,8 @@ class Compiled:
         with self._lock:
             program.capture(traced.captured)
             if lanes == 1:
-                out, is_finite = program.one(x.ravel())
-                out = out[:, None].copy()
+                out, is_finite = program.one(x[:, 0])
+                out = out.reshape(-1, 1).copy()
             else:
                 out, _, is_finite = program(x, _ALL)
         bad: Any = () if is_finite else np.flatnonzero(~np.isfinite(out).all(axis=0))
@@ -360,9 +360,8 @@ def _samples(arrays: Sequence[Any]) -> tuple[Floats, Any, Callable[[int], Any]]:
     if all(map(_is_plain, arrays)):
         form = ("tuple", *[("array", *array.shape[1:]) if array.ndim > 1 else None for array in arrays])
         columns = [array.reshape(count, -1).T for array in arrays]
-        if len(columns) == 1:
-            return np.array(columns[0], np.float64, order="C"), form, sample
-        return np.ascontiguousarray(np.concatenate(columns, dtype=np.float64)), form, sample
+        x = columns[0] if len(columns) == 1 else np.concatenate(columns, dtype=np.float64)
+        return np.ascontiguousarray(x, np.float64), form, sample
     first = flatten(sample(0))[1]
     rows = []
     for i in range(count):

@@ -114,8 +114,8 @@ class Graph:
                     return other
                 if numbers[x] == 0 and not self.is_forward:  # there, 0 times what is not finite has to be nan
                     return self.zero
-        if rule.whole is rules.power and rule.constants["n"] == 1:  # in the derivative of each square
-            return args[0]
+        if rule.whole is rules.power and rule.constants["n"] in (0, 1):  # in the derivatives of each square
+            return args[0] if rule.constants["n"] else self.one
         if rule.variadic and rule is not rules.total and rule is not rules.dot:
             if rule.whole is not rules.weigh:
                 return self.expanded(rule, node)
@@ -276,6 +276,8 @@ class Scheduler:
         if len(terms) == 1 and self.graph.one in terms[0]:
             return terms[0][0] if terms[0][1] == self.graph.one else terms[0][1]
         number = math.fsum(self.graph.numbers[a] * self.graph.numbers[b] for a, b in terms)
+        if all(self.graph.ops[x] == "constant" for term in terms for x in term):
+            return self.graph.constant(number)
         new = self.graph.new("start", (), number, None)
         self.graph.is_uniform[new] = True
         self.terms[new] = terms
