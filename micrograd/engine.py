@@ -104,8 +104,12 @@ def _comparison(compare: Callable[[float, float], bool]) -> Callable[[Value, Num
     return lambda self, other: compare(self.data, other.data if isinstance(other, Value) else other)
 
 
+_PLAIN = frozenset((float, int))  # of what needs no closer look
+
+
 @lru_cache
 def _power(n: float) -> Callable[[Value], Value]:
+    n = to_float(n)
     return operation(rules.power.bind(f"**{repr(n).removesuffix('.0')}", n=n))
 
 
@@ -148,7 +152,7 @@ class Value:
     def __init__(self, data: float, label: str = "") -> None:
         if not isinstance(label, str):
             raise TypeError(f"a label is a string, not {type(label).__name__} {label!r}")
-        self._data = to_float(data)
+        self._data = data if data.__class__ is float else to_float(data)
         self._grad = 0.0
         self._parents = ()
         self.rule = rules.leaf
@@ -162,7 +166,9 @@ class Value:
     _raised, __rpow__ = operation(rules.power_of), maker(rules.power_of, reflected=True)
 
     def __pow__(self, other: Number) -> Value:
-        return self._raised(other) if isinstance(other, Value) else _power(to_float(other))(self)
+        if isinstance(other, Value):
+            return self._raised(other)
+        return _power(other if other.__class__ in _PLAIN else to_float(other))(self)
 
     abs, exp, log, sqrt = __abs__, operation(rules.exp), operation(rules.log), operation(rules.sqrt)
     sin, cos, tanh = operation(rules.sin), operation(rules.cos), operation(rules.tanh)
@@ -439,6 +445,6 @@ rules.FLOATS.update(
     new_=partial(object.__new__, Value),
     Value_=Value,
     to_float_=to_float,
-    plain_=frozenset((float, int)),
+    plain_=_PLAIN,
     explained_=explained,
 )
