@@ -18,15 +18,14 @@ from .engine import Value, grad
 if TYPE_CHECKING:
     from . import data, derivatives, functional, nn, optim, testing, training
     from .anomaly import detect_anomaly
-    from .compiler import compile  # noqa: A004
+    from .compiler import compile as compile  # noqa: A004
     from .debugger import debug
     from .drawing import draw
     from .explorer import explore
     from .training import fit
 
-__all__ = [
+__all__ = [  # but for compile, which is not to hide Python's own where all names are imported
     "Value",
-    "compile",
     "data",
     "debug",
     "derivatives",
@@ -63,4 +62,4 @@ def __getattr__(name: str) -> Any:  # loads a module when it is first asked for,
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_FUNCTIONS})

@@ -2,6 +2,7 @@
 
 import gc
 import math
+import os
 import subprocess
 import sys
 import tracemalloc
@@ -206,6 +207,17 @@ def test_import_is_instant_and_needs_the_standard_library_only():
         "import sys, micrograd; assert 'micrograd.nn' not in sys.modules; micrograd.nn.MLP; from micrograd import optim"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_without_numpy_all_names_can_be_imported_and_compile_says_what_is_missing(tmp_path):
+    (tmp_path / "numpy.py").write_text("raise ImportError('not there')")
+    code = (
+        "from micrograd import *; import builtins, micrograd; assert compile is builtins.compile\n"
+        "try: micrograd.compile\nexcept ImportError as error: print(error)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60)
+    assert "compiling needs NumPy and Numba: python -m pip install 'micrograd[fast]'" in run.stdout, run.stderr
 
 
 def test_infinities_pass_through():
