@@ -18,7 +18,7 @@ from .engine import Value, grad
 if TYPE_CHECKING:
     from . import data, derivatives, functional, nn, optim, testing, training
     from .anomaly import detect_anomaly
-    from .compiler import compile as compile  # noqa: A004
+    from .compiler import compile as compile  # noqa: A004 (the name is asked for; type checkers need the "as")
     from .debugger import debug
     from .drawing import draw
     from .explorer import explore

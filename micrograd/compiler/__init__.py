@@ -128,7 +128,7 @@ class Compiled:
             except (ArithmeticError, ValueError):
                 return None
             found[1].nodes.clear()  # the program is what is left of them
-            self._programs.setdefault(key, []).append(found)
+            self._programs[key] = [found, *self._programs.get(key, [])[:1]]  # a module may go back to its other mode
         self._last = found[0]
         return found
 

@@ -179,7 +179,7 @@ def address_of(array: npt.NDArray[Any]) -> int:
 def _address(key: str | Rule) -> int:
     if isinstance(key, str):
         return _fixed(key)
-    return _compiled(HEAD.format(cache="{cache}", fastmath=False) + elementwise(key)).address  # type: ignore[no-any-return]
+    return int(_compiled(HEAD.format(cache="{cache}", fastmath=False) + elementwise(key)).address)
 
 
 @cache
@@ -187,7 +187,7 @@ def _fixed(name: str) -> int:
     head, text = ("", FIXED[name]) if name in FIXED else (LOOP_HEAD, LOOPS[name])
     source = f"{head}\n@cfunc(types.void(f8, f8, f8, i8, types.int64), **settings)\ndef run(v, u, g, c, n):{text}"
     fastmath = FASTMATH.get(name, False)
-    return _compiled(HEAD.format(cache="{cache}", fastmath=fastmath) + source).address  # type: ignore[no-any-return]
+    return int(_compiled(HEAD.format(cache="{cache}", fastmath=fastmath) + source).address)
 
 
 @cache

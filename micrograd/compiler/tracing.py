@@ -196,7 +196,8 @@ def _noting() -> Iterator[list[Value]]:
 
 @contextmanager
 def _modes() -> Iterator[list[tuple[Any, Any]]]:
-    # Within the block, each module that says whether it is in training is noted, with what it then depends on.
+    # Within the block, which stands in one of _noting(), each module that says whether it is in training is noted, with
+    # what it then depends on.
     from ..nn import Module
 
     noted: dict[int, tuple[Any, Any]] = {}
@@ -205,19 +206,18 @@ def _modes() -> Iterator[list[tuple[Any, Any]]]:
     def mode(self: Any) -> bool:
         if threading.get_ident() == here:
             noted.setdefault(id(self), (self, _mode(self)))
-        return vars(self).get("training", default)  # type: ignore[no-any-return]
+        return bool(vars(self).get("training", default))
 
     def set_mode(self: Any, is_training: bool) -> None:
         vars(self)["training"] = is_training
 
     found: list[tuple[Any, Any]] = []
-    with _ONE_AT_A_TIME:
-        type.__setattr__(Module, "training", property(mode, set_mode))
-        try:
-            yield found
-        finally:
-            type.__setattr__(Module, "training", default)
-            found += noted.values()
+    type.__setattr__(Module, "training", property(mode, set_mode))
+    try:
+        yield found
+    finally:
+        type.__setattr__(Module, "training", default)
+        found += noted.values()
 
 
 def _mode(module: Any) -> Any:
