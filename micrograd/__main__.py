@@ -12,10 +12,12 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .engine import Number, Value, lift, one_line, to_float
+from .arguments import one_line, to_float
+from .engine import Number, Value, lift
 from .naming import name_nodes
 from .rules import RULES, VALUES
 from .stepping import written
+from .tables import lay_out
 
 _OPERATORS: dict[type[ast.operator], tuple[str, Callable[[Any, Any], Any]]] = {
     ast.Add: ("+", operator.add),
@@ -119,8 +121,7 @@ def table(root: Value, checked: dict[str, tuple[str, str, str]] | None = None) -
         made = written(node, names) if node.parents else ""
         more = checked.get(name, ("", "", "")) if checked else ()
         rows.append((name, made, f"{node.data:.10g}", f"{node.grad:.10g}", *more))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(f"{cell:{w}}" for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+    return lay_out(rows)
 
 
 def run(options: argparse.Namespace) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from . import engine, rules
-from .engine import Value, contributions, one_line
+from .arguments import one_line
+from .engine import Value, contributions
 
 __all__ = ["AnomalyError", "detect_anomaly"]
 

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from .engine import sequence, to_float
+from .arguments import sequence, to_float
 
 __all__ = ["DataLoader", "Standardisation", "split", "standardise"]
 

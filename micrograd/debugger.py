@@ -42,6 +42,7 @@ from typing import Any, TextIO
 
 from .engine import Value, contributions
 from .stepping import BackwardPass, BackwardStep, forward_steps, local_formula, written
+from .tables import lay_out
 
 __all__ = ["Debugger", "debug"]
 
@@ -388,9 +389,8 @@ class Debugger(cmd.Cmd):
         return f"{self.names[node]}{made}  data {node.data:.6g}  grad {node.grad:.6g}"
 
     def _say_table(self, rows: list[tuple[str, str, str]]) -> None:
-        widths = [max(len(row[k]) for row in rows) for k in range(3)] if rows else []
-        for row in rows:
-            self._say("   ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+        if rows:
+            self._say(lay_out(rows, gap=3))
 
     def _path(self, target: Value) -> list[tuple[Value, int]]:
         # A shortest way up to the root, turned round.

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .engine import Number, Value, grad, lift, sequence, to_float
+from .arguments import sequence, to_float
+from .engine import Number, Value, grad, lift
 from .functional import dot
 
 __all__ = ["hessian", "jacobian", "jvp", "vjp"]

@@ -17,10 +17,10 @@ import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache, partial
-from numbers import Real
 from typing import TYPE_CHECKING, Any, NoReturn, Union, cast
 
 from . import rules
+from .arguments import one_line, sequence, to_float
 from .operations import maker, operation, puller
 from .rules import Rule
 
@@ -33,11 +33,8 @@ __all__ = [
     "contributions",
     "grad",
     "lift",
-    "one_line",
     "operation",
     "resting_collector",
-    "sequence",
-    "to_float",
     "topological_order",
 ]
 
@@ -51,31 +48,6 @@ def explained(error: Exception, rule: Rule, operands: Iterable[Number], where: s
     return rule.explained(error, shown, where)
 
 
-def one_line(label: str, width: int = 60) -> str:
-    """A label for a message: on one line, and cut where it is long.
-
-    >>> one_line("abcde", width=4), one_line("abcd", width=4)
-    ('abc…', 'abcd')
-    """
-    text = repr(label)[1:-1]
-    return text if len(text) <= width else f"{text[: width - 1]}…"
-
-
-def to_float(x: Any) -> float:
-    """The Python float of a plain number: an int, a float, a bool, a fraction or a NumPy scalar.
-
-    Raises:
-        TypeError: if ``x`` is none of these.
-    """
-    if x.__class__ is float:
-        return x
-    if isinstance(x, (int, float, Real)):
-        return float(x)
-    if type(x).__module__.startswith("numpy") and not getattr(x, "shape", True) and x.dtype.kind in "biuf":
-        return float(x)  # a bool of NumPy's, or an array without dimensions
-    raise TypeError(f"a Value holds one real number, not {type(x).__name__} {x!r}")
-
-
 def lift(x: Any) -> Value:
     """``x`` itself if it is a Value, else a constant of that number.
 
@@ -87,17 +59,6 @@ def lift(x: Any) -> Value:
     out = Value(x)
     out.rule = rules.constant
     return out
-
-
-def sequence(xs: Iterable[Any], where: str) -> list[Any]:
-    """``xs`` in a list, for the function ``where``.
-
-    Raises:
-        TypeError: if ``xs`` is a single thing.
-    """
-    if isinstance(xs, (Value, str)) or not (hasattr(xs, "__iter__") or hasattr(xs, "__getitem__")):
-        raise TypeError(f"{where} takes a sequence, not {type(xs).__name__} {xs!r}")
-    return list(xs)
 
 
 def _comparison(compare: Callable[[float, float], bool]) -> Callable[[Value, Number], bool]:

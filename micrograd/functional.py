@@ -20,7 +20,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeGuard
 
 from . import rules
-from .engine import Number, Value, lift, operation, sequence, to_float
+from .arguments import sequence, to_float
+from .engine import Number, Value, lift, operation
 from .rules import cos, exp, log, maximum, minimum, relu, sigmoid, sin, softplus, sqrt, tanh
 
 __all__ = [

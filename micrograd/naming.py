@@ -15,7 +15,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from .engine import Value, one_line, topological_order
+from .arguments import one_line
+from .engine import Value, topological_order
 
 __all__ = ["name_nodes"]
 

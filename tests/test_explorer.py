@@ -34,7 +34,7 @@ EVIL = [
 
 @pytest.fixture(scope="module")
 def chromium(tmp_path_factory):
-    pytest.importorskip("selenium", reason="the tests of the page need selenium: pip install 'micrograd[test]'")
+    pytest.importorskip("selenium", reason="the tests of the page need selenium: python -m pip install selenium")
     from selenium import webdriver
     from selenium.webdriver.chrome.service import Service
 

@@ -27,9 +27,10 @@ from typing import TYPE_CHECKING, Any, cast
 try:
     import numpy as np
 except ImportError as error:
-    raise ImportError("compiling needs NumPy and Numba: python -m pip install 'micrograd[fast]'") from error
+    raise ImportError("compiling needs numba and numpy: python -m pip install numba numpy") from error
 
-from ..engine import Value, grad, lift, to_float
+from ..arguments import to_float
+from ..engine import Value, grad, lift
 from ..operations import puller
 from ..rules import Rule
 from .kernel import needed_numba

@@ -50,7 +50,7 @@ def needed_numba() -> Any:
     try:
         import numba
     except ImportError as error:
-        raise ImportError("compiling needs Numba: python -m pip install 'micrograd[fast]'") from error
+        raise ImportError("compiling needs numba and numpy: python -m pip install numba numpy") from error
     return numba
 
 

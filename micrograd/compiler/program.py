@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..engine import Value, one_line, resting_collector
+from ..arguments import one_line
+from ..engine import Value, resting_collector
 from .kernel import Whole, assembled, bound, instruction, run
 from .listing import Listing
 from .lowering import lower

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NoReturn
 
-from .. import engine, rules
+from .. import rules
+from ..arguments import to_float
 from ..engine import Number, Value, grad, lift, operation
 from ..rules import FLOATS, Rule
 
@@ -333,7 +334,7 @@ def trace(function: Callable[..., Any], arguments: Any, differentiate: str = "",
     inputs: list[Value] = []
 
     def placeholder(number: Any) -> Value:
-        inputs.append(Traced(engine.to_float(number._data if isinstance(number, Value) else number)))
+        inputs.append(Traced(to_float(number._data if isinstance(number, Value) else number)))
         return inputs[-1]
 
     with _noting() as made, _modes() as modes:

@@ -62,7 +62,7 @@ class Drawing:
         """Writes the drawing to a file; one that exists is kept if that fails.
 
         Args:
-            path: ends in ``.svg``, ``.dot`` or ``.gv``; in ``.png``, with Graphviz or ``micrograd[png]`` installed; or
+            path: ends in ``.svg``, ``.dot`` or ``.gv``; in ``.png``, with Graphviz or ``resvg-py`` installed; or
                 in ``.pdf``, with Graphviz installed.
 
         Raises:

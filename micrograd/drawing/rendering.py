@@ -84,7 +84,7 @@ def png(source: str, svg: Callable[[], str]) -> bytes:
         from resvg_py import svg_to_bytes
     except ImportError as error:
         raise RuntimeError(
-            f"a drawing as PNG needs python -m pip install 'micrograd[png]', or {_INSTALL}; without them there is .svg"
+            f"PNG needs resvg-py (python -m pip install resvg-py), or {_INSTALL}; without them there is .svg"
         ) from error
     if svg_to_bytes(svg_string=_sample("text")) == svg_to_bytes(svg_string=_sample("")):
         raise RuntimeError(f"a drawing as PNG needs one of the fonts {_FONTS}, and there is none on this machine")

@@ -12,7 +12,8 @@ import random
 from typing import Any
 
 from .. import functional
-from ..engine import Value, lift, operation, sequence, to_float
+from ..arguments import sequence, to_float
+from ..engine import Value, lift, operation
 from ..rules import RULES
 from .layers import is_batch, known_activation
 from .module import Module

@@ -7,7 +7,8 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from ..engine import Number, Value, lift, operation, sequence
+from ..arguments import sequence
+from ..engine import Number, Value, lift, operation
 from ..functional import is_nested, weighted_sums
 from ..rules import RULES
 from .initialisers import GAINS, INITIALISERS, RECTIFIERS

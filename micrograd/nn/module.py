@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
-from ..engine import Value, to_float
+from ..arguments import to_float
+from ..engine import Value
+from ..tables import lay_out
 
 __all__ = ["Module"]
 
@@ -154,8 +156,7 @@ class Module:
             if own or parts == [module]:
                 rows.append((name, module._title(), str(len(own))))
         rows.append(("total", "", str(len(seen))))
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        return "\n".join(f"{a:{widths[0]}}  {b:{widths[1]}}  {c:>{widths[2]}}" for a, b, c in rows)
+        return lay_out(rows, right=[2])
 
     def __repr__(self) -> str:
         count = len(self.parameters())

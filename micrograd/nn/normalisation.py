@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..engine import Number, Value, lift, sequence, to_float
+from ..arguments import sequence, to_float
+from ..engine import Number, Value, lift
 from ..functional import dot, mean
 from .layers import check_sizes, is_batch
 from .module import Module

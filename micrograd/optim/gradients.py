@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterable
 
 from .. import functional
-from ..engine import Value, sequence
+from ..arguments import sequence
+from ..engine import Value
 from .settings import checked
 
 __all__ = ["clip_grad_norm_", "clip_grad_value_", "l1_penalty", "l2_penalty"]

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .. import functional
-from ..engine import Value, one_line, sequence
+from ..arguments import one_line, sequence
+from ..engine import Value
 from .settings import Configured
 
 __all__ = ["Optimizer", "State", "lerp", "maximum", "sqrt"]

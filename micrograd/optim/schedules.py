@@ -24,7 +24,8 @@ from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..engine import Value, sequence, to_float
+from ..arguments import sequence, to_float
+from ..engine import Value
 from .optimizer import Optimizer
 from .settings import Configured
 

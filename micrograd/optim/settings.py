@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from ..engine import sequence, to_float
+from ..arguments import sequence, to_float
 
 __all__ = ["CHECKS", "Configured", "checked"]
 

@@ -20,6 +20,7 @@ from typing import Any
 
 from ..engine import Value, contributions, grad, topological_order
 from ..nn import Module
+from ..tables import lay_out
 
 __all__ = ["GradcheckError", "Report", "Row", "gradcheck", "gradgradcheck"]
 
@@ -63,10 +64,7 @@ class Report:
     def __str__(self) -> str:
         lines = [("input", "analytic", "numeric", "error", "verdict")]
         lines += [(r.path, f"{r.analytic:.12g}", f"{r.numeric:.12g}", f"{r.error:.1e}", r.verdict) for r in self.rows]
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        return "\n".join(
-            "  ".join(f"{cell:{width}}" for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
-        )
+        return lay_out(lines)
 
 
 class GradcheckError(AssertionError):

@@ -22,7 +22,7 @@ try:
     from hypothesis import reject
     from hypothesis import strategies as st
 except ImportError as error:
-    raise ImportError("micrograd.testing.strategies needs Hypothesis: pip install 'micrograd[test]'") from error
+    raise ImportError("micrograd.testing.strategies needs hypothesis: python -m pip install hypothesis") from error
 
 __all__ = ["Expression", "expressions", "finite_floats", "values"]
 

@@ -17,12 +17,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..arguments import require
 from ..nn import Module
-from .needed import needed
 
 __all__ = ["load_parameters", "read", "remove_remains", "save_parameters", "shape", "write"]
 
-_PURPOSE = "a file of parameters"
 _UNSUMMED = b"0" * 64
 _CHECKSUM = re.compile(rb'"checksum":"([0-9a-f]{64})"')
 _FORMATS = {"F64": "d", "F32": "f", "F16": "e", "I64": "q", "I32": "i", "I16": "h", "I8": "b", "U8": "B", "BOOL": "?"}
@@ -68,7 +67,7 @@ def load_parameters(model: Module, file: str | os.PathLike[str]) -> None:
 
 def write(file: str | os.PathLike[str], tensors: Mapping[str, Any], run: Mapping[str, Any] | None = None) -> None:
     """Writes tensors, given as nested lists, and a run's state, so that a reader never sees half of it."""
-    numpy, save = needed("numpy", _PURPOSE), needed("safetensors.numpy", _PURPOSE).save
+    numpy, save = _library("numpy"), _library("safetensors.numpy").save
     arrays = {}
     for name, entry in tensors.items():
         try:
@@ -85,6 +84,10 @@ def write(file: str | os.PathLike[str], tensors: Mapping[str, Any], run: Mapping
     checksum = b'"checksum":"%s"'
     content = content.replace(checksum % _UNSUMMED, checksum % hashlib.sha256(content).hexdigest().encode(), 1)
     _replace(Path(os.path.realpath(file)), content)
+
+
+def _library(module: str) -> Any:
+    return require(module, "a file of parameters", "numpy", "safetensors")
 
 
 def _replace(path: Path, content: bytes) -> None:
@@ -135,7 +138,7 @@ def read(file: str | os.PathLike[str]) -> tuple[dict[str, Any], Any]:
         ValueError: if it isn't a safetensors file, or was damaged.
     """
     name, content = os.fspath(file), Path(file).read_bytes()
-    deserialize = needed("safetensors", _PURPOSE).deserialize
+    deserialize = _library("safetensors").deserialize
     header = content[8 : 8 + int.from_bytes(content[:8], "little")]
     checksums = _CHECKSUM.findall(header)
     ours = b'"micrograd"' in header

@@ -15,11 +15,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..arguments import to_float
 from ..compiler import Compiled
 from ..compiler.kernel import Whole, address_of, instruction, run
 from ..compiler.program import DisagreementError, Floats, Program, made
 from ..compiler.tracing import Trace, Traced, TraceError, flatten, trace
-from ..engine import Value, to_float
+from ..engine import Value
 from ..optim import Optimizer
 from ..rules import constant
 from .flow import FlowRecord

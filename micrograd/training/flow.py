@@ -13,6 +13,7 @@ from typing import Any
 from ..engine import Value
 from ..nn import Module
 from ..rules import RULES
+from ..tables import lay_out
 
 __all__ = ["EXPLODING", "VANISHING", "FlowRecord", "GradientFlow", "LayerFlow"]
 
@@ -110,9 +111,7 @@ class GradientFlow:
             dead = f"{layer.dead} of {layer.neurons}" if layer.neurons else ""
             numbers = (f"{layer.size:.2g}", f"{layer.gradient:.2g}", f"{layer.relative:.2g}")
             rows.append((layer.name, layer.module, str(layer.parameters), *numbers, dead, layer.verdict))
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        table = ["  ".join(f"{cell:{w}}" for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
-        return "\n".join([*table, "", *(textwrap.fill(finding, 120) for finding in self.findings)])
+        return "\n".join([lay_out(rows), "", *(textwrap.fill(finding, 120) for finding in self.findings)])
 
 
 @dataclass

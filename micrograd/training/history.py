@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..arguments import require
 from .flow import FlowRecord, GradientFlow
-from .needed import needed
 
 __all__ = ["History"]
 
@@ -83,7 +83,9 @@ class History:
         if not self.loss:
             raise ValueError("there is nothing to draw: no step was done")
         panels = 2 + bool(self.metrics)
-        figure = needed("matplotlib.figure", "a picture of the history").Figure((7, 2.4 * panels), layout="constrained")
+        figure = require("matplotlib.figure", "a picture of the history").Figure(
+            (7, 2.4 * panels), layout="constrained"
+        )
         loss, *metrics, gradient = figure.subplots(panels, 1, sharex=True)
         steps = range(1, self.steps + 1)
         loss.plot(steps, self.loss, color="0.8", label="batch", **_dots(self.loss))

@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..arguments import require
 from ..data import DataLoader
 from ..engine import Value
 from ..nn import Module
 from ..nn.module import modules
 from ..optim import Optimizer
 from .history import History
-from .needed import needed
 from .run import Run
 from .stopping import StopCondition
 
@@ -125,7 +125,7 @@ def fit(
     was_training = [(module, module.training) for module in modules(model)]
     tqdm = None
     if progress and sys.stderr is not None and sys.stderr.isatty():
-        tqdm = needed("tqdm", "a progress bar (progress=False is without)").tqdm
+        tqdm = require("tqdm", "a progress bar (progress=False is without)").tqdm
     try:
         run.resume()
         return run.go(tqdm)

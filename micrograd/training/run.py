@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import engine
+from ..arguments import to_float
 from ..data import DataLoader
-from ..engine import Value, resting_collector, to_float
+from ..engine import Value, resting_collector
 from ..nn import Module
 from ..optim import Optimizer
 from . import checkpoints
@@ -127,8 +128,8 @@ class Run:
             from .compiled import CompiledSteps
         except ImportError as error:
             if self.compile != "auto":
-                raise ImportError("compiling needs Numba: python -m pip install 'micrograd[fast]'") from error
-            self.not_compiled("Numba and NumPy are not installed: python -m pip install 'micrograd[fast]'")
+                raise ImportError("compiling needs numba and numpy: python -m pip install numba numpy") from error
+            self.not_compiled("it needs numba and numpy: python -m pip install numba numpy")
             return None
         if is_watched():
             return None

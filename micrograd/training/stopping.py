@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
-from ..engine import to_float
+from ..arguments import to_float
 from .history import History
 from .weights import Weights
 

@@ -1,0 +1,75 @@
+"""What callers pass in: numbers, sequences and labels, read strictly; and the libraries that a feature needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib import import_module
+from numbers import Real
+from typing import Any
+
+__all__ = ["one_line", "require", "sequence", "to_float"]
+
+
+def to_float(x: Any) -> float:
+    """The Python float of a plain number: an int, a float, a bool, a fraction or a NumPy scalar.
+
+    Raises:
+        TypeError: if ``x`` is none of these.
+
+    >>> to_float(2), to_float(True)
+    (2.0, 1.0)
+    """
+    if x.__class__ is float:
+        return x
+    if isinstance(x, (int, float, Real)):
+        return float(x)
+    if type(x).__module__.startswith("numpy") and not getattr(x, "shape", True) and x.dtype.kind in "biuf":
+        return float(x)  # numpy.bool_, or an array without dimensions
+    raise TypeError(f"a Value holds one real number, not {type(x).__name__} {x!r}")
+
+
+def sequence(xs: Iterable[Any], where: str) -> list[Any]:
+    """``xs`` as a list, for the function ``where``.
+
+    Raises:
+        TypeError: if ``xs`` is a single thing.
+
+    >>> sequence((1, 2), "sum()")
+    [1, 2]
+    """
+    if isinstance(xs, str) or not (hasattr(xs, "__iter__") or hasattr(xs, "__getitem__")):
+        raise TypeError(f"{where} takes a sequence, not {type(xs).__name__} {xs!r}")
+    return list(xs)
+
+
+def one_line(label: str, width: int = 60) -> str:
+    """A label for a message: on one line, and cut where it is long.
+
+    >>> one_line("abcde", width=4), one_line("abcd", width=4)
+    ('abc…', 'abcd')
+    """
+    text = repr(label)[1:-1]
+    return text if len(text) <= width else f"{text[: width - 1]}…"
+
+
+def require(module: str, purpose: str, *libraries: str) -> Any:
+    """Imports a library that only some features need.
+
+    Args:
+        module: what is imported.
+        purpose: the feature, for the message.
+        libraries: the names under which pip installs what the feature needs; the module's own if none is given.
+
+    Raises:
+        ImportError: if it can't be imported; the message says what to install.
+
+    >>> require("no_such_library", "a picture")
+    Traceback (most recent call last):
+        ...
+    ImportError: a picture needs no_such_library: python -m pip install no_such_library
+    """
+    try:
+        return import_module(module)
+    except ImportError as error:
+        names = libraries or (module.partition(".")[0],)
+        raise ImportError(f"{purpose} needs {' and '.join(names)}: python -m pip install {' '.join(names)}") from error
