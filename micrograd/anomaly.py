@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
-from . import engine, rules
 from .arguments import one_line
-from .engine import Value, contributions
+from .engine import Value, lift
+from .scalar import Scalar
+from .stepping import contributions
+from .watching import Watcher, watch
 
 __all__ = ["AnomalyError", "detect_anomaly"]
 
 _PACKAGE = str(Path(__file__).parent)
-_slot: Any = Value.__dict__["_data"]
+_slot: Any = Scalar.__dict__["_data"]
 
 
 class AnomalyError(ArithmeticError):
@@ -47,13 +49,20 @@ def _name(node: Value) -> str:
     return f" ({one_line(node.label)})" if node.label else ""
 
 
-def _new() -> _Traced:
-    frame = sys._getframe(1)
-    while frame.f_back and frame.f_code.co_filename.startswith((_PACKAGE, "<rule ")):
-        frame = frame.f_back
-    node: _Traced = object.__new__(_Traced)
-    node.origin = f"{frame.f_code.co_filename}:{frame.f_lineno}"
-    return node
+class _Detector(Watcher):
+    # Holds for all threads.
+
+    def make(self) -> Value:
+        frame = sys._getframe(1)
+        while frame.f_back and frame.f_code.co_filename.startswith((_PACKAGE, "<rule ")):
+            frame = frame.f_back
+        node: _Traced = object.__new__(_Traced)
+        node.origin = f"{frame.f_code.co_filename}:{frame.f_lineno}"
+        return node
+
+    def check(self, root: Value, operations: Sequence[Value]) -> None:
+        for node in reversed(operations):
+            _check(root, node)
 
 
 @contextmanager
@@ -75,25 +84,15 @@ def detect_anomaly() -> Iterator[None]:
     micrograd.anomaly.AnomalyError: the gradient of sqrt, at <doctest ...>:2, by operand 0 (x) = 0.0 is inf; from the
     loss: * (<doctest ...>:2) → sqrt (<doctest ...>:2)
     """
-    new, chain_rule = rules.FLOATS["new_"], engine._chain_rule
-
-    def checked(root: Value, operations: list[Value], differentiable: bool = False) -> None:
-        chain_rule(root, operations, differentiable)
-        for node in reversed(operations):
-            _check(root, node)
-
-    rules.FLOATS["new_"], engine._chain_rule = _new, checked
-    try:
+    with watch(_Detector()):
         yield
-    finally:
-        rules.FLOATS["new_"], engine._chain_rule = new, chain_rule
 
 
 def _check(root: Value, node: Value) -> None:
-    if all(_finite(parent.grad) for parent in node._parents) or not _finite(node.grad):
+    upstream = lift(node._grad)._data
+    if all(map(_is_finite, node._parents)) or not math.isfinite(upstream):
         return
     # The parents' gradients are sums over all their children: was it this one?
-    upstream = node.grad.data if isinstance(node.grad, Value) else node.grad
     for i, (parent, contribution) in enumerate(zip(node.parents, contributions(node, upstream), strict=True)):
         if not math.isfinite(contribution):
             path = " → ".join(f"{step.op} ({_origin(step)})" for step in _path(root, node))
@@ -103,8 +102,9 @@ def _check(root: Value, node: Value) -> None:
             )
 
 
-def _finite(gradient: Any) -> bool:
-    return math.isfinite(gradient.data if isinstance(gradient, Value) else gradient)
+def _is_finite(node: Value) -> bool:
+    # Whether its gradient is known to be finite. Where gradients are Values, a leaf's is not yet summed up.
+    return not isinstance(node._grad, list) and math.isfinite(lift(node._grad)._data)
 
 
 def _origin(node: Value) -> str:

@@ -40,8 +40,8 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TextIO
 
-from .engine import Value, contributions
-from .stepping import BackwardPass, BackwardStep, forward_steps, local_formula, written
+from .engine import Value
+from .stepping import BackwardPass, BackwardStep, contributions, forward_steps, local_formula, written
 from .tables import lay_out
 
 __all__ = ["Debugger", "debug"]

@@ -11,67 +11,31 @@ Value(data=15.0, grad=0.0, op='+')
 
 from __future__ import annotations
 
-import gc
 import math
-import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, NoReturn, Union, cast
+from typing import TYPE_CHECKING, Any, Union, cast
 
 from . import rules
-from .arguments import one_line, sequence, to_float
-from .operations import maker, operation, puller
-from .rules import Rule
+from .arguments import sequence, to_float
+from .rule import FLOATS, VALUES, Rule, operation
+from .scalar import Scalar, is_array
+from .watching import find_watcher, report_look, watchers
 
 if TYPE_CHECKING:
     from .stepping import BackwardStep, ForwardStep
 
-__all__ = [
-    "Number",
-    "Value",
-    "contributions",
-    "grad",
-    "lift",
-    "operation",
-    "resting_collector",
-    "topological_order",
-]
+__all__ = ["Number", "Value", "accumulate", "grad", "lift", "operation", "topological_order"]
 
 Number = Union["Value", float]
 
 
-def explained(error: Exception, rule: Rule, operands: Iterable[Number], where: str = "") -> Exception:
-    """The same error with the operation and its operands, by label and number, in the message."""
-    values = [lift(operand) for operand in operands]
-    shown = [f"{one_line(v.label)}={v._data!r}" if v.label else repr(v._data) for v in values]
-    return rule.explained(error, shown, where)
-
-
-def lift(x: Any) -> Value:
-    """``x`` itself if it is a Value, else a constant of that number.
-
-    Raises:
-        TypeError: if ``x`` is neither a Value nor a plain number.
-    """
-    if isinstance(x, Value):
-        return x
-    out = Value(x)
-    out.rule = rules.constant
-    return out
-
-
-def _comparison(compare: Callable[[float, float], bool]) -> Callable[[Value, Number], bool]:
-    return lambda self, other: compare(self.data, other.data if isinstance(other, Value) else other)
-
-
-_PLAIN = frozenset((float, int))  # of what needs no closer look
+_PLAIN = frozenset((float, int))  # need no closer look
 
 
 @lru_cache
 def _power(n: float) -> Callable[[Value], Value]:
-    n = to_float(n)
-    return operation(rules.power.bind(f"**{repr(n).removesuffix('.0')}", n=n))
+    return operation(rules.power.bind(f"**{repr(float(n)).removesuffix('.0')}", n=float(n)))
 
 
 @lru_cache
@@ -79,18 +43,12 @@ def _leaky_relu(negative_slope: float) -> Callable[[Value], Value]:
     return operation(rules.leaky_relu.bind("leaky_relu", negative_slope=negative_slope))
 
 
-class Value:
+class Value(Scalar):
     """A float that remembers how it was made.
 
     Args:
         data: the number.
         label: a name for people: shown in drawings, tables and errors.
-
-    Attributes:
-        data: the number, a float.
-        grad: the derivative by this value of what ``backward()`` was called on, a float.
-        rule: the operation that made it, a line of :mod:`micrograd.rules`.
-        label: as given.
 
     Raises:
         TypeError: if ``data`` or ``grad`` is not a real number, or ``label`` not a string.
@@ -101,74 +59,50 @@ class Value:
     ('tanh', '*', (Value(data=2.0, grad=0.0, label='a'), Value(data=3.0, grad=0.0)))
     """
 
-    __slots__ = ("_data", "_grad", "_number", "_parents", "label", "rule")
+    __slots__ = ("_number", "_parents", "rule")
 
-    label: str
     rule: Rule
-    _data: float
-    _grad: float
-    _parents: tuple[Value, ...]
+    """The operation that made it, a line of :mod:`micrograd.rules`."""
     _number: float
+    _parents: tuple[Value, ...]
 
     def __init__(self, data: float, label: str = "") -> None:
-        if not isinstance(label, str):
-            raise TypeError(f"a label is a string, not {type(label).__name__} {label!r}")
         self._data = data if data.__class__ is float else to_float(data)
         self._grad = 0.0
         self._parents = ()
         self.rule = rules.leaf
         self.label = label
 
-    __add__, __radd__ = operation(rules.add), maker(rules.add, reflected=True)
-    __sub__, __rsub__ = operation(rules.subtract), maker(rules.subtract, reflected=True)
-    __mul__, __rmul__ = operation(rules.multiply), maker(rules.multiply, reflected=True)
-    __truediv__, __rtruediv__ = operation(rules.divide), maker(rules.divide, reflected=True)
-    __neg__, __abs__ = operation(rules.negate), operation(rules.absolute)
-    _raised, __rpow__ = operation(rules.power_of), maker(rules.power_of, reflected=True)
+    __add__, __radd__ = rules.add.node, rules.add.reflected
+    __sub__, __rsub__ = rules.subtract.node, rules.subtract.reflected
+    __mul__, __rmul__ = rules.multiply.node, rules.multiply.reflected
+    __truediv__, __rtruediv__ = rules.divide.node, rules.divide.reflected
+    __neg__, __abs__ = rules.negate.node, rules.absolute.node
+    _raised, __rpow__ = rules.power_of.node, rules.power_of.reflected
 
     def __pow__(self, other: Number) -> Value:
-        if isinstance(other, Value):
+        if other.__class__ in _PLAIN:
+            return _power(other)(self)
+        if isinstance(other, Value) or is_array(other):
             return self._raised(other)
-        return _power(other if other.__class__ in _PLAIN else to_float(other))(self)
+        return _power(to_float(other))(self)
 
-    abs, exp, log, sqrt = __abs__, operation(rules.exp), operation(rules.log), operation(rules.sqrt)
-    sin, cos, tanh = operation(rules.sin), operation(rules.cos), operation(rules.tanh)
-    sigmoid, softplus, relu = operation(rules.sigmoid), operation(rules.softplus), operation(rules.relu)
-    maximum, minimum = operation(rules.maximum), operation(rules.minimum)
+    def __pos__(self) -> Value:
+        return self
+
+    abs, exp, log, sqrt = __abs__, rules.exp.node, rules.log.node, rules.sqrt.node
+    sin, cos, tanh = rules.sin.node, rules.cos.node, rules.tanh.node
+    sigmoid, softplus, relu = rules.sigmoid.node, rules.softplus.node, rules.relu.node
+    maximum, minimum = rules.maximum.node, rules.minimum.node
 
     def leaky_relu(self, negative_slope: float = 0.01) -> Value:
         """``a`` where it is positive, else ``negative_slope * a``."""
         return _leaky_relu(to_float(negative_slope))(self)
 
-    __lt__, __le__ = _comparison(operator.lt), _comparison(operator.le)
-    __gt__, __ge__ = _comparison(operator.gt), _comparison(operator.ge)
-
-    def __float__(self) -> NoReturn:
-        raise TypeError(
-            "a Value turned into a float forgets its gradient: write v.exp(), v.log(), … for math.exp(v), "
-            "math.log(v), …, and v.data where only the number is wanted"
-        )
-
     def __repr__(self) -> str:
         op = f", op={self.op!r}" if self.op else ""
-        label = f", label={self.label!r}" if self.label else ""
+        label = f", label={self._label!r}" if self._label else ""
         return f"Value(data={self._data}, grad={self._grad}{op}{label})"
-
-    @property
-    def data(self) -> float:
-        return self._data
-
-    @data.setter
-    def data(self, number: float) -> None:
-        self._data = to_float(number)
-
-    @property
-    def grad(self) -> float:
-        return self._grad
-
-    @grad.setter
-    def grad(self, number: float) -> None:
-        self._grad = to_float(number)
 
     @property
     def op(self) -> str:
@@ -183,23 +117,34 @@ class Value:
         ``backward()`` would have given it.
         """
         if self.rule.number:
-            number, whole = lift(self._number), cast(Rule, self.rule.whole)
-            place = whole.names.index(self.rule.number)
-            self._parents, self.rule = (*self._parents[:place], number, *self._parents[place:]), whole
-            if self._grad:
+            place, constant = self.rule.names.index(self.rule.number), lift(self._number)
+            self._parents = (*self._parents[:place], constant, *self._parents[place:])
+            self.rule = self.rule.whole
+            if isinstance(self._grad, float) and self._grad:  # not what grad() collects
+                copy = Value(self._data)
+                copy._grad, copy.rule = self._grad, self.rule
+                copy._parents = tuple([Value(parent._data) for parent in self._parents])
                 try:
-                    number._grad = contributions(self, self._grad)[place]
+                    self.rule.pull(copy)
+                    constant._grad = copy._parents[place]._grad
                 except (ArithmeticError, ValueError):
-                    number._grad = math.nan
+                    constant._grad = math.nan
         return self._parents
 
     # For code that knows the published package.
     _prev = property(lambda self: set(self.parents))
     _op = property(lambda self: {"relu": "ReLU"}.get(self.op, self.op))
 
+    def _backward(self) -> None:
+        if self.parents:
+            self.rule.pull(self)
+
     @staticmethod
     def _apply(rule: Rule, operands: Iterable[Number]) -> Value:
         return operation(rule)(*[lift(operand) for operand in operands])
+
+    def _find_ancestors(self) -> list[Value]:
+        return topological_order(self)[:-1]
 
     def backward(self) -> None:
         """Adds ∂self/∂leaf to the ``grad`` of every leaf that self was made of, and sets it in every other node.
@@ -217,6 +162,8 @@ class Value:
         >>> x.grad
         12.0
         """
+        if watchers:
+            report_look(self, "backward", "called")
         operations, leaves = _order(self)
         before = [(leaf, leaf._grad) for leaf in dict.fromkeys(leaves)] if leaves else []
         for leaf, _ in before:
@@ -234,16 +181,7 @@ class Value:
                 leaf._grad += grad
 
     def steps(self, names: Mapping[str, Any] | None = None) -> Iterator[BackwardStep]:
-        """``backward()``, one application of the chain rule at a time: see :mod:`micrograd.stepping`.
-
-        Args:
-            names: variables by which the steps call the nodes, like ``locals()``.
-
-        >>> x = Value(3.0, label="x")
-        >>> print(*(x * x).steps(), sep="\\n")
-        %1 = x * x: ∂%1/∂x = x = 3; times %1.grad, 1, is 3; x.grad: 0 → 3
-        %1 = x * x: ∂%1/∂x = x = 3; times %1.grad, 1, is 3; x.grad: 3 → 6
-        """
+        """``backward()``, one application of the chain rule at a time; ``names`` are variables, like ``locals()``."""
         from .stepping import backward_steps  # a reader of the graph, not loaded before it is asked for
 
         return backward_steps(self, names)
@@ -253,6 +191,19 @@ class Value:
         from .stepping import forward_steps
 
         return forward_steps(self, names)
+
+
+def lift(x: Any) -> Value:
+    """``x`` itself if it is a Value, else a constant of that number.
+
+    Raises:
+        TypeError: if ``x`` is neither a Value nor a plain number.
+    """
+    if isinstance(x, Value):
+        return x
+    out = Value(x)
+    out.rule = rules.constant
+    return out
 
 
 def _order(root: Value) -> tuple[list[Value], list[Value]]:
@@ -283,63 +234,63 @@ def _order(root: Value) -> tuple[list[Value], list[Value]]:
             node, parents = stack.pop()
 
 
-def _chain_rule(root: Value, operations: list[Value], differentiable: bool = False) -> None:
+def _chain_rule(root: Value, operations: list[Value], on_values: bool = False) -> None:
     for node in operations:
-        node._grad = 0.0
+        node._grad = [] if on_values else 0.0  # type: ignore[assignment]  # of pairs, see _collect()
     root._grad = 1.0
     node = root
     try:
-        if differentiable:
+        if on_values:
             for node in reversed(operations):
-                puller(node.rule, data="")(node)
+                node.rule.pull_values(node)
         else:
             for node in reversed(operations):
                 node.rule.pull(node)
     except (ArithmeticError, ValueError) as error:
-        raise explained(error, node.rule, node.parents, "in the gradient of ") from None
+        raise node.rule.explain(error, node.parents, "in the gradient of ") from None
+    if watchers and (watcher := find_watcher()):
+        watcher.check(root, operations)
+
+
+def _collect(pairs: Any) -> Number:
+    # The gradient that arrives at a node as pairs of local and upstream gradient: one sum of products.
+    if not isinstance(pairs, list):
+        return cast(Number, pairs)  # it was collected before
+    pairs = [(a, b) for a, b in pairs if not (_is_nothing(a, b) or _is_nothing(b, a))]
+    if not any(isinstance(x, Value) for pair in pairs for x in pair):
+        return sum([local * upstream for local, upstream in pairs], 0.0)
+    if len(pairs) == 1:
+        a, b = pairs[0]
+        product: Number = b if _is_plain(a, 1) else a if _is_plain(b, 1) else a * b
+        return product
+    sides = [[lift(x) for x in side] for side in zip(*pairs, strict=True)]
+    if all(_is_plain(local, 1) for local, _ in pairs):
+        return rules.total.node(*sides[1])
+    return rules.dot.node(*sides[0], *sides[1])
+
+
+def _is_nothing(factor: Number, other: Number) -> bool:
+    return _is_plain(factor, 0) and math.isfinite(lift(other)._data)  # but 0 · ∞ is nan
+
+
+def _is_plain(x: Number, number: float) -> bool:
+    return not isinstance(x, Value) and x == number
 
 
 def _all_values(where: str, nodes: list[Any]) -> None:
     for node in nodes:
         if not isinstance(node, Value):
-            raise TypeError(f"{where} takes Values, not {type(node).__name__} {node!r}")
+            call = ": call it first, as in grad(f(x), [x])" if callable(node) else ""
+            raise TypeError(f"{where} takes Values, not {type(node).__name__} {node!r}{call}")
 
 
-def contributions(node: Value, upstream: float = 1.0) -> list[float]:
-    """What the chain rule adds to the gradient of each parent: local gradient times upstream gradient; touches nothing.
-
-    With an upstream gradient of 1, these are the local gradients.
-
-    Raises:
-        ValueError, ArithmeticError: what Python's float raises, with the operation and the operands.
-
-    >>> x = Value(3.0)
-    >>> contributions(x * 5, 2.0), contributions(x * x)
-    ([10.0, 6.0], [3.0, 3.0])
-    """
-    stand_in = alone(node, upstream)
-    try:
-        if stand_in.op:
-            node.rule.pull(stand_in)
-    except (ArithmeticError, ValueError) as error:
-        raise explained(error, node.rule, node.parents, "in the gradient of ") from None
-    return [parent.grad for parent in stand_in.parents]
-
-
-def alone(node: Value, upstream: Number) -> Value:
-    """The same operation on leaves with the data of the node's parents, apart from its graph."""
-    stand_in = Value(node._data)
-    stand_in._parents, stand_in.rule = tuple([Value(parent._data) for parent in node.parents]), node.rule
-    stand_in._grad = upstream  # type: ignore[assignment]  # a Value where the chain rule is to be remembered
-    return stand_in
+def accumulate(root: Value) -> None:
+    """``backward()`` for those who keep the gradients from before themselves: if it fails, the leaves' are changed."""
+    _chain_rule(root, _order(root)[0])
 
 
 def topological_order(root: Value) -> list[Value]:
     """All that ``root`` was made of, itself included, parents before children.
-
-    Raises:
-        TypeError: if it is not a Value.
-        ValueError: if a node was changed by hand into a part of itself.
 
     >>> x = Value(2.0, label="x")
     >>> [node.op or node.label for node in topological_order((x * x).exp() + x)]
@@ -362,11 +313,11 @@ def grad(output: Value, inputs: Value | Iterable[Value], create_graph: bool = Fa
         inputs: by what: leaves, or any nodes of its graph. By one that it does not depend on, the derivative is 0.
         create_graph: return Values, which can be differentiated again, instead of floats.
 
+    No other thread may work on the same graph meanwhile.
+
     Raises:
         TypeError: if one of them is not a Value.
         ValueError, ArithmeticError: what Python's float raises, with the operation and the operands.
-
-    The nodes' ``grad`` is borrowed meanwhile: let no other thread work on the same graph.
 
     >>> x = Value(2.0)
     >>> grad(x**3, [x])
@@ -375,14 +326,17 @@ def grad(output: Value, inputs: Value | Iterable[Value], create_graph: bool = Fa
     >>> grad(slope, [x])
     (12.0,)
     """
+    _all_values("grad()", [output])
     inputs = [inputs] if isinstance(inputs, Value) else sequence(inputs, "grad()")
-    _all_values("grad()", [output, *inputs])
+    _all_values("grad()", inputs)
     operations = _order(output)[0]
     before = {parent: parent._grad for node in operations for parent in node._parents} | {output: output._grad}
     try:
         for node in before:
-            node._grad = 0.0
+            node._grad = [] if create_graph else 0.0  # type: ignore[assignment]
         _chain_rule(output, operations, create_graph)
+        for x in inputs if create_graph else ():
+            x._grad = _collect(x._grad)
         gradients = [x._grad if x in before else 0.0 for x in inputs]
     finally:
         for node, gradient in before.items():
@@ -390,22 +344,6 @@ def grad(output: Value, inputs: Value | Iterable[Value], create_graph: bool = Fa
     return tuple([lift(gradient) for gradient in gradients] if create_graph else gradients)
 
 
-@contextmanager
-def resting_collector() -> Iterator[None]:
-    """The cyclic collector rests within the block: graphs have no cycles, and it would look at all nodes in vain."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
-
-
-rules.FLOATS.update(
-    new_=partial(object.__new__, Value),
-    Value_=Value,
-    to_float_=to_float,
-    plain_=_PLAIN,
-    explained_=explained,
-)
+_create: Callable[[], Value] = partial(object.__new__, Value)
+FLOATS.update(create_=_create, new_=_create, Value_=Value, to_float_=to_float, plain_=_PLAIN, is_array_=is_array)
+VALUES["collect_"] = _collect

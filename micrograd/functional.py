@@ -23,6 +23,7 @@ from . import rules
 from .arguments import sequence, to_float
 from .engine import Number, Value, lift, operation
 from .rules import cos, exp, log, maximum, minimum, relu, sigmoid, sin, softplus, sqrt, tanh
+from .watching import Watcher, find_watcher
 
 __all__ = [
     "binary_cross_entropy", "binary_cross_entropy_with_logits", "cos", "cross_entropy", "dot", "exp", "hinge_loss",
@@ -144,8 +145,7 @@ def log_softmax(logits: Iterable[Number]) -> list[Value]:
         ValueError: if there are no logits.
     """
     logits = _filled(logits, "log_softmax")
-    compiled = next((x for x in logits if hasattr(x, "_largest")), None)
-    top = max(lift(x).data for x in logits) if compiled is None else compiled._largest(logits)
+    top = (find_watcher() or Watcher()).find_largest(logits)
     shifted = [lift(x) - top for x in logits]  # by a constant, which makes no difference but for rounding
     total = logsumexp(shifted)
     return [x - total for x in shifted]

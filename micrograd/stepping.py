@@ -23,11 +23,43 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .engine import Value, alone, contributions, explained
+from .engine import Number, Value, lift
 from .naming import name_nodes
-from .operations import puller
 
-__all__ = ["BackwardPass", "BackwardStep", "ForwardStep", "backward_steps", "forward_steps", "local_formula", "written"]
+__all__ = [
+    "BackwardPass", "BackwardStep", "ForwardStep", "backward_steps", "contributions", "forward_steps", "local_formula",
+    "written",
+]  # fmt: skip
+
+
+def contributions(node: Value, upstream: float = 1.0) -> list[float]:
+    """What the chain rule adds to the gradient of each parent: local gradient times upstream gradient; touches nothing.
+
+    With an upstream gradient of 1, these are the local gradients.
+
+    Raises:
+        ValueError, ArithmeticError: what Python's float raises, with the operation and the operands.
+
+    >>> from micrograd import Value
+    >>> x = Value(3.0)
+    >>> contributions(x * 5, 2.0), contributions(x * x)
+    ([10.0, 6.0], [3.0, 3.0])
+    """
+    copy = _copy(node)
+    copy._grad = upstream
+    try:
+        if copy.op:
+            node.rule.pull(copy)
+    except (ArithmeticError, ValueError) as error:
+        raise node.rule.explain(error, node.parents, "in the gradient of ") from None
+    return [parent.grad for parent in copy.parents]
+
+
+def _copy(node: Value) -> Value:
+    # The same operation on leaves with the data of the node's parents, apart from its graph.
+    copy = Value(node._data)
+    copy._parents, copy.rule = tuple([Value(parent._data) for parent in node.parents]), node.rule
+    return copy
 
 
 @dataclass(frozen=True)
@@ -220,7 +252,7 @@ def forward_steps(root: Value, names: Mapping[str, Any] | None = None) -> Iterat
             try:
                 node.data = node.rule.forward(*[parent.data for parent in node.parents])
             except (ArithmeticError, ValueError) as error:
-                raise explained(error, node.rule, node.parents) from None
+                raise node.rule.explain(error, node.parents) from None
             yield ForwardStep(node, node.data, data, called)
     except (ArithmeticError, ValueError):
         for node, data in before:
@@ -240,14 +272,16 @@ def local_formula(node: Value, operand: int, names: Mapping[Value, str]) -> str:
     """
     if hasattr(node.rule, "slopes"):  # of a compiled function: numbers are all there is
         return _number(node.rule.slopes[operand])
-    stand_in = alone(node, upstream=Value(1.0))
+    copy = _copy(node)
+    pairs: list[list[tuple[Number, Number]]] = [[] for _ in copy.parents]  # of local and upstream gradient
+    for parent, arriving in zip(copy.parents, pairs, strict=True):
+        parent._grad = arriving  # type: ignore[assignment]
     try:
-        puller(node.rule, data="")(stand_in)
+        node.rule.pull_values(copy)
     except TypeError:  # it is written for floats only: then its text has to do
         return node.rule.local[0 if node.rule.variadic else operand]
-    called = {parent: names[named] for parent, named in zip(stand_in.parents, node.parents, strict=True)}
-    gradient: Any = stand_in.parents[operand].grad  # 0 + local * 1
-    return written(gradient.parents[1].parents[0], {**called, stand_in: names[node]}, whole=True)
+    called = {parent: names[named] for parent, named in zip(copy.parents, node.parents, strict=True)}
+    return written(lift(pairs[operand][0][0]), {**called, copy: names[node]}, whole=True)
 
 
 # How tightly an operation binds its operands.

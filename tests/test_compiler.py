@@ -301,7 +301,7 @@ def test_a_module_in_another_mode_is_another_program():
             call([1.0, 2.0] if call is total else [[1.0, 2.0], [1.0, 2.0]])
     model.eval()
     assert total([1.0, 2.0]).data == evaluated == functional.sum(model([1.0, 2.0])).data
-    assert nn.Module.training is True
+    assert nn.Module().training is True
 
 
 def test_a_batch_norm_that_has_learned_more_is_another_program():

@@ -168,7 +168,7 @@ def test_a_singular_slope_has_a_slope():
 
 
 def test_rules_of_several_operands_and_of_other_rules():
-    added = ["fma", "square", "cube", "gamma", "gammas", "erf_of"]
+    added = ["cube", "square", "gammas", "gamma_of", "erf_of", "fma"]
     try:
         fma = rule("fma", "a,b, c", "a * b + c", "b", "a", "1.0")
         x, y = Value(2.0), Value(3.0)
@@ -178,8 +178,8 @@ def test_rules_of_several_operands_and_of_other_rules():
         rule("square", "x", "x * x * x", "3 * x * x")
         cube = rule("cube", "x", "square(x)", "3 * x * x")
         assert (cube(2.0), cube(x).data) == (8.0, 8.0)
-        rule("gamma", "x", "x + 100", "1.0")
-        gammas = rule("gammas", "x", "x * x", "gamma(x)")
+        rule("gamma_of", "x", "x + 100", "1.0")
+        gammas = rule("gammas", "x", "x * x", "gamma_of(x)")
         out = gammas(x)
         assert grad(out, [x]) == (102.0,) == (grad(out, [x], create_graph=True)[0].data,)
         erf = rule("erf_of", "x", "erf(x)", "2 / sqrt(pi) * exp(-x * x)")
@@ -187,12 +187,10 @@ def test_rules_of_several_operands_and_of_other_rules():
         assert grad(slope, [y])[0] == pytest.approx(-6 * 2 / math.sqrt(math.pi) * math.exp(-9))
     finally:
         for name in added:
-            RULES.pop(name, None)
-            rules.VALUES.pop(name, None)
-        rules.FLOATS.update(vars(math))
+            del RULES[name]
 
 
-@pytest.mark.parametrize("operands", ["out", "a_", "a b", "a, out", "plain", ""])
+@pytest.mark.parametrize("operands", ["out", "a_", "a b", "a, out", "isinstance", "if", ""])
 def test_operands_need_names_of_their_own(operands):
     with pytest.raises(ValueError, match="can't name an operand"):
         rule("broken", operands, "1.0", *["1.0"] * len(operands.split(",")))

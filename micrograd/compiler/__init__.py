@@ -31,8 +31,7 @@ except ImportError as error:
 
 from ..arguments import to_float
 from ..engine import Value, grad, lift
-from ..operations import puller
-from ..rules import Rule
+from ..rule import Rule
 from .kernel import needed_numba
 from .listing import Listing
 from .program import DisagreementError, Floats, Program, made
@@ -324,7 +323,11 @@ class _Call(Rule):
 
 
 _RULE = Rule("compiled", "*a", "nan", ("node_.rule.local_of(a)",), {})
-for _name, _part in (vars(_RULE) | {"pull": staticmethod(puller(_RULE)), "whole": _RULE}).items():
+for _name, _part in {
+    **vars(_RULE),
+    "pull": staticmethod(_RULE.make_pull()),
+    "pull_values": staticmethod(_RULE.pull_values),
+}.items():
     setattr(_Call, _name, _part)
 _ALL = np.empty(0, dtype=np.int64)
 

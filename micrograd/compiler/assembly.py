@@ -6,7 +6,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from .. import rules
-from ..rules import Rule
+from ..rule import Rule
 from .kernel import elementwise
 from .listing import Instruction, Listing
 
@@ -101,7 +101,7 @@ class Assembler:
 
     @staticmethod
     def key(rule: Rule) -> Any:
-        return rule if rule.whole is None else (rule.whole, *rule.constants.items())
+        return rule.whole, *rule.constants.items()
 
     def new_row(self, i: int, is_uniform: bool) -> int:
         if is_uniform:

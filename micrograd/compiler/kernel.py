@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..rules import FLOATS, RULES, Rule
+from ..rule import FLOATS, RULES, Rule
 from .sources import CUBED, ELEMENTWISE, FASTMATH, FIXED, HEAD, HELPERS, LIMITS, LOOP_HEAD, LOOPS
 from .tracing import TraceError
 

@@ -13,16 +13,16 @@ from __future__ import annotations
 import ast
 import math
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, cast
+from typing import Any
 
 from .. import rules
 from ..engine import Value, lift, operation
-from ..operations import conditional
-from ..rules import VALUES, Rule
+from ..rule import VALUES, Rule, write_choices
+from ..watching import watch
 from .assembly import Assembler
 from .kernel import UnsupportedError
 from .listing import Listing
-from .tracing import Trace
+from .tracing import Trace, Tracing
 
 __all__ = ["lower"]
 
@@ -92,14 +92,11 @@ class Graph:
 
     def add(self, node: Value) -> None:
         rule, ids = node.rule, self.ids
-        args: tuple[int, ...]
+        args = tuple([ids[parent] if parent in ids else self.id(parent) for parent in node._parents])
         if rule.number:
-            parent = ids.get(node._parents[0])
-            x, number = self.id(node._parents[0]) if parent is None else parent, self.constant(node._number)
-            args = (number, x) if rule.names[0] == rule.number else (x, number)
-            rule = cast(Rule, rule.whole)
-        else:
-            args = tuple([ids[parent] if parent in ids else self.id(parent) for parent in node._parents])
+            number = self.constant(node._number)
+            args = (number, *args) if rule.names[0] == rule.number else (*args, number)
+            rule = rule.whole
         ids[node] = self.simplified(rule, args, node)
 
     def simplified(self, rule: Rule, args: tuple[int, ...], node: Value) -> int:
@@ -121,7 +118,7 @@ class Graph:
                 return self.expanded(rule, node)
             args += tuple([self.constant(float(x)) for x in rule.constants["x"]])
             rule = rules.dot
-        key = rule if rule.whole is None else (rule.whole, *rule.constants.items()), args
+        key = rule.whole, *rule.constants.items(), args
         found = self.known.get(key)
         if found is None:
             found = self.known[key] = self.new(rule, args, node._data, node)
@@ -129,11 +126,10 @@ class Graph:
 
     def expanded(self, rule: Rule, node: Value) -> int:
         # A rule of any number of operands, by running its text on Values: it becomes what it is made of.
-        from .tracing import _noting
-
-        text = conditional(ast.unparse(ast.parse(rule.value, mode="eval")))
+        text = write_choices(ast.unparse(ast.parse(rule.value, mode="eval")))
         scope = {**VALUES, **_OF_VALUES, **rule.constants, rule.names[0]: list(node._parents)}
-        with _noting() as made:
+        tracing = Tracing()
+        with watch(tracing):
             try:
                 # The lambdas in it see the scope only if it is global.
                 out = lift(eval(text, scope))
@@ -141,7 +137,7 @@ class Graph:
                 raise UnsupportedError(
                     f"the rule {rule.name!r} can't be compiled: {type(error).__name__}: {error}"
                 ) from error
-        for part in made:
+        for part in tracing.made:
             self.add(part)
         return self.id(out)
 

@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..arguments import one_line
-from ..engine import Value, resting_collector
+from ..engine import Value
+from ..watching import resting_collector
 from .kernel import Whole, assembled, bound, instruction, run
 from .listing import Listing
 from .lowering import lower

@@ -21,7 +21,7 @@ settings = dict(nopython=True, nogil=True, cache={cache}, error_model="numpy", f
 HELPERS = {
     "real": "def real(x): return x",
     "chance": "def chance(p): return p if 0 <= p <= 1 else nan",
-    "index": "def index(i, count): return i if 0 <= i < count and i == floor(i) else nan",
+    "index_": "def index_(i, count): return i if 0 <= i < count and i == floor(i) else nan",
 }
 # x³, with what its two products lose in rounding: a fused multiply-add gives that exactly.
 CUBED = """

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import operator
 import random
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,7 +21,8 @@ from typing import Any, NoReturn
 from .. import rules
 from ..arguments import to_float
 from ..engine import Number, Value, grad, lift, operation
-from ..rules import FLOATS, Rule
+from ..rule import FLOATS, Rule
+from ..watching import Watcher, find_watcher, watch
 
 __all__ = [
     "Trace",
@@ -45,7 +47,7 @@ _LESS = Rule("less", "a, b", "1.0 if a < b else 0.0", ("0.0", "0.0"), {})
 _LESS_EQUAL = Rule("less_equal", "a, b", "1.0 if a <= b else 0.0", ("0.0", "0.0"), {})
 _WHERE = Rule("where", "c, a, b", "a if c > 0 else b", ("0.0", "c", "1 - c"), {})
 _LARGEST = Rule("largest", "a, b", "a if a >= b or a != a else b", ("0.0", "0.0"), {})  # a constant for gradients
-_INDEX = Rule("index", "i, count", "index(i, count)", ("0.0", "0.0"), {})
+_INDEX = Rule("index", "i, count", "index_(i, count)", ("0.0", "0.0"), {})
 _EQUAL = Rule("equal", "a, b", "1.0 if a == b else 0.0", ("0.0", "0.0"), {})
 
 
@@ -55,7 +57,7 @@ def _checked_index(i: float, count: float) -> float:
     return i
 
 
-FLOATS["index"] = _checked_index
+FLOATS["index_"] = _checked_index
 
 
 def _refuse(what: str) -> NoReturn:
@@ -79,40 +81,16 @@ class Traced(Value):
     def data(self, number: float) -> None:
         _refuse("the data of a Value are set")
 
-    def __bool__(self) -> bool:
+    def __bool__(self) -> NoReturn:
         _refuse("a Value decides what is done")
 
     def __float__(self) -> NoReturn:
         _refuse("a Value is turned into a float")
 
-    # Gradients begin as 0 + …, and many local gradients are 1: half of a trace would be such sums and products.
-
-    def __radd__(self, other: Number) -> Value:
-        if isinstance(other, Value):  # Python asks the subclass first
-            return Value.__add__(other, self)
-        return self if other == 0 else super().__radd__(other)
-
-    def __rmul__(self, other: Number) -> Value:
-        if isinstance(other, Value):
-            return Value.__mul__(other, self)
-        return self if other == 1 else super().__rmul__(other)
-
     def __eq__(self, other: object) -> bool:
         return self is other or _refuse("a Value is compared by == or !=")
 
     __hash__ = Value.__hash__
-
-    def __lt__(self, other: Number) -> Value:  # type: ignore[override]
-        return operation(_LESS)(self, lift(other))
-
-    def __gt__(self, other: Number) -> Value:  # type: ignore[override]
-        return operation(_LESS)(lift(other), self)
-
-    def __le__(self, other: Number) -> Value:  # type: ignore[override]
-        return operation(_LESS_EQUAL)(self, lift(other))
-
-    def __ge__(self, other: Number) -> Value:  # type: ignore[override]
-        return operation(_LESS_EQUAL)(lift(other), self)
 
     def _choose(self, a: Number, b: Number) -> Value:
         return operation(_WHERE)(self, lift(a), lift(b))
@@ -121,104 +99,56 @@ class Traced(Value):
         index = operation(_INDEX)(self, lift(float(classes)))
         return [operation(_EQUAL)(index, lift(float(k))) for k in range(classes)]
 
-    def _largest(self, values: Sequence[Number]) -> Value:
-        out: Value = self
-        for value in values:
-            out = operation(_LARGEST)(out, lift(value))
-        return out
-
 
 def is_watched() -> bool:
-    """Whether somebody looks at each node that is made, as :func:`micrograd.detect_anomaly` and traces do."""
-    return not isinstance(FLOATS["new_"], partial)
+    """Whether somebody watches this thread, as :func:`micrograd.detect_anomaly` and traces do."""
+    return find_watcher() is not None
 
 
-_COMPARED = ("__lt__", "__gt__", "__le__", "__ge__")
-_ONE_AT_A_TIME = threading.RLock()
+class Tracing(Watcher):
+    """Keeps each node that this thread makes, and refuses to show a number that a program would freeze.
 
+    Attributes:
+        made: the nodes, in order.
+        modes: the modules that were asked whether they are in training, with what they depend on then.
+    """
 
-@contextmanager
-def _noting() -> Iterator[list[Value]]:
-    # Within the block each new node is a traced one, and noted; no parameter shows its number, and its comparisons are
-    # nodes. Other threads see nothing of this.
-    made: list[Value] = []
-    before = {name: Value.__dict__[name] for name in ("data", "grad", "backward", *_COMPARED)}
-    here = threading.get_ident()
+    def __init__(self) -> None:
+        self.thread = threading.get_ident()
+        self.made: list[Value] = []
+        self._modes: dict[int, tuple[Any, Any]] = {}
 
-    def note() -> Value:
-        if threading.get_ident() != here:
-            return new()  # type: ignore[no-any-return]
+    @property
+    def modes(self) -> list[tuple[Any, Any]]:
+        return list(self._modes.values())
+
+    def make(self) -> Value:
         node: Value = object.__new__(Traced)
-        made.append(node)
+        self.made.append(node)
         return node
 
-    def data(self: Value) -> float:
-        if self.rule is rules.leaf and threading.get_ident() == here:
-            _refuse("the data of a parameter are read")
-        return self._data
-
-    def gradient(self: Value, *number: float) -> Any:
-        if threading.get_ident() == here:
-            _refuse(f"the gradient of a Value is {'set' if number else 'read'}")
-        return (before["grad"].fset if number else before["grad"].fget)(self, *number)
-
-    def backward(self: Value) -> None:
-        if threading.get_ident() == here:
+    def look(self, owner: Any, attribute: str, how: str) -> None:
+        if attribute == "training":
+            self._modes.setdefault(id(owner), (owner, _mode(owner)))
+        elif attribute == "backward":
             _refuse("backward() is called")
-        before["backward"](self)
+        elif attribute == "grad":
+            _refuse(f"the gradient of a Value is {how}")
+        elif owner.rule is rules.leaf and how == "read":
+            _refuse("the data of a parameter are read")
 
-    def comparison(name: str) -> Callable[[Value, Any], Any]:
-        def compare(self: Value, other: Any) -> Any:
-            is_constant = _is_constant(self) and (not isinstance(other, Value) or _is_constant(other))
-            if is_constant or threading.get_ident() != here:
-                return before[name](self, other)
-            return getattr(Traced, name)(self, other)
+    def compare(self, compare: Callable[[Any, Any], bool], a: Value, b: Number) -> Any:
+        if _is_constant(a) and (not isinstance(b, Value) or _is_constant(b)):
+            return super().compare(compare, a, b)
+        if compare in (operator.gt, operator.ge):
+            return operation(_LESS if compare is operator.gt else _LESS_EQUAL)(lift(b), a)
+        return operation(_LESS if compare is operator.lt else _LESS_EQUAL)(a, lift(b))
 
-        return compare
-
-    with _ONE_AT_A_TIME:
-        new, is_inner = FLOATS["new_"], hasattr(Value, "_largest")
-        FLOATS["new_"] = note
-        type.__setattr__(Value, "data", property(data, before["data"].fset))
-        type.__setattr__(Value, "grad", property(gradient, gradient))
-        type.__setattr__(Value, "backward", backward)
-        type.__setattr__(Value, "_largest", Traced._largest)
-        for name in _COMPARED:
-            type.__setattr__(Value, name, comparison(name))
-        try:
-            yield made
-        finally:
-            FLOATS["new_"] = new
-            for name, part in before.items():
-                type.__setattr__(Value, name, part)
-            if not is_inner:
-                type.__delattr__(Value, "_largest")
-
-
-@contextmanager
-def _modes() -> Iterator[list[tuple[Any, Any]]]:
-    # Within the block, which stands in one of _noting(), each module that says whether it is in training is noted, with
-    # what it then depends on.
-    from ..nn import Module
-
-    noted: dict[int, tuple[Any, Any]] = {}
-    here, default = threading.get_ident(), Module.training
-
-    def mode(self: Any) -> bool:
-        if threading.get_ident() == here:
-            noted.setdefault(id(self), (self, _mode(self)))
-        return bool(vars(self).get("training", default))
-
-    def set_mode(self: Any, is_training: bool) -> None:
-        vars(self)["training"] = is_training
-
-    found: list[tuple[Any, Any]] = []
-    type.__setattr__(Module, "training", property(mode, set_mode))
-    try:
-        yield found
-    finally:
-        type.__setattr__(Module, "training", default)
-        found += noted.values()
+    def find_largest(self, values: Sequence[Number]) -> Value:
+        out, *others = map(lift, values)
+        for value in others:
+            out = operation(_LARGEST)(out, value)
+        return out
 
 
 def _mode(module: Any) -> Any:
@@ -313,7 +243,7 @@ class Trace:
         def told(node: Value) -> tuple[Any, ...]:
             number = repr(node._number) if node.rule.number else ""
             operands = [places[parent] if parent in places else place(parent) for parent in node._parents]
-            return id(node.rule.whole or node.rule), *node.rule.constants.items(), number, *operands
+            return id(node.rule.whole), *node.rule.constants.items(), node.rule.number, number, *operands
 
         outputs = [places[out] if out in places else place(out) for out in self.outputs]
         return [*map(told, self.nodes[: self.forward]), outputs]
@@ -337,7 +267,9 @@ def trace(function: Callable[..., Any], arguments: Any, differentiate: str = "",
         inputs.append(Traced(to_float(number._data if isinstance(number, Value) else number)))
         return inputs[-1]
 
-    with _noting() as made, _modes() as modes:
+    tracing = Tracing()
+    made = tracing.made
+    with watch(tracing):
         given = _map(placeholder, arguments, True)
         try:
             result = function(*given)
@@ -365,7 +297,7 @@ def trace(function: Callable[..., Any], arguments: Any, differentiate: str = "",
             for out in outputs:
                 gradients += grad(out, wanted, create_graph=True)
             _finished(made)
-    return Trace(inputs, outputs, structure, made, forward, captured, gradients, modes)
+    return Trace(inputs, outputs, structure, made, forward, captured, gradients, tracing.modes)
 
 
 def _finished(made: list[Value]) -> int:

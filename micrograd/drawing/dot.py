@@ -11,8 +11,9 @@ from typing import Any
 import graphviz  # type: ignore[import-untyped]
 
 from .. import rules
-from ..engine import Value, contributions
+from ..engine import Value
 from ..naming import name_nodes
+from ..stepping import contributions
 from .graph import Graph, Item, Items, Place
 
 __all__ = ["Writer"]

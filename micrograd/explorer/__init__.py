@@ -33,10 +33,9 @@ from .. import rules
 from ..drawing import draw
 from ..engine import Value, topological_order
 from ..naming import name_nodes
-from ..operations import _CHAIN_RULE
-from ..rules import Rule
+from ..rule import CHAIN_RULE, Rule
 from ..stepping import BackwardStep, backward_steps, forward_steps, written
-from .translation import Translation, branches, depends, number, translate, whole
+from .translation import Translation, branches, depends, number, translate
 
 __all__ = ["explore"]
 
@@ -90,7 +89,7 @@ def _page(root: Value, names: Mapping[str, Any] | None) -> str:
         f"const RULES = {translation.source};\nconst COMPENSATED_SUM = {json.dumps(sys.version_info >= (3, 12))};"
     )
     chain_rule = (
-        f"const chainRule = (parent, local, upstream_) => {{ {_CHAIN_RULE.format(parent='parent', local='local')}; }};"
+        f"const chainRule = (parent, local, upstream_) => {{ {CHAIN_RULE.format(parent='parent', local='local')}; }};"
     )
     script = "\n".join([_file("python.js"), constants, chain_rule, _file("page.js")])
     called = name_nodes(root, names)
@@ -148,7 +147,7 @@ def _of_operation(rule: Rule, translation: Translation) -> dict[str, Any]:
     if not rule.operands:
         return {}
     constants = {name: number(x, f"rule {rule.name!r}: the constant {name}") for name, x in rule.constants.items()}
-    return {"rule": translation.rules.index(whole(rule)), "constants": constants}
+    return {"rule": translation.rules.index(rule.whole), "constants": constants}
 
 
 def _written(step: BackwardStep) -> str:

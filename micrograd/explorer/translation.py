@@ -26,9 +26,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from ..rules import FLOATS, RULES, Rule
+from ..rule import FLOATS, RULES, Rule
 
-__all__ = ["Translation", "branches", "depends", "number", "translate", "whole"]
+__all__ = ["Translation", "branches", "depends", "number", "translate"]
 
 # The functions of the module math, and Python's own, that python.js has.
 _FUNCTIONS = re.findall(
@@ -65,7 +65,7 @@ def translate(rules: Iterable[Rule]) -> Translation:
     Raises:
         ValueError: if a text has something in it that is not translated, with the rule's name.
     """
-    found = list(dict.fromkeys(whole(rule) for rule in rules))
+    found = list(dict.fromkeys(rule.whole for rule in rules))
     objects: list[str] = []
     for rule in found:  # which grows by the rules that are called
 
@@ -76,13 +76,6 @@ def translate(rules: Iterable[Rule]) -> Translation:
 
         objects.append(_object(rule, called))
     return Translation("[\n" + ",\n".join(objects) + "\n]", found)
-
-
-def whole(rule: Rule) -> Rule:
-    """The line of the table that a rule was bound from, or itself."""
-    while rule.whole is not None:
-        rule = rule.whole
-    return rule
 
 
 def branches(text: str) -> list[str]:
@@ -349,7 +342,7 @@ class _Text:
         if own and name in _FUNCTIONS:
             return f"py.{name}"
         if not own and name in RULES:
-            return f"py.rule({self.called(whole(RULES[name]))})"
+            return f"py.rule({self.called(RULES[name].whole)})"
         raise self.refused(f"the function {name!r} has no counterpart in JavaScript")
 
 

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from ..arguments import to_float
 from ..engine import Value
 from ..tables import lay_out
+from ..watching import report_look, watchers
 
 __all__ = ["Module"]
 
@@ -26,11 +27,19 @@ class Module:
     Line with 2 parameters
     """
 
-    training: bool = True
-    """Whether the module is being trained: dropout and batch normalisation do something else then."""
-
     buffers: tuple[str, ...] = ()
     """The names of the attributes, numbers and lists of numbers, that are part of its state without being trained."""
+
+    @property
+    def training(self) -> bool:
+        """Whether the module is being trained: dropout and batch normalisation do something else then."""
+        if watchers:
+            report_look(self, "training", "read")
+        return bool(vars(self).get("training", True))
+
+    @training.setter
+    def training(self, is_training: bool) -> None:
+        vars(self)["training"] = is_training
 
     def parameters(self) -> list[Value]:
         """The parameters, each once."""

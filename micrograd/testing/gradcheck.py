@@ -18,8 +18,9 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
-from ..engine import Value, contributions, grad, topological_order
+from ..engine import Value, grad, topological_order
 from ..nn import Module
+from ..stepping import contributions
 from ..tables import lay_out
 
 __all__ = ["GradcheckError", "Report", "Row", "gradcheck", "gradgradcheck"]

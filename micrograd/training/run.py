@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import engine
 from ..arguments import to_float
 from ..data import DataLoader
-from ..engine import Value, resting_collector
+from ..engine import Value, accumulate
 from ..nn import Module
 from ..optim import Optimizer
+from ..watching import resting_collector
 from . import checkpoints
 from .flow import FlowRecord
 from .history import History
@@ -346,7 +346,7 @@ class Run:
         if not math.isfinite(out.data):
             raise ValueError(f"the loss is {out.data}")
         part = out / count
-        engine._chain_rule(part, engine._order(part)[0])
+        accumulate(part)
         return out.data
 
     def without_gradient(self, batch: list[int]) -> int | None:

@@ -1,0 +1,545 @@
+"""What a rule is: the texts of one operation, and the functions that are compiled from them.
+
+A :class:`Rule` holds the text of a value and of its local gradients. Four functions are made from the texts:
+
+- ``forward``: the value of floats;
+- ``node``: a new node of the graph, from Values and plain numbers;
+- ``pull``: the chain rule at a node, on floats;
+- ``pull_values``: the same on Values, so that gradients can be differentiated again.
+
+The texts stand inside these functions, which takes half the time of calling them. ``inspect.getsource``, tracebacks and
+pdb show their source. In it names that end in ``_`` are the engine's; all others are the texts' own.
+
+All texts are in one place, :mod:`micrograd.rules`.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import linecache
+import math
+import re
+from collections import UserDict
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from keyword import iskeyword
+from operator import mul
+from typing import TYPE_CHECKING, Any, cast
+
+from .arguments import one_line
+
+if TYPE_CHECKING:
+    from .engine import Value
+
+__all__ = ["CHAIN_RULE", "FLOATS", "RULES", "VALUES", "Rule", "constant", "leaf", "operation", "rule", "write_choices"]
+
+_NODE = """
+def node_({signature}):
+    out_ = new_(); out_._grad = 0.0; out_._label = ""
+    {take}
+    try:
+        out_._data = {value}
+    except (ArithmeticError, ValueError) as error_:
+        raise rule_.explain(error_, out_.parents) from None
+    return out_
+"""
+_TAKE = "out_._parents = {parents}; out_.rule = rule_; {load}"
+# A plain number stays one until somebody looks at the node's parents. Most nodes are never looked at.
+_TAKE_NUMBER = """
+    if {b}.__class__ in plain_:
+        out_._parents = ({a},); out_.rule = rule_{b}_; {a} = {a}._data; {b} = out_._number = float({b})
+    else:
+        {otherwise}out_._parents = ({a},); out_.rule = rule_{b}_; {a} = {a}._data; {b} = out_._number = to_float_({b})
+""".strip()
+_TAKE_TWO = (
+    """
+    if isinstance({b}, Value_):
+        out_._parents = ({parents}); out_.rule = rule_; {a} = {a}._data; {b} = {b}._data
+    el""".strip()
+    + _TAKE_NUMBER
+)
+_ARRAY = "if is_array_({b}): return NotImplemented  # NumPy then calls this for each of its numbers\n        "
+_PULL = """
+def pull_(node_):
+    {parents} = node_._parents
+    upstream_ = {upstream}
+    {load}
+    {chain_rule}
+"""
+CHAIN_RULE = "{parent}._grad += ({local}) * upstream_"
+"""The chain rule at one parent, in numbers."""
+# On Values all that arrives at a node is collected first, and becomes one sum of products.
+_COLLECT = "{parent}._grad.append((({local}), upstream_))"
+
+
+class Rule:
+    """An operation: its name, and the texts of its value and its local gradients.
+
+    Called with numbers it gives a number; with at least one Value among them, the Value that remembers them.
+
+    Attributes:
+        name: what the operation is called in :data:`RULES` and in a node's ``op``.
+        operands: their names, separated by commas; ``*a`` for any number of them.
+        value: the value, an expression in the operands.
+        local: the local gradients, an expression in ``out`` and the operands for each of them; for any number of
+            operands one expression, for the sequence of them.
+        constants: names and numbers that the expressions use besides.
+        names: the names of the operands, in a list.
+        variadic: whether there may be any number of operands.
+        whole: the rule of the table that this one was bound from, or itself.
+        number: the operand that is a plain number in the nodes of this rule, if one is.
+
+    >>> from micrograd.rules import exp
+    >>> exp(0)
+    1.0
+    >>> exp.local
+    ('out',)
+    """
+
+    def __init__(self, name: str, operands: str, value: str, local: tuple[str, ...], constants: dict[str, Any]) -> None:
+        self.name, self.operands, self.value, self.local, self.constants = name, operands, value, local, constants
+        self.names = [operand.strip() for operand in operands.lstrip("*").split(",")]
+        self.variadic = operands.startswith("*")
+        self.whole = self
+        self.number = ""
+        self._makers: dict[str, Callable[..., Any]] = {}
+        self.pull = self._pull_first
+
+    def __repr__(self) -> str:
+        return f"<rule {self.name!r}: {self.value}>"
+
+    def __call__(self, *operands: Any, **constants: Any) -> Any:
+        bound = self.bind(self.name, **constants) if constants else self
+        if not self.variadic and len(operands) != len(self.names):
+            raise TypeError(f"{self.name}() takes {len(self.names)} operands ({self.operands}), not {len(operands)}")
+        for operand in operands:
+            if hasattr(operand, "_apply"):
+                return operand._apply(bound, operands)
+            if not hasattr(operand, "__float__"):
+                raise TypeError(f"{self.name}() takes numbers and Values, not {type(operand).__name__} {operand!r}")
+        numbers = list(map(float, operands))
+        try:
+            return bound.forward(*numbers)
+        except (ArithmeticError, ValueError) as error:
+            raise bound.explain(error, numbers) from None
+
+    def __deepcopy__(self, memo: object) -> Rule:
+        return self
+
+    def __reduce__(self) -> Any:
+        if self.whole is not self:
+            return _bound, (self.whole, self.name, self.constants, self.number)
+        if self.name and RULES.get(self.name) is not self:
+            raise TypeError(f"a graph with {self!r} in it can't be pickled: the rule is not in the table")
+        return (_named, (self.name,)) if self.name else "leaf" if self is leaf else "constant"
+
+    def bind(self, name: str, **constants: Any) -> Rule:
+        """This rule under another name, with other constants.
+
+        Raises:
+            TypeError: if the rule has no constant of a given name.
+
+        >>> from micrograd.rules import power
+        >>> power.bind("**3", n=3.0).forward(2.0)
+        8.0
+        """
+        unknown = constants.keys() - self.constants.keys()
+        if unknown:
+            known = ", ".join(self.constants) or "none"
+            raise TypeError(f"{self.name} has no constant {', '.join(sorted(unknown))}; it has {known}")
+        bound = Rule(name, self.operands, self.value, self.local, {**self.constants, **constants})
+        bound.whole, bound._makers = self.whole, self._makers
+        bound.pull = bound.make_pull()  # at once, for _pull_first would refer back to the rule
+        return bound
+
+    def explain(self, error: Exception, operands: Sequence[Any], where: str = "") -> Exception:
+        """The same error with this operation and its operands, by label and number, in the message."""
+        shown = [_show(operand) for operand in operands[:4]] + ["…"] * (len(operands) > 4)
+        infix = len(shown) == 2 and not self.name.isidentifier()
+        text = f" {self.name} ".join(shown) if infix else f"{self.name}({', '.join(shown)})"
+        return type(error)(f"{where}{text}: {error.args[-1] if error.args else type(error).__name__}")
+
+    # What is compiled from the texts, when it is first asked for.
+
+    pull: Callable[[Value], None]
+    """Adds to the gradient of each parent of a node: local gradient times the node's own, in floats."""
+
+    @cached_property
+    def forward(self) -> Callable[..., float]:
+        """The value as a function of floats."""
+        return self._compile("forward", lambda: f"def value_({self.operands}): return {self._value}", FLOATS)
+
+    @cached_property
+    def node(self) -> Callable[..., Value]:
+        """Makes a node from a Value, and Values or numbers after it."""
+        return self._name(self.make_maker())
+
+    @cached_property
+    def reflected(self) -> Callable[..., Value]:
+        """Makes a node of two operands from the second one, a Value, and the first."""
+        return self._name(self.make_maker(reflected=True))
+
+    @cached_property
+    def pull_values(self) -> Callable[[Value], None]:
+        """The same on Values: adds to what each parent collects the pair of local gradient and the node's own."""
+        local = tuple(map(write_choices, self.local))
+        return self._compile("pull_values", lambda: self._write_pull("", local), VALUES)
+
+    @property
+    def _value(self) -> str:
+        # The text of the value, which gives a float.
+        return self.value if _is_float(_parse(self.value), self) else f"real({self.value})"
+
+    def with_number(self, operand: str) -> Rule:
+        """This rule of two operands, for nodes in which one of them is a plain number."""
+        variant = Rule(self.name, self.operands, self.value, self.local, self.constants)
+        variant.whole, variant._makers, variant.number = self, self._makers, operand
+        if self.whole is not self:
+            variant.pull = variant.make_pull()
+        return variant
+
+    def make_pull(self) -> Callable[[Value], None]:
+        return self._compile("pull", lambda: self._write_pull("._data", self.local), FLOATS)
+
+    def _pull_first(self, node: Value) -> None:
+        # Compiles pull when it is first called, which keeps the import instant. An attribute is found faster than what
+        # cached_property makes.
+        self.pull = self.make_pull()
+        self.pull(node)
+
+    def make_maker(self, reflected: bool = False) -> Callable[..., Value]:
+        """A function that makes a node; ``reflected`` takes the operands in the opposite order."""
+
+        def write() -> str:
+            names = ", ".join(self.names)
+            if self.variadic:
+                take = _TAKE.format(parents=names, load=f"{names} = [a_._data for a_ in {names}]")
+            elif len(self.names) == 2:
+                a, b = reversed(self.names) if reflected else self.names
+                # Only operators may give way to the other operand's own.
+                otherwise = "" if self.name.isidentifier() else _ARRAY.format(b=b)
+                take = (_TAKE_NUMBER if reflected else _TAKE_TWO).format(a=a, b=b, parents=names, otherwise=otherwise)
+            else:
+                take = _TAKE.format(parents=f"({names},)", load="; ".join(f"{a} = {a}._data" for a in self.names))
+            signature = "*" * self.variadic + ", ".join(self.names[::-1] if reflected else self.names)
+            return _NODE.format(signature=signature, take=take, value=self._value)
+
+        key = "reflected node" if reflected else "node"
+        variants = {f"rule_{a}_": self.with_number(a) for a in self.names} if len(self.names) == 2 else {}
+        return self._compile(key, write, FLOATS, rule_=self, **variants)
+
+    def _write_pull(self, data: str, local: tuple[str, ...]) -> str:
+        # ``data`` is what makes an operand of a Value: ``._data`` for numbers, nothing for gradients that are Values.
+        update = CHAIN_RULE if data else _COLLECT
+        upstream = "node_._grad" if data else "node_._grad = collect_(node_._grad)"
+        of = {a: text for a, text in zip(self.names, local, strict=True) if a != self.number}
+        if self.variadic:
+            parents, read = "parents_", {self.names[0]: f"[a_{data} for a_ in parents_]"}
+            chain_rule = f"for parent_, local_ in zip(parents_, {local[0]}, strict=True): "
+            chain_rule += update.format(parent="parent_", local="local_")
+        else:
+            parents = "".join(f"{a}__, " for a in of)
+            read = {a: f"{a}__{data}" if a in of else "node_._number" for a in self.names}
+            plain = update.replace("({local}) * ", "")  # times 1.0 changes no number
+            chain_rule = "; ".join(
+                (plain if data and text == "1.0" else update).format(parent=f"{a}__", local=text)
+                for a, text in of.items()
+            )
+        read["out"] = f"node_{data}"
+        used = {node.id for text in of.values() for node in ast.walk(_parse(text)) if isinstance(node, ast.Name)}
+        load = "; ".join(f"{a} = {text}" for a, text in read.items() if a in used) or "pass"
+        return _PULL.format(parents=parents, upstream=upstream, load=load, chain_rule=chain_rule)
+
+    def _name(self, function: Callable[..., Value]) -> Callable[..., Value]:
+        # So that help() tells what it does.
+        slopes = "".join(f"\n∂out/∂{a} = {text}" for a, text in zip(self.names, self.local, strict=True))
+        function.__name__ = function.__qualname__ = self.name
+        function.__module__, function.__doc__ = "micrograd.rules", f"out = {self.value}\n{slopes}\n"
+        return function
+
+    def _compile(self, key: str, write: Callable[[], str], names: dict[str, Any], **more: Any) -> Callable[..., Any]:
+        # A function of a text is compiled once for all rules that are bound from one line of the table.
+        given = {**self.constants, **more}
+        key += f" with the number {self.number}" * bool(self.number)
+        if key not in self._makers:
+            definition = write().strip()
+            source = f"def make_({', '.join(given)}):\n    {definition.replace(chr(10), chr(10) + '    ')}\n"
+            source += f"    return {definition[4 : definition.index('(')]}\n"
+            file = f"<rule {self.whole.name}: {key}>"
+            linecache.cache[file] = len(source), None, source.splitlines(keepends=True), file
+            scope: dict[str, Any] = {}
+            exec(compile(source, file, "exec"), names, scope)
+            self._makers[key] = scope["make_"]
+        return cast("Callable[..., Any]", self._makers[key](**given))
+
+
+def operation(rule: Rule) -> Callable[..., Value]:
+    """The function that makes a rule's node from its operands: a Value first, then Values or numbers.
+
+    >>> from micrograd import Value, rules
+    >>> operation(rules.multiply)(Value(2.0), 3)
+    Value(data=6.0, grad=0.0, op='*')
+    """
+    return rule.node if rule.whole is rule else rule.make_maker()  # kept by a bound rule, it would point back at it
+
+
+def _named(name: str) -> Rule:
+    return RULES[name]
+
+
+def _bound(whole: Rule, name: str, constants: dict[str, Any], number: str) -> Rule:
+    return whole.with_number(number) if number else whole.bind(name, **constants)
+
+
+def _show(operand: Any) -> str:
+    number = repr(float(getattr(operand, "_data", operand)))
+    return f"{one_line(operand.label)}={number}" if getattr(operand, "label", "") else number
+
+
+leaf = Rule("", "", "", (), {})
+constant = Rule("", "", "", (), {})
+
+
+class Table(UserDict[str, Rule]):
+    """Operations by name. In the texts of all of them, a name in the table means the rule that has it.
+
+    Attributes:
+        sealed: the names of the package's own rules; none as long as they are being added.
+    """
+
+    sealed: frozenset[str] = frozenset()
+
+    def seal(self) -> None:
+        """Makes the rules that are there the package's own, which can't be replaced or deleted."""
+        self.sealed = frozenset(self)
+
+    def __setitem__(self, name: str, new: Rule) -> None:
+        super().__setitem__(name, new)
+        if not hasattr(builtins, name):  # in a text, abs and sum are Python's, which also take Values
+            VALUES[name] = new
+            if not _is_of_math(new):
+                FLOATS[name] = new.forward
+
+    def __delitem__(self, name: str) -> None:
+        if name in self.sealed:
+            raise ValueError(f"{name!r} is a rule of the package, on which others rest: it can't be deleted")
+        users = [other.name for other in self.values() if other.name != name and name in _free_names(other)]
+        if users:
+            raise ValueError(f"the rule {name!r} can't be deleted: {', '.join(users)} uses it")
+        super().__delitem__(name)
+        VALUES.pop(name, None)
+        if not hasattr(math, name):
+            FLOATS.pop(name, None)
+
+
+RULES = Table()
+"""Every operation, by its name. ``del RULES[name]`` takes one of your own away, wholly."""
+
+
+def rule(name: str, operands: str, value: str, *local: str, replace: bool = False, **constants: Any) -> Rule:
+    """Adds an operation to the table and returns it; for the arguments see :class:`Rule`.
+
+    The texts are run as Python code: do not pass texts from people whom you don't trust.
+
+    Args:
+        name: a string that no text in the table uses, as each name in a text has one meaning.
+        operands: the operands' names, separated by commas; ``*a`` for any number of them.
+        value: the value, an expression.
+        local: the local gradients, an expression for each operand.
+        replace: put it in the place of a rule of your own by that name, if there is one: for a notebook's cell, which
+            may run twice. Nodes that were made before keep the rule that they were made by.
+        constants: names and default values that the expressions use besides.
+
+    Raises:
+        ValueError: if the name is no string or empty, or has a meaning already; if an operand has no name that can be
+            used, or not each has a local gradient.
+        SyntaxError: if a text is not an expression.
+
+    >>> cube = rule("cube", "x", "x * x * x", "3 * x * x")
+    >>> cube(2.0)
+    8.0
+    >>> del RULES["cube"]
+    """
+    if not name or not isinstance(name, str):
+        raise ValueError(f"a rule's name is a string that is not empty, not {name!r}")
+    new = Rule(name, operands, value, local, constants)
+    _check_operands(new)
+    for text in (value, *local):
+        _parse(text)
+    _check_name(new, replace)
+    RULES[name] = new
+    return new
+
+
+_TAKEN = {"out", "float", "isinstance", "zip", "NotImplemented", "ArithmeticError", "ValueError"}
+
+
+def _check_operands(new: Rule) -> None:
+    for operand in [*new.names, *new.constants]:
+        if not operand.isidentifier() or iskeyword(operand) or operand.endswith("_") or operand in _TAKEN:
+            raise ValueError(
+                f"rule {new.name!r}: {operand!r} can't name an operand: take a word that does not end with "
+                f"an underscore and is none of {', '.join(sorted(_TAKEN))}"
+            )
+    if len({*new.names, *new.constants}) < len(new.names) + len(new.constants):
+        raise ValueError(f"rule {new.name!r}: two operands or constants have one name: {new.operands!r}")
+    if len(new.local) != len(new.names):
+        raise ValueError(
+            f"rule {new.name!r} has operands {new.operands!r}, and needs a local gradient for each, not "
+            f"{len(new.local)}"
+        )
+
+
+def _check_name(new: Rule, replace: bool) -> None:
+    # Raises an error if the name of a new rule has a meaning already.
+    name = new.name
+    if name in RULES:
+        if name in RULES.sealed:
+            raise ValueError(f"the table has a rule {name!r} already, one of the package's own: take another name")
+        if not replace:
+            raise ValueError(
+                f"the table has a rule {name!r} already: take another name, give replace=True, or delete "
+                f"RULES[{name!r}] first"
+            )
+    elif RULES.sealed:
+        others = [other for other in RULES.values() if name in _free_names(other)]
+        user = f"the rule {others[0].name!r}" if others else "its own value" * (name in _free_names(new, new.value))
+        user = user or "Python" * hasattr(builtins, name) or "the engine" * name.endswith("_")
+        user = user or "the module math" * (name in vars(math)) or "the table" * (name in FLOATS)
+        if user and not _is_of_math(new):
+            raise ValueError(f"rule {name!r}: {user} uses this name, and a name has one meaning: take another one")
+
+
+# What the texts say
+
+
+def _parse(text: str) -> ast.expr:
+    return ast.parse(text.strip(), "<rule>", mode="eval").body
+
+
+def _free_names(rule: Rule, *texts: str) -> set[str]:
+    # The names that the texts of a rule use without giving them a meaning.
+    given = {*rule.names, *rule.constants, "out"}
+    nodes = [node for text in texts or (rule.value, *rule.local) for node in ast.walk(_parse(text))]
+    names = [node for node in nodes if isinstance(node, ast.Name)]
+    assigned = {node.id for node in names if isinstance(node.ctx, ast.Store)}
+    return {node.id for node in names} - assigned - given
+
+
+def _is_of_math(rule: Rule) -> bool:
+    # Whether a rule is the function of the module math that has its name.
+    return rule.name in vars(math) and ast.unparse(_parse(rule.value)) == f"{rule.name}({', '.join(rule.names)})"
+
+
+# Those functions of the module math, and helpers of the table, that give a float for floats.
+_OF_FLOATS = set(
+    re.findall(
+        r"\w+",
+        """abs acos acosh asin asinh atan atan2 atanh cbrt chance copysign cos cosh degrees erf erfc exp exp2 expm1 fabs
+        fmod fsum gamma hypot ldexp lgamma log log10 log1p log2 pow radians real remainder sin sinh sqrt tan tanh""",
+    )
+)
+
+
+def _is_float(text: ast.expr, rule: Rule) -> bool:
+    # Whether an expression is certain to give a float.
+    if isinstance(text, ast.Constant):
+        return isinstance(text.value, float)
+    if isinstance(text, ast.Name):
+        return (text.id in rule.names and not rule.variadic) or isinstance(vars(math).get(text.id), float)
+    if isinstance(text, ast.UnaryOp):
+        return isinstance(text.op, ast.USub) and _is_float(text.operand, rule)
+    if isinstance(text, ast.BinOp):
+        sides = [_is_float(side, rule) for side in (text.left, text.right)]
+        return any(sides) if isinstance(text.op, (ast.Add, ast.Sub, ast.Mult, ast.Div)) else False
+    if isinstance(text, ast.IfExp):
+        return _is_float(text.body, rule) and _is_float(text.orelse, rule)
+    if isinstance(text, ast.Call) and isinstance(text.func, ast.Name):
+        name = text.func.id
+        if name in ("max", "min", "sum"):  # of floats, or a sum that starts with one
+            return len(text.args) > 1 and all(_is_float(x, rule) for x in text.args[name == "sum" :])
+        return name in _OF_FLOATS or (name in RULES and not hasattr(builtins, name))
+    return False
+
+
+def write_choices(text: str) -> str:
+    """The text with ``choose_(condition, lambda: x, lambda: y)`` for ``x if condition else y``, and for logic.
+
+    A text also runs on Values. In a function that is compiled, a comparison of Values is a Value itself, and both x and
+    y become part of the graph.
+
+    >>> write_choices("1.0 if 0 <= a <= b else 0.0")
+    'choose_(choose_(0 <= a, lambda: a <= b, lambda: False), lambda: 1.0, lambda: 0.0)'
+    """
+    return ast.unparse(_Choices().visit(ast.parse(text, mode="eval"))) if " if " in text else text
+
+
+class _Choices(ast.NodeTransformer):
+    def visit_IfExp(self, node: ast.IfExp) -> ast.expr:
+        return self._choice(node.test, node.body, node.orelse)
+
+    def visit_BoolOp(self, node: ast.BoolOp) -> ast.expr:
+        *first, last = node.values
+        for value in reversed(first):
+            last = (
+                self._choice(value, last, ast.Constant(False))
+                if isinstance(node.op, ast.And)
+                else self._choice(value, ast.Constant(True), last)
+            )
+        return last
+
+    def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.expr:
+        if isinstance(node.op, ast.Not):
+            return self._choice(node.operand, ast.Constant(False), ast.Constant(True))
+        return cast(ast.expr, self.generic_visit(node))
+
+    def visit_Compare(self, node: ast.Compare) -> ast.expr:
+        operands = [node.left, *node.comparators]
+        pairs = zip(operands, node.ops, operands[1:], strict=False)
+        each: list[ast.expr] = [ast.Compare(a, [op], [b]) for a, op, b in pairs]
+        return self.visit_BoolOp(ast.BoolOp(ast.And(), each)) if len(each) > 1 else node
+
+    def _choice(self, test: Any, x: Any, y: Any) -> ast.expr:
+        nothing = ast.arguments([], [], None, [], [], None, [])
+        branches = [ast.Lambda(nothing, self.visit(branch)) for branch in (x, y)]
+        return ast.Call(ast.Name("choose_"), [self.visit(test), *branches], [])
+
+
+# What the names in the texts mean
+
+
+def _choose(condition: Any, x: Callable[[], Any], y: Callable[[], Any]) -> Any:
+    if not hasattr(condition, "_choose"):
+        return x() if condition else y()
+    return condition._choose(*[_attempt(branch) for branch in (x, y)])
+
+
+def _attempt(branch: Callable[[], Any]) -> Any:
+    try:
+        return branch()
+    except (ArithmeticError, ValueError):  # this branch is not taken here
+        return math.nan
+
+
+def _real(x: Any) -> float:
+    if x.__class__ is float:
+        return x
+    if isinstance(x, complex):
+        raise ValueError("a negative number has no real power with a fractional exponent")
+    return float(x)
+
+
+def _chance(p: float) -> float:
+    if not 0 <= p <= 1:
+        raise ValueError(f"a probability is between 0 and 1, not {p}")
+    return p
+
+
+_OF_MATH = {name: entry for name, entry in vars(math).items() if not name.startswith("_")}
+
+FLOATS: dict[str, Any] = {**_OF_MATH, "real": _real, "chance": _chance, "mul": mul}
+"""What the names in the texts mean on floats: the functions of the module math, and every rule."""
+
+VALUES: dict[str, Any] = {name: x for name, x in _OF_MATH.items() if isinstance(x, float)} | {"choose_": _choose}
+"""What the names in the local gradients mean on Values: every rule."""
