@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, Union, cast
+from typing import TYPE_CHECKING, Any, Union
 
 from . import rules
 from .arguments import sequence, to_float
@@ -71,7 +71,9 @@ class Value(Scalar):
         self._grad = 0.0
         self._parents = ()
         self.rule = rules.leaf
-        self.label = label
+        self._label = ""
+        if label != "":
+            self.label = label
 
     __add__, __radd__ = rules.add.node, rules.add.reflected
     __sub__, __rsub__ = rules.subtract.node, rules.subtract.reflected
@@ -143,7 +145,7 @@ class Value(Scalar):
     def _apply(rule: Rule, operands: Iterable[Number]) -> Value:
         return operation(rule)(*[lift(operand) for operand in operands])
 
-    def _find_ancestors(self) -> list[Value]:
+    def _find_ancestors(self) -> list[Value]:  # for copy and pickle
         return topological_order(self)[:-1]
 
     def backward(self) -> None:
@@ -235,8 +237,8 @@ def _order(root: Value) -> tuple[list[Value], list[Value]]:
 
 
 def _chain_rule(root: Value, operations: list[Value], on_values: bool = False) -> None:
-    for node in operations:
-        node._grad = [] if on_values else 0.0  # type: ignore[assignment]  # of pairs, see _collect()
+    for node in operations if not on_values else ():
+        node._grad = 0.0
     root._grad = 1.0
     node = root
     try:
@@ -252,36 +254,36 @@ def _chain_rule(root: Value, operations: list[Value], on_values: bool = False) -
         watcher.check(root, operations)
 
 
-def _collect(pairs: Any) -> Number:
+def _collect(pairs: Any) -> Any:
     # The gradient that arrives at a node as pairs of local and upstream gradient: one sum of products.
     if not isinstance(pairs, list):
-        return cast(Number, pairs)  # it was collected before
-    pairs = [(a, b) for a, b in pairs if not (_is_nothing(a, b) or _is_nothing(b, a))]
-    if not any(isinstance(x, Value) for pair in pairs for x in pair):
-        return sum([local * upstream for local, upstream in pairs], 0.0)
-    if len(pairs) == 1:
-        a, b = pairs[0]
-        product: Number = b if _is_plain(a, 1) else a if _is_plain(b, 1) else a * b
-        return product
-    sides = [[lift(x) for x in side] for side in zip(*pairs, strict=True)]
-    if all(_is_plain(local, 1) for local, _ in pairs):
-        return rules.total.node(*sides[1])
-    return rules.dot.node(*sides[0], *sides[1])
+        return pairs  # it was collected before
+    if len(pairs) > 1:
+        pairs = [pair for pair in pairs if not _vanishes(*pair)]
+    if len(pairs) < 2:
+        local, upstream = pairs[0] if pairs else (0.0, 1.0)
+        if local.__class__ is float and (local == 1 or _vanishes(local, upstream)):
+            return local and upstream
+        return local if upstream.__class__ is float and upstream == 1 else local * upstream
+    local, upstream = zip(*pairs, strict=True)
+    if all(x.__class__ is float and x == 1 for x in local):
+        return rules.total(*upstream)
+    return rules.dot(*local, *upstream)
 
 
-def _is_nothing(factor: Number, other: Number) -> bool:
-    return _is_plain(factor, 0) and math.isfinite(lift(other)._data)  # but 0 · ∞ is nan
+def _vanishes(local: Number, upstream: Number) -> bool:
+    # A plain 0 is left out. 0 · ∞ stays: it is nan.
+    if local.__class__ is float and local == 0:
+        return math.isfinite(lift(upstream)._data)
+    return upstream.__class__ is float and upstream == 0 and math.isfinite(lift(local)._data)
 
 
-def _is_plain(x: Number, number: float) -> bool:
-    return not isinstance(x, Value) and x == number
-
-
-def _all_values(where: str, nodes: list[Any]) -> None:
+def _check_values(where: str, nodes: list[Any]) -> None:
     for node in nodes:
         if not isinstance(node, Value):
-            call = ": call it first, as in grad(f(x), [x])" if callable(node) else ""
-            raise TypeError(f"{where} takes Values, not {type(node).__name__} {node!r}{call}")
+            if callable(node):
+                raise TypeError(f"{where} takes a Value, not the function {node!r}: call it first, as in f(x)")
+            raise TypeError(f"{where} takes Values, not {type(node).__name__} {node!r}")
 
 
 def accumulate(root: Value) -> None:
@@ -296,7 +298,7 @@ def topological_order(root: Value) -> list[Value]:
     >>> [node.op or node.label for node in topological_order((x * x).exp() + x)]
     ['x', '*', 'exp', '+']
     """
-    _all_values("topological_order()", [root])
+    _check_values("topological_order()", [root])
     nodes: dict[Value, None] = {}
     for node in _order(root)[0]:
         nodes.update(dict.fromkeys(node.parents))
@@ -326,14 +328,15 @@ def grad(output: Value, inputs: Value | Iterable[Value], create_graph: bool = Fa
     >>> grad(slope, [x])
     (12.0,)
     """
-    _all_values("grad()", [output])
+    _check_values("grad()", [output])
     inputs = [inputs] if isinstance(inputs, Value) else sequence(inputs, "grad()")
-    _all_values("grad()", inputs)
+    _check_values("grad()", inputs)
     operations = _order(output)[0]
-    before = {parent: parent._grad for node in operations for parent in node._parents} | {output: output._grad}
+    before = {parent: parent._grad for node in operations for parent in node._parents}
+    before[output] = output._grad
     try:
         for node in before:
-            node._grad = [] if create_graph else 0.0  # type: ignore[assignment]
+            node._grad = [] if create_graph else 0.0  # type: ignore[assignment]  # of pairs, see _collect()
         _chain_rule(output, operations, create_graph)
         for x in inputs if create_graph else ():
             x._grad = _collect(x._grad)

@@ -21,7 +21,7 @@ import linecache
 import math
 import re
 from collections import UserDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from keyword import iskeyword
 from operator import mul
@@ -183,7 +183,7 @@ class Rule:
     @cached_property
     def pull_values(self) -> Callable[[Value], None]:
         """The same on Values: adds to what each parent collects the pair of local gradient and the node's own."""
-        local = tuple(map(write_choices, self.local))
+        local = tuple([write_choices(text, self.constants) for text in self.local])
         return self._compile("pull_values", lambda: self._write_pull("", local), VALUES)
 
     @property
@@ -463,31 +463,32 @@ def _is_float(text: ast.expr, rule: Rule) -> bool:
     return False
 
 
-def write_choices(text: str) -> str:
+def write_choices(text: str, constants: Iterable[str] = ()) -> str:
     """The text with ``choose_(condition, lambda: x, lambda: y)`` for ``x if condition else y``, and for logic.
 
     A text also runs on Values. In a function that is compiled, a comparison of Values is a Value itself, and both x and
-    y become part of the graph.
+    y become part of the graph. A condition on constants alone stays as it is.
 
-    >>> write_choices("1.0 if 0 <= a <= b else 0.0")
-    'choose_(choose_(0 <= a, lambda: a <= b, lambda: False), lambda: 1.0, lambda: 0.0)'
+    >>> write_choices("1.0 if 0 <= a <= b else n if n > 0 else 0.0", ["n"])
+    'choose_(choose_(0 <= a, lambda: a <= b, lambda: False), lambda: 1.0, lambda: n if n > 0 else 0.0)'
     """
-    return ast.unparse(_Choices().visit(ast.parse(text, mode="eval"))) if " if " in text else text
+    return ast.unparse(_Choices({*constants}).visit(ast.parse(text, mode="eval"))) if " if " in text else text
 
 
 class _Choices(ast.NodeTransformer):
+    def __init__(self, constants: set[str]) -> None:
+        self.constants = constants
+
     def visit_IfExp(self, node: ast.IfExp) -> ast.expr:
-        return self._choice(node.test, node.body, node.orelse)
+        return self._choice(node.test, self.visit(node.body), self.visit(node.orelse))
 
     def visit_BoolOp(self, node: ast.BoolOp) -> ast.expr:
         *first, last = node.values
+        chosen: ast.expr = self.visit(last)
         for value in reversed(first):
-            last = (
-                self._choice(value, last, ast.Constant(False))
-                if isinstance(node.op, ast.And)
-                else self._choice(value, ast.Constant(True), last)
-            )
-        return last
+            always = ast.Constant(isinstance(node.op, ast.Or))
+            chosen = self._choice(value, *((always, chosen) if always.value else (chosen, always)))
+        return chosen
 
     def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.expr:
         if isinstance(node.op, ast.Not):
@@ -500,9 +501,11 @@ class _Choices(ast.NodeTransformer):
         each: list[ast.expr] = [ast.Compare(a, [op], [b]) for a, op, b in pairs]
         return self.visit_BoolOp(ast.BoolOp(ast.And(), each)) if len(each) > 1 else node
 
-    def _choice(self, test: Any, x: Any, y: Any) -> ast.expr:
+    def _choice(self, test: ast.expr, x: ast.expr, y: ast.expr) -> ast.expr:
+        if self.constants.issuperset(part.id for part in ast.walk(test) if isinstance(part, ast.Name)):
+            return ast.IfExp(test, x, y)
         nothing = ast.arguments([], [], None, [], [], None, [])
-        branches = [ast.Lambda(nothing, self.visit(branch)) for branch in (x, y)]
+        branches: list[ast.expr] = [ast.Lambda(nothing, branch) for branch in (x, y)]
         return ast.Call(ast.Name("choose_"), [self.visit(test), *branches], [])
 
 

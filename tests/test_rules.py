@@ -1,13 +1,18 @@
 """Every line of the table, checked against finite differences: a new line is tested by being there."""
 
+import itertools
 import math
+import random
+import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from micrograd import Value, grad, rules
-from micrograd.engine import operation
+import micrograd
+from micrograd import Value, derivatives, functional, grad, rules
+from micrograd.engine import operation, topological_order
 from micrograd.rules import RULES, rule
 
 numbers = st.floats(-3, 3).map(lambda x: round(x, 6))
@@ -278,3 +283,196 @@ def test_the_maximum_with_a_number(x, slope):
     v.maximum(2.0).backward()
     assert v.grad == slope
     assert grad(v.minimum(2), [v]) == (1 - slope,)
+
+
+# A name in a text has one meaning.
+
+TEXTS_USE = [
+    "mul",
+    "real",
+    "chance",
+    "max",
+    "abs",
+    "len",
+    "isinf",
+    "fsum",
+    "log1p",
+    "exp",
+    "gamma",
+    "pi",
+    "e",
+    "inf",
+    "nan",
+]
+
+
+@pytest.mark.parametrize(
+    "name", [*TEXTS_USE, "print", "__builtins__", "choose_", "new_", "collect_", "Value_", "rule_"]
+)
+def test_a_name_that_has_a_meaning_is_refused(name):
+    before = functional.dot([Value(2.0), Value(3.0)], [Value(4.0), Value(5.0)]).data
+    names = dict(rules.FLOATS), dict(rules.VALUES)
+    with pytest.raises(ValueError, match=r"a name has one meaning|one of the package.s own"):
+        rule(name, "a, b", "a + b", "1.0", "1.0")
+    assert (dict(rules.FLOATS), dict(rules.VALUES)) == names
+    assert name not in RULES or name in RULES.sealed
+    assert functional.dot([Value(2.0), Value(3.0)], [Value(4.0), Value(5.0)]).data == before == 23.0
+
+
+@pytest.mark.parametrize(
+    "name", ["index", "where", "less", "compiled", "a", "n", "tiny", "ab", "out", "lambda", "two words"]
+)
+def test_a_name_that_only_looks_taken_changes_nothing(name):
+    np = pytest.importorskip("numpy")
+    pytest.importorskip("numba", reason="compiling needs numba, which is not installed")
+    added = rule(name, "x, y", "x * y + 1", "y", "x")
+    try:
+        x = Value(3.0)
+        assert (added(x, 2.0).data, grad(added(x, 2.0), [x])) == (7.0, (2.0,))
+        assert ((x**3).data, x.leaky_relu().data, functional.binary_cross_entropy(Value(0.5), 1).data) == (
+            27.0,
+            3.0,
+            math.log(2),
+        )
+        loss = micrograd.compile(lambda logits, k: functional.cross_entropy(logits, k))
+        assert loss.values([[1.0, 2.0]], [1])[0] == pytest.approx(math.log1p(math.exp(-1)))
+        assert np.isfinite(loss([1.0, 2.0], 0).data)
+    finally:
+        del RULES[name]
+
+
+def test_a_text_can_not_use_a_rule_that_comes_later_under_another_meaning():
+    first = rule("first", "x", "x * later", "later", later=2.0)  # a constant of its own
+    try:
+        rule("later", "x", "x + 1", "1.0")
+        assert (first(3.0), RULES["later"](3.0)) == (6.0, 4.0)
+    finally:
+        del RULES["first"], RULES["later"]
+    rule("first", "x", "later(x)", "1.0")
+    try:
+        with pytest.raises(ValueError, match="the rule 'first' uses this name"):
+            rule("later", "x", "x + 1", "1.0")
+    finally:
+        del RULES["first"]
+    with pytest.raises(ValueError, match="its own value uses this name"):
+        rule("endless", "x", "endless(x)", "1.0")
+
+
+def test_a_function_of_math_may_become_a_rule_of_its_own_name():
+    erfc = rule("erfc", "a", "erfc(a)", "-2 / sqrt(pi) * exp(-a * a)") if "erfc" not in RULES else RULES["erfc"]
+    try:
+        x = Value(0.5)
+        assert (erfc(x).data, erfc(0.5)) == (math.erfc(0.5), math.erfc(0.5))
+    finally:
+        if "erfc" not in RULES.sealed:
+            del RULES["erfc"]
+    assert rules.FLOATS["erfc"] is math.erfc
+
+
+def test_a_deleted_rule_is_gone_wholly():
+    names = set(rules.FLOATS), set(rules.VALUES), set(RULES)
+    rule("twice", "x", "2 * x", "2.0")
+    x = Value(3.0)
+    out = RULES["twice"](x)
+    user = rule("user", "x", "twice(x) + 1", "2.0")
+    with pytest.raises(ValueError, match="'twice' can't be deleted: user uses it"):
+        del RULES["twice"]
+    assert user(1.0) == 3.0
+    del RULES["user"], RULES["twice"]
+    assert (set(rules.FLOATS), set(rules.VALUES), set(RULES)) == names
+    out.backward()  # nodes that were made before keep it
+    assert x.grad == 2.0
+    late = rule("late", "x", "twice(x)", "1.0")
+    try:
+        with pytest.raises(NameError, match="twice"):
+            late(1.0)
+    finally:
+        del RULES["late"]
+
+
+def test_rules_of_the_package_stay():
+    for name in ("+", "tanh", "power", "bce"):
+        with pytest.raises(ValueError, match="a rule of the package"):
+            del RULES[name]
+        with pytest.raises(ValueError, match=r"has a rule .* already, one of the package.s own"):
+            rule(name, "a", "a", "1.0", replace=True)
+    with pytest.raises(ValueError, match="a rule of the package"):
+        RULES.clear()
+    assert RULES["tanh"] is rules.tanh
+
+
+def test_a_cell_of_a_notebook_may_run_twice():
+    try:
+        for k in (2, 3, 3):
+            times = rule("times", "x", f"{k} * x", f"{k}.0", replace=True)
+            user = rule("user", "x", "times(x) + 1", f"{k}.0", replace=True)
+            x = Value(5.0)
+            assert (times(x).data, user(1.0), grad(times(x), [x])) == (5.0 * k, k + 1, (k,))
+        old = times(x)
+        rule("times", "x", "0 * x", "0.0", replace=True)
+        assert grad(old, [x]) == (3.0,)
+        with pytest.raises(ValueError, match="give replace=True"):
+            rule("times", "x", "x", "1.0")
+    finally:
+        del RULES["user"], RULES["times"]
+
+
+# Derivatives of derivatives are small graphs.
+
+
+def nodes_of(roots):
+    seen = {}
+    for root in roots:
+        if root not in seen:
+            seen.update(dict.fromkeys(topological_order(root)))
+    return set(seen)
+
+
+def test_what_arrives_at_a_node_becomes_one_sum_of_products():
+    x = Value(0.5)
+    out = functional.sum([x * k for k in range(1, 6)] + [x.tanh(), x * x])
+    (slope,) = grad(out, [x], create_graph=True)
+    assert (slope.op, len(slope.parents)) == ("dot", 16)
+    assert slope.data == pytest.approx(grad(out, [x])[0], rel=1e-15)
+    plain = functional.sum([x + 1, x + 2, x])
+    (slope,) = grad(plain, [x], create_graph=True)
+    assert (slope.data, slope.parents) == (3.0, ())
+
+
+def test_a_plain_zero_times_infinity_is_no_zero():
+    x = Value(0.0)
+    out = x.relu().sqrt()  # 0 · ∞
+    floats, values = grad(out, [x]), grad(out, [x], create_graph=True)
+    assert math.isnan(floats[0])
+    assert math.isnan(values[0].data)
+
+
+def test_the_gradients_of_a_word_are_a_graph_as_large_as_its_own():
+    demos = str(Path(__file__).parent.parent / "demos")
+    sys.path.insert(0, demos)
+    try:
+        import gpt
+    finally:
+        sys.path.remove(demos)
+    model = gpt.GPT(27, random.Random(0))
+    word = [functional.one_hot(k, 27) for k in (0, 8, 5, 12, 12, 15, 0)]
+    loss = gpt.loss(model, word)
+    parameters = model.parameters()
+    slopes = grad(loss, parameters, create_graph=True)
+    assert len(nodes_of(slopes) - nodes_of([loss])) <= 15_000
+    assert [slope.data for slope in slopes] == pytest.approx(grad(loss, parameters), rel=1e-12, abs=1e-15)
+
+
+def test_a_hessian_by_sums_of_products():
+    def rosenbrock(x):
+        return functional.sum([100 * (b - a**2) ** 2 + (1 - a) ** 2 for a, b in itertools.pairwise(x)])
+
+    rng = random.Random(0)
+    at = [rng.uniform(-2, 2) for _ in range(20)]
+    expected = [[0.0] * 20 for _ in range(20)]
+    for i, (a, b) in enumerate(itertools.pairwise(at)):
+        expected[i][i] += 1200 * a**2 - 400 * b + 2
+        expected[i][i + 1] = expected[i + 1][i] = -400 * a
+        expected[i + 1][i + 1] += 200
+    for row, expected_row in zip(derivatives.hessian(rosenbrock, at), expected, strict=True):
+        assert row == pytest.approx(expected_row, rel=1e-12, abs=1e-9)
