@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 import micrograd
-from micrograd import Value, functional, grad, nn, optim, rules
+from micrograd import Value, debug, draw, explore, functional, grad, nn, optim, rules
 from micrograd.data import DataLoader, split
 from micrograd.derivatives import hessian, jacobian, jvp, vjp
 from micrograd.engine import topological_order
+from micrograd.naming import name_nodes
 from micrograd.testing import gradcheck, gradgradcheck
 from micrograd.testing.strategies import expressions
 
@@ -114,7 +115,14 @@ ERRORS = [
     (lambda: functional.mean([]), ValueError, r"mean\(\) of no values"),
     (lambda: functional.mean(2), TypeError, r"mean\(\) takes a sequence, not int 2"),
     (lambda: functional.softmax([]), ValueError, "no values"),
-    (lambda: functional.softmax(v), TypeError, "takes a sequence, not Value"),
+    (lambda: functional.softmax(v), TypeError, r"^softmax\(\) takes a sequence, not Value"),
+    (lambda: functional.log_softmax(v), TypeError, r"^log_softmax\(\) takes a sequence, not Value"),
+    (lambda: functional.logsumexp(2.0), TypeError, r"^logsumexp\(\) takes a sequence, not float 2.0"),
+    (lambda: functional.add([v], [v, v]), ValueError, r"add\(\) takes two lists of one length, not of 1 and 2"),
+    (lambda: functional.add([[v], [v]], [[v], [v, v]]), ValueError, r"one length, not of 1 and 2"),
+    (lambda: functional.add([v], 2.0), TypeError, r"add\(\) takes two numbers or two lists, not a list and float 2.0"),
+    (lambda: functional.add(v, [v]), TypeError, r"not a list and Value"),
+    (lambda: functional.add("a", "b"), TypeError, "not str 'a'"),
     (lambda: functional.log_softmax([]), ValueError, "no values"),
     (lambda: functional.logsumexp([]), ValueError, "no values"),
     (lambda: functional.dot([v], [v, v]), ValueError, "1 and 2"),
@@ -131,7 +139,22 @@ ERRORS = [
     (lambda: functional.cross_entropy([v, v], 1.0), TypeError, "the index of one of the logits, not float 1.0"),
     (lambda: functional.cross_entropy([v, v], v), TypeError, "the index of one of the logits, not Value"),
     (lambda: functional.cross_entropy([], 0), ValueError, "no values"),
+    # readers of the graph
+    (lambda: draw(2.0), TypeError, r"draw\(\) takes a Value, not float 2.0"),
+    (lambda: draw([v]), TypeError, r"draw\(\) takes a Value, not list"),
+    (lambda: draw(v, names=[1]), TypeError, r"draw\(…, names=\) takes a Mapping, not list \[1\]"),
+    (lambda: draw(v, module=3), TypeError, r"draw\(…, module=\) takes a Module, not int 3"),
+    (lambda: debug(2.0), TypeError, r"debug\(\) takes a Value, not float 2.0"),
+    (lambda: debug(v, names=3), TypeError, "names= takes a Mapping, not int 3"),
+    (lambda: explore(2.0, "x.html"), TypeError, r"explore\(\) takes a Value, not float 2.0"),
+    (lambda: explore(v, "x.html", names=3), TypeError, "names= takes a Mapping, not int 3"),
+    (lambda: name_nodes(2.0), TypeError, r"name_nodes\(\) takes a Value, not float 2.0"),
+    (lambda: list(v.steps(3)), TypeError, "names= takes a Mapping, not int 3"),
     # derivatives
+    (lambda: jacobian(v, [1.0]), TypeError, r"jacobian\(\) takes a function, and Value Value.* is not callable"),
+    (lambda: hessian(2.0, [1.0]), TypeError, r"hessian\(\) takes a function, and float 2.0 is not callable"),
+    (lambda: jvp(v, [1.0], [1.0]), TypeError, r"jvp\(\) takes a function"),
+    (lambda: vjp(v, [1.0], [1.0]), TypeError, r"vjp\(\) takes a function"),
     (lambda: jacobian(lambda x: x[0], 3.0), TypeError, "the point of a derivative takes a sequence, not float 3.0"),
     (lambda: jacobian(lambda x: x[0], ["a"]), TypeError, "not str 'a'"),
     (lambda: jacobian(lambda x: "a", [1.0]), TypeError, "not str 'a'"),
@@ -144,7 +167,8 @@ ERRORS = [
     (lambda: jvp(lambda x: x, [1.0, 2.0], [1.0]), ValueError, "2 and 1"),
     (lambda: jvp(lambda x: x, [1.0], ["a"]), TypeError, "not str 'a'"),
     # testing
-    (lambda: gradcheck(3, [1.0]), TypeError, "not callable"),
+    (lambda: gradcheck(3, [1.0]), TypeError, r"gradcheck\(\) takes a function, and int 3 is not callable"),
+    (lambda: gradgradcheck(3, [1.0]), TypeError, r"gradgradcheck\(\) takes a function, and int 3 is not callable"),
     (lambda: gradcheck(lambda x: x, []), ValueError, "nothing to check: the inputs"),
     (lambda: gradcheck(lambda x: x * v, [1]), ValueError, "neither a Value nor a float"),
     (lambda: gradcheck(lambda x: [], [1.0]), ValueError, "gives no output"),
@@ -161,7 +185,10 @@ ERRORS = [
     (lambda: expressions(operations=["tan"]), ValueError, r"unknown are \['tan'\]"),
     (lambda: expressions(operations=[]), ValueError, r"of \[\]"),
     # networks
-    (lambda: nn.MLP(1, [1])(0.5), TypeError, "1 inputs takes a sequence, not float 0.5"),
+    (lambda: nn.MLP(1, [1])(0.5), TypeError, "MLP of 1 inputs takes a sequence, not float 0.5"),
+    (lambda: nn.MLP(1, [1])(v), TypeError, "MLP of 1 inputs takes a sequence, not Value"),
+    (lambda: nn.Linear(1, 1)(2.0), TypeError, "Linear of 1 inputs takes a sequence, not float 2.0"),
+    (lambda: nn.LayerNorm(1)(2.0), TypeError, r"LayerNorm\(1\) takes a sequence, not float 2.0"),
     (lambda: nn.MLP(2, [1])(None), TypeError, "takes a sequence, not NoneType"),
     (lambda: nn.MLP(2, [1])("ab"), TypeError, "takes a sequence, not str"),
     (lambda: nn.MLP(2, [1])(["a", 1]), TypeError, "not str 'a'"),
