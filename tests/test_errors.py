@@ -5,6 +5,10 @@ are not finite, nothing at all, Values of another graph, cycles, labels, and dat
 """
 
 import math
+import os
+import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -378,3 +382,47 @@ def test_an_error_in_a_gradient_shows_the_number_too():
     x.data = 0.0
     with pytest.raises(ZeroDivisionError, match=r"in the gradient of 3.0 / x=0.0"):
         y.backward()
+
+
+# What a feature says if a library is missing. It names the library itself: micrograd[…] on the package index is
+# somebody else's package.
+MISSING = [
+    ("graphviz", "micrograd.draw(v)"),
+    ("graphviz", "micrograd.explore(v, 'x.html')"),
+    ("numpy", "micrograd.compile(lambda x: x)(1.0)"),
+    ("matplotlib", "fit(progress=False).plot()"),
+    ("tqdm", "sys.stderr.isatty = lambda: True; fit()"),
+    ("numpy", "training.save_parameters(model, 'x.safetensors')"),
+    ("safetensors", "training.save_parameters(model, 'x.safetensors')"),
+    ("safetensors", "fit(progress=False, checkpoint='x.safetensors')"),
+    ("hypothesis", "import micrograd.testing.strategies"),
+    ("wasmtime", "os.environ.update(PATH=''); micrograd.draw(v).svg()"),
+    ("resvg_py", "os.environ.update(PATH=''); micrograd.draw(v).save('x.png')"),
+]
+SETTING = """
+import os, sys
+sys.modules[{library!r}] = None
+import micrograd
+from micrograd import Value, nn, optim, training
+v, model = Value(1.0), nn.Linear(1, 1)
+
+def fit(**options):
+    loss = lambda x: model([x])[0] ** 2
+    return micrograd.fit(loss, [1.0], optim.SGD(model.parameters(), lr=0.1), epochs=1, compile=False, **options)
+
+try:
+    {feature}
+except (ImportError, RuntimeError) as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize(("library", "feature"), MISSING)
+def test_a_missing_library_is_named_by_its_own_name(library, feature, tmp_path):
+    code = SETTING.format(library=library, feature=feature)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=environment)
+    name = library.replace("_", "-")
+    assert re.search(rf"needs .*python -m pip install [\w -]*\b{name}\b", done.stdout), done.stdout + done.stderr
+    assert "micrograd[" not in done.stdout
+    assert list(tmp_path.iterdir()) == []
