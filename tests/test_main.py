@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import micrograd
 from micrograd.__main__ import main
 
 NEURON = ["tanh(x1*w1 + x2*w2 + b)", "x1=2", "x2=0", "w1=-3", "w2=1", "b=6.8813735870195432"]
@@ -27,6 +28,27 @@ def test_as_a_command():
     assert done.stdout.splitlines()[1].split() == ["x", "3", "-6"]
     done = subprocess.run([sys.executable, "-m", "micrograd", "x.y", "x=3"], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")
+
+
+@pytest.mark.parametrize(
+    ("called", "name"),
+    [
+        ("/somewhere/micrograd", "micrograd"),
+        ("micrograd.exe", "micrograd"),
+        ("/somewhere/micrograd/__main__.py", "python -m micrograd"),
+    ],
+)
+def test_help_and_version_fit_how_the_command_was_called(called, name, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", [called, "--help"])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 0
+    assert capsys.readouterr().out.startswith(f"usage: {name} [-h]")
+    monkeypatch.setattr(sys, "argv", [called, "--version"])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 0
+    assert capsys.readouterr().out == f"micrograd {micrograd.__version__}\n"
 
 
 def test_steps_and_check(capsys):
