@@ -184,11 +184,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ]
     try:
         run(parser.parse_args(escaped))
-    except (ArithmeticError, ImportError, OSError, TypeError, ValueError) as error:
-        print(f"micrograd: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
     except RecursionError:
         print("micrograd: the expression is nested too deeply", file=sys.stderr)
+        return 2
+    except (ArithmeticError, ImportError, OSError, RuntimeError, TypeError, ValueError) as error:
+        print(f"micrograd: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     return 0
 

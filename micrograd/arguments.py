@@ -42,16 +42,16 @@ def sequence(xs: Iterable[Any], where: str) -> list[Any]:
     return list(xs)
 
 
-def check_type(x: Any, kind: type, where: str) -> None:
-    """Raises a TypeError if ``x`` is not of the kind that the function ``where`` takes.
+def check_type(x: Any, kind: type, takes: str) -> None:
+    """Raises a TypeError, what the function takes and what it was given, if ``x`` is not of the kind.
 
-    >>> check_type(2.0, str, "save()")
+    >>> check_type(2.0, str, "save() takes the name of a file")
     Traceback (most recent call last):
         ...
-    TypeError: save() takes a str, not float 2.0
+    TypeError: save() takes the name of a file, not float 2.0
     """
     if not isinstance(x, kind):
-        raise TypeError(f"{where} takes a {kind.__name__}, not {type(x).__name__} {x!r}")
+        raise TypeError(f"{takes}, not {type(x).__name__} {x!r}")
 
 
 def check_callable(x: Any, where: str) -> None:

@@ -66,7 +66,7 @@ def debug(
     Raises:
         TypeError: if ``loss`` is not a Value.
     """
-    check_type(loss, Value, "debug()")
+    check_type(loss, Value, "debug() takes Values")
     debugger = Debugger(loss, names, stdin, stdout)
     try:
         debugger.cmdloop()

@@ -449,5 +449,5 @@ def test_an_edge_that_is_none_is_told():
     out = x.exp().sin()
     with pytest.raises(ValueError, match="is no operand of"):
         draw(out, highlight=(out, x))
-    with pytest.raises(TypeError, match=r"draw\(\) takes a Value, not float"):
+    with pytest.raises(TypeError, match=r"draw\(\) takes Values, not float"):
         draw(3.0)

@@ -1,5 +1,6 @@
 """The command line: what it prints, and what it refuses."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -60,6 +61,15 @@ def test_steps_and_check(capsys):
     assert rows["x"][:4] == ["x", "3", "2", "2"]
     assert rows["x"][-1] == "ok"
     assert rows["y"][-1] == "kink"
+
+
+def test_without_graphviz_a_drawing_is_refused_in_one_line(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setitem(sys.modules, "wasmtime", None)
+    monkeypatch.setattr("micrograd.drawing.rendering._backend", None)
+    assert main(["x", "x=1", "--svg", str(tmp_path / "x.svg")]) == 2
+    assert re.fullmatch(r"micrograd: a drawing needs .*python -m pip install .*\n", capsys.readouterr().err)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_files_and_debugger(tmp_path, capsys, monkeypatch):

@@ -728,6 +728,7 @@ class Colliding(nn.Module):
         (lambda: nn.LayerNorm(2, eps=0)([1, 1]), ZeroDivisionError, "-0.5"),
         (lambda: nn.Sequential([nn.ReLU()]), TypeError, "modules, one argument each, not of list"),
         (lambda: nn.Sequential(math.tanh), TypeError, "modules, .* not of builtin_function"),
+        (lambda: nn.Sequential(Value.tanh), TypeError, r"of function .*: nn\.Activation\(function\) is a module"),
         (lambda: nn.Sequential(nn.ReLU), TypeError, "modules, .* not of type"),
         (lambda: nn.Sequential(nn.Linear(2, 3), nn.Linear(2, 1))([1, 2]), ValueError, "takes 2 inputs, not 3"),
         (lambda: nn.Residual(3), TypeError, "modules, .* not of int 3"),

@@ -22,13 +22,11 @@ pytestmark = pytest.mark.skipif(not (ROOT / "pyproject.toml").exists(), reason="
 
 
 def run(*command, **options):
-    done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False, **options)
+    # Without PYTHONPATH, by which pip and Python would find this copy.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False, env=environment, **options)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
-
-
-def environment_without_this_copy():
-    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
 
 def new_environment(folder):
@@ -46,9 +44,7 @@ def built(tmp_path_factory):
         pytest.skip(f"pip can't install build: {got.stderr.decode(errors='replace')[-300:]}")
     source = folder / "source"  # a copy, for building leaves files behind
     shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(*NOT_SOURCE))
-    printed = run(
-        programs / "python", "-m", "build", "--outdir", folder / "dist", source, env=environment_without_this_copy()
-    )
+    printed = run(programs / "python", "-m", "build", "--outdir", folder / "dist", source)
     (wheel,), (archive,) = (list((folder / "dist").glob(pattern)) for pattern in ("*.whl", "*.tar.gz"))
     return wheel, archive, printed
 
@@ -76,19 +72,17 @@ def test_the_wheel_has_every_file_of_the_package_and_the_licence(built):
 @pytest.mark.slow
 def test_the_installed_wheel_works_as_library_and_as_command(built, tmp_path):
     programs = new_environment(tmp_path / "venv")
-    environment = environment_without_this_copy()
     run(programs / "python", "-m", "pip", "install", "--quiet", built[0])
-    options = {"cwd": tmp_path, "env": environment}
     code = "import micrograd; print(micrograd.__file__); from micrograd import *; print((Value(2.0) * 3).data)"
-    where, answer = run(programs / "python", "-c", code, **options).splitlines()
+    where, answer = run(programs / "python", "-c", code, cwd=tmp_path).splitlines()
     assert Path(where).is_relative_to(tmp_path)
     assert answer == "6.0"
     for command in ([programs / "micrograd"], [programs / "python", "-m", "micrograd"]):
-        assert run(*command, "--version", **options) == f"micrograd {micrograd.__version__}\n"
-        assert run(*command, "x**2", "x=3", **options).splitlines()[1].split() == ["x", "3", "6"]
+        assert run(*command, "--version", cwd=tmp_path) == f"micrograd {micrograd.__version__}\n"
+        assert run(*command, "x**2", "x=3", cwd=tmp_path).splitlines()[1].split() == ["x", "3", "6"]
     explored = "from micrograd import *; x = Value(2.0); explore(x * x, 'page.html')"
     if sys.version_info >= (3, 11):  # before, the system's Graphviz is needed
-        run(programs / "python", "-c", explored, **options)
+        run(programs / "python", "-c", explored, cwd=tmp_path)
         assert "<html" in (tmp_path / "page.html").read_text(encoding="utf-8")
 
 

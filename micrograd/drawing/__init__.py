@@ -131,8 +131,8 @@ def draw(
     3 nodes are not folded
     24 nodes are not folded
     """
-    check_type(root, Value, "draw()")
-    check_type(names or {}, Mapping, "draw(…, names=)")
+    check_type(root, Value, "draw() takes Values")
+    check_type(names or {}, Mapping, "draw(…, names=) takes a mapping, such as locals()")
     order = topological_order(root)
     _check(module, depth, direction, max_nodes)
     lit = _lit(highlight, set(order))
@@ -143,7 +143,7 @@ def draw(
 
 def _check(module: Any, depth: Any, direction: str, max_nodes: Any) -> None:
     if module is not None:
-        check_type(module, Module, "draw(…, module=)")
+        check_type(module, Module, "draw(…, module=) takes a Module")
     if depth is not None and module is None:
         raise ValueError(f"depth={depth!r} folds a module: say which, with module=")
     for name, number, least in (("depth", depth, 0), ("max_nodes", max_nodes, 1)):

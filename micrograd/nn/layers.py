@@ -318,5 +318,9 @@ def a_module(module: Any, where: str) -> Module:
         TypeError: if it is none.
     """
     if not isinstance(module, Module):
-        raise TypeError(f"{where} is made of modules, one argument each, not of {type(module).__name__} {module!r}")
+        is_function = callable(module) and not isinstance(module, type)
+        hint = ": nn.Activation(function) is a module that calls a function on each number" if is_function else ""
+        raise TypeError(
+            f"{where} is made of modules, one argument each, not of {type(module).__name__} {module!r}{hint}"
+        )
     return module
