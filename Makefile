@@ -1,6 +1,6 @@
 # make demo: trains a network on handwritten digits.  make test: runs the tests.
 # Both install what they need into a virtual environment of their own.
-# make test-lowest: runs the tests with the oldest libraries that pyproject.toml allows.
+# make test-lowest: runs the tests and the demos with the oldest libraries that pyproject.toml allows.
 # make package: builds the wheel and the source distribution, and runs the tests of the unpacked source.
 # make mutants: changes the rules and the engine in a thousand places, and sees whether the tests notice (an hour).
 # make bench: measures the speed beside PyTorch, JAX, CasADi, XAD, autograd and micrograd 0.1.0, which it installs.
@@ -25,14 +25,15 @@ demo: .venv/demo
 test: .venv/test
 	$(BIN)/python -m pytest
 
+test-lowest: BIN := build/lowest/bin
 test-lowest:
 	@echo "Creating the virtual environment build/lowest …"
 	@rm -rf build/lowest
 	@$(PYTHON) -m venv build/lowest
 	$(call install,the test of the lowest versions,build/lowest,uv)
-	build/lowest/bin/python -m uv pip install --python build/lowest/bin/python --resolution lowest-direct \
-		--editable ".[test]"
-	build/lowest/bin/python -m pytest
+	$(BIN)/python -m uv pip install --python $(BIN)/python --resolution lowest-direct --editable ".[demo,test]"
+	$(BIN)/python -m pytest
+	$(MAKE) -o .venv/demo demos BIN=$(BIN)
 
 test-torch: .venv/test .venv/torch
 	$(BIN)/python -m pytest tests/test_expressions.py tests/test_*_torch.py
