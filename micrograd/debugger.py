@@ -40,6 +40,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TextIO
 
+from .arguments import check_type
 from .engine import Value
 from .stepping import BackwardPass, BackwardStep, contributions, forward_steps, local_formula, written
 from .tables import lay_out
@@ -65,6 +66,7 @@ def debug(
     Raises:
         TypeError: if ``loss`` is not a Value.
     """
+    check_type(loss, Value, "debug() takes Values")
     debugger = Debugger(loss, names, stdin, stdout)
     try:
         debugger.cmdloop()

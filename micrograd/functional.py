@@ -26,10 +26,10 @@ from .rules import cos, exp, log, maximum, minimum, relu, sigmoid, sin, softplus
 from .watching import Watcher, find_watcher
 
 __all__ = [
-    "binary_cross_entropy", "binary_cross_entropy_with_logits", "cos", "cross_entropy", "dot", "exp", "hinge_loss",
-    "huber_loss", "kl_div", "l1_loss", "leaky_relu", "log", "log_softmax", "logsumexp", "maximum", "mean", "minimum",
-    "mse_loss", "nll_loss", "one_hot", "relu", "sigmoid", "sin", "softmax", "softplus", "sqrt", "sum", "tanh",
-    "weighted_sums",
+    "add", "binary_cross_entropy", "binary_cross_entropy_with_logits", "cos", "cross_entropy", "dot", "exp",
+    "hinge_loss", "huber_loss", "kl_div", "l1_loss", "leaky_relu", "log", "log_softmax", "logsumexp", "maximum", "mean",
+    "minimum", "mse_loss", "nll_loss", "one_hot", "relu", "sigmoid", "sin", "softmax", "softplus", "sqrt", "sum",
+    "tanh", "weighted_sums",
 ]  # fmt: skip
 
 
@@ -61,6 +61,29 @@ def where(condition: Any, a: Number, b: Number) -> Value:
     if isinstance(condition, Value):
         raise TypeError(f"a condition is a comparison, such as x > 0, not {condition!r}")
     return lift(a if condition else b)
+
+
+def add(x: Any, y: Any) -> Any:
+    """x + y, number by number: of two numbers, two lists of one length, or two lists of such lists.
+
+    Between lists, ``+`` is Python's, which joins them.
+
+    Raises:
+        ValueError: if the lengths differ.
+        TypeError: if one is a list and the other a number.
+
+    >>> [total.data for total in add([Value(1), Value(2)], [3, 4])]
+    [4.0, 6.0]
+    """
+    if not is_nested(x) and not is_nested(y):
+        return lift(x) + y
+    if not is_nested(x) or not is_nested(y):
+        other = y if is_nested(x) else x
+        raise TypeError(f"add() takes two numbers or two lists, not a list and {type(other).__name__} {other!r}")
+    x, y = list(x), list(y)
+    if len(x) != len(y):
+        raise ValueError(f"add() takes two lists of one length, not of {len(x)} and {len(y)}")
+    return [add(xi, yi) for xi, yi in zip(x, y, strict=True)]
 
 
 def sum(values: Iterable[Number]) -> Value:
@@ -160,7 +183,7 @@ def softmax(logits: Iterable[Number]) -> list[Value]:
     >>> [round(p.data, 9) for p in softmax([Value(1000), Value(1000)])]
     [0.5, 0.5]
     """
-    return [x.exp() for x in log_softmax(logits)]
+    return [x.exp() for x in log_softmax(_filled(logits, "softmax"))]
 
 
 def one_hot(index: int | Iterable[Any], classes: int) -> list[Any]:

@@ -211,5 +211,5 @@ def test_piped_input_is_shown_behind_the_prompt():
 
 
 def test_what_is_no_value():
-    with pytest.raises(TypeError, match="takes Values, not float"):
+    with pytest.raises(TypeError, match=r"debug\(\) takes Values, not float"):
         debug(3.0)

@@ -189,6 +189,30 @@ def test_edges_between_the_same_blocks_are_one_with_their_number(network):
     assert lines.count(["×3"]) == 3  # from x, from y and from the first layer
 
 
+@pytest.mark.parametrize(
+    ("activation", "operations"),
+    [
+        (lambda x: x * x.sigmoid(), ["dot", "sigmoid", "*"]),
+        (lambda x: 0.5 * x * (1 + (x + x**3).tanh()), ["dot", "*", "**3", "+", "tanh", "+", "*"]),
+        (lambda x: x, ["dot"]),
+        (Value.tanh, ["dot", "tanh"]),
+        (nn.LeakyReLU(0.1), ["dot", "leaky_relu"]),
+    ],
+)
+def test_all_that_an_activation_is_made_of_belongs_to_its_neuron(activation, operations):
+    neuron = nn.Neuron(1, activation=activation)
+    x = Value(2.0, "x")
+    out = neuron([x])
+    loss = (out - 1.0) ** 2 * out.exp()
+    source = draw(loss, module=neuron).source
+    inside, _, outside = source.partition("subgraph")[2].partition("\t}")
+    shown = [
+        re.findall(r'label="%\d+ = (\S+?)\\n', part) for part in (inside, outside + source.partition("subgraph")[0])
+    ]
+    assert sorted(shown[0]) == sorted(operations)
+    assert sorted(shown[1]) == ["*", "**2", "-", "exp"]
+
+
 def test_modules_of_ones_own_and_shared_parameters():
     class Pair(nn.Module):
         def __init__(self):
@@ -425,5 +449,5 @@ def test_an_edge_that_is_none_is_told():
     out = x.exp().sin()
     with pytest.raises(ValueError, match="is no operand of"):
         draw(out, highlight=(out, x))
-    with pytest.raises(TypeError, match="topological_order"):
+    with pytest.raises(TypeError, match=r"draw\(\) takes Values, not float"):
         draw(3.0)

@@ -24,6 +24,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..arguments import check_type
 from ..engine import Value, topological_order
 from ..nn import Module
 from .dot import Writer
@@ -99,7 +100,7 @@ def draw(
     """The graph of everything that ``root`` was made of, drawn.
 
     To a module belong its parameters, each operation that has one of them as an operand, and the activation on top of
-    such an operation: one of that single operand, and for a :class:`~micrograd.nn.Neuron` the one it was made with.
+    such an operation: one of that single operand, and for a :class:`~micrograd.nn.Neuron` all that its own is made of.
     An operation on parameters of several modules belongs to the module around them, and so does a constant that is
     used by modules alone. All else stands outside.
 
@@ -130,6 +131,8 @@ def draw(
     3 nodes are not folded
     24 nodes are not folded
     """
+    check_type(root, Value, "draw() takes Values")
+    check_type(names or {}, Mapping, "draw(…, names=) takes a mapping, such as locals()")
     order = topological_order(root)
     _check(module, depth, direction, max_nodes)
     lit = _lit(highlight, set(order))
@@ -139,8 +142,8 @@ def draw(
 
 
 def _check(module: Any, depth: Any, direction: str, max_nodes: Any) -> None:
-    if module is not None and not isinstance(module, Module):
-        raise TypeError(f"draw() takes a Module, not {type(module).__name__} {module!r}")
+    if module is not None:
+        check_type(module, Module, "draw(…, module=) takes a Module")
     if depth is not None and module is None:
         raise ValueError(f"depth={depth!r} folds a module: say which, with module=")
     for name, number, least in (("depth", depth, 0), ("max_nodes", max_nodes, 1)):

@@ -30,6 +30,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from .. import rules
+from ..arguments import check_type
 from ..drawing import draw
 from ..engine import Value, topological_order
 from ..naming import name_nodes
@@ -59,6 +60,7 @@ def explore(root: Value, path: str | os.PathLike[str], names: Mapping[str, Any] 
             what Python's float raises in one of the passes.
         RuntimeError: if there is no Graphviz: what to install.
     """
+    check_type(root, Value, "explore() takes Values")
     content = _page(root, names)  # before the file is opened, which empties it
     Path(path).write_text(content, encoding="utf-8", newline="\n")
 

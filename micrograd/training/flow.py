@@ -358,9 +358,12 @@ def _described(model: Any, name: str) -> tuple[str, str]:
     if neurons and neurons[0].nonlin:
         activation = neurons[0].activation
     elif neurons and isinstance(around, list):  # in a Sequential, where it is a module of its own
-        followers = [type(follower).__name__.lower() for follower in around[int(name.rpartition(".")[2]) + 1 :]]
+        followers = [
+            getattr(follower, "activation", type(follower).__name__.lower())
+            for follower in around[int(name.rpartition(".")[2]) + 1 :]
+        ]
         activation = next((follower for follower in followers if follower not in _BETWEEN), "")
-    return module._title(), activation if activation in RULES else ""
+    return module._title(), activation if isinstance(activation, str) and activation in RULES else ""
 
 
 def _inside(tree: Any, part: str) -> Any:
