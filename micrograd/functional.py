@@ -142,13 +142,22 @@ def log_softmax(logits: Iterable[Number]) -> list[Value]:
 
     Raises:
         ValueError: if there are no logits.
+
+    >>> [round(p.data, 6) for p in log_softmax([Value(1000), Value(1000)])]
+    [-0.693147, -0.693147]
     """
-    logits = _filled(logits, "log_softmax")
-    compiled = next((x for x in logits if hasattr(x, "_largest")), None)
-    top = max(lift(x).data for x in logits) if compiled is None else compiled._largest(logits)
-    shifted = [lift(x) - top for x in logits]  # by a constant, which makes no difference but for rounding
-    total = logsumexp(shifted)
-    return [x - total for x in shifted]
+    values = [lift(x) for x in _filled(logits, "log_softmax")]
+    top = _place_of_largest(values)
+    if top is None:
+        largest = next(x for x in values if hasattr(x, "_largest"))._largest(values)
+        shifted = [x - largest for x in values]
+        total = logsumexp(shifted)
+        return [x - total for x in shifted]
+    largest = values[top].data  # subtracting a number makes no difference but for rounding
+    total = operation(rules.exp_sum)(*values, lift(largest)).log()
+    logs = [x - largest - total for x in values]
+    logs[top] = -rules.log1p(_sum_of_others(values, top))  # of a large share, 1 - share would be rounded away
+    return logs
 
 
 def softmax(logits: Iterable[Number]) -> list[Value]:
@@ -160,7 +169,15 @@ def softmax(logits: Iterable[Number]) -> list[Value]:
     >>> [round(p.data, 9) for p in softmax([Value(1000), Value(1000)])]
     [0.5, 0.5]
     """
-    return [x.exp() for x in log_softmax(logits)]
+    values = [lift(x) for x in _filled(logits, "softmax")]
+    top = _place_of_largest(values)
+    if top is None:
+        return [x.exp() for x in log_softmax(values)]
+    largest = values[top].data
+    total = operation(rules.exp_sum)(*values, lift(largest))
+    shares = [operation(rules.exp_difference)(x, largest) / total for x in values]
+    shares[top] = 1 / (1 + _sum_of_others(values, top))
+    return shares
 
 
 def one_hot(index: int | Iterable[Any], classes: int) -> list[Any]:
@@ -203,9 +220,15 @@ def cross_entropy(logits: Iterable[Any], target: int | Iterable[int], reduction:
     """
 
     def loss(logits: Iterable[Number], target: Any) -> Value:
-        logits = _filled(logits, "cross_entropy")
-        true = _at(target, logits, "logits")
-        return logsumexp([lift(x) - true for x in logits])
+        values = [lift(x) for x in _filled(logits, "cross_entropy")]
+        true = _at(target, values, "logits")
+        top = _place_of_largest([*values, true])
+        if top is None:
+            return logsumexp([x - true for x in values])
+        if true is values[top]:
+            return lift(rules.log1p(_sum_of_others(values, top)))
+        largest = values[top].data
+        return operation(rules.exp_sum)(*values, lift(largest)).log() - (true - largest)
 
     return _of_classes(loss, logits, target, reduction)
 
@@ -416,6 +439,18 @@ def _index(target: Any, count: int, what: str) -> int:
     if not 0 <= target < count:
         raise ValueError(f"the target is the index of one of {count} {what}, 0 to {count - 1}, not {target}")
     return target.__index__()  # type: ignore[no-any-return]
+
+
+def _place_of_largest(values: Sequence[Value]) -> int | None:
+    # None in a function that is compiled: which one is the largest is known only when it runs.
+    if any(hasattr(x, "_largest") for x in values):
+        return None
+    return max(range(len(values)), key=lambda i: values[i].data)
+
+
+def _sum_of_others(values: Sequence[Value], place: int) -> Value:
+    # Σ exp(xⱼ - x) over all others, for the x at that place
+    return operation(rules.exp_sum)(*values[:place], *values[place + 1 :], values[place])
 
 
 def _filled(values: Iterable[Number], function: str) -> list[Number]:
