@@ -66,6 +66,8 @@ def elementwise(rule: Rule) -> str:
     text = ast.unparse(_WholePowers(rule).visit(ast.parse(rule.value, mode="eval")))
     if "cubed_(" in text:
         definitions["cubed_"] = CUBED
+    if ":=" in text:
+        definitions["value_"], text = _function("value_", rule.operands, text), f"value_({rule.operands})"
     names = rule.names
     source = ELEMENTWISE.format(
         value=text,
@@ -114,8 +116,10 @@ def _may_fail(text: str) -> bool:
 
 def _dependencies(text: str, rule: Rule) -> Iterator[tuple[str, str]]:
     # The functions that a text calls and Numba does not know: helpers, and other rules.
-    for node in ast.walk(ast.parse(text, mode="eval")):
-        if not isinstance(node, ast.Name) or node.id in rule.constants or node.id in rule.names:
+    nodes = list(ast.walk(ast.parse(text, mode="eval")))
+    assigned = {node.target.id for node in nodes if isinstance(node, ast.NamedExpr)}
+    for node in nodes:
+        if not isinstance(node, ast.Name) or node.id in {*rule.constants, *rule.names, *assigned}:
             continue
         name = node.id
         if name in HELPERS:
@@ -125,9 +129,27 @@ def _dependencies(text: str, rule: Rule) -> Iterator[tuple[str, str]]:
             if other.variadic or other.constants:
                 raise UnsupportedError(f"the rule {rule.name!r} can't be compiled: its text calls {name!r}")
             yield from _dependencies(other.value, other)
-            yield name, f"@njit(error_model='numpy')\ndef {name}({other.operands}): return {other.value}"
+            yield name, _function(name, other.operands, other.value)
         elif name not in vars(math) and name not in ("abs", "max", "min", "float", "int", "bool", "round", "pow"):
             raise UnsupportedError(f"the rule {rule.name!r} can't be compiled: its text uses {name!r}")
+
+
+def _function(name: str, operands: str, text: str) -> str:
+    # Numba has no assignment expressions: they become statements. Nothing is raised where one is not needed.
+    assignments = _Assignments()
+    result = ast.unparse(assignments.visit(ast.parse(text, mode="eval")))
+    lines = [f"def {name}({operands}):", *assignments.statements, f"return {result}"]
+    return "@njit(error_model='numpy')\n" + "\n    ".join(lines)
+
+
+class _Assignments(ast.NodeTransformer):
+    def __init__(self) -> None:
+        self.statements: list[str] = []
+
+    def visit_NamedExpr(self, node: ast.NamedExpr) -> ast.AST:
+        self.generic_visit(node)
+        self.statements.append(f"{node.target.id} = {ast.unparse(node.value)}")
+        return ast.Name(node.target.id)
 
 
 def _literal(x: Any) -> str:
