@@ -54,7 +54,9 @@ def parse(source: str) -> ast.expr:
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             name = node.func.id
             if name not in RULES:
-                known = ", ".join(name for name in RULES if name.isidentifier())
+                known = ", ".join(
+                    name for name in RULES if name.isidentifier() and not name.endswith(("_slope", "_curvature"))
+                )
                 raise ValueError(f"there is no function {name!r}; there are {known}")
             if any(keyword.arg not in RULES[name].constants for keyword in node.keywords):
                 raise ValueError(f"{name}() has the constants {', '.join(RULES[name].constants) or 'none'}")

@@ -22,20 +22,23 @@ from typing import Any, TypeGuard
 from . import rules
 from .arguments import sequence, to_float
 from .engine import Number, Value, lift, operation
-from .rules import (
-    acos, asin, atan, atan2, cbrt, cos, cosh, erf, exp, expm1, floor, gelu, hypot, log, log1p, maximum, minimum, relu,
-    sigmoid, silu, sin, sinh, softplus, sqrt, stop_gradient, tan, tanh,
-)  # fmt: skip
-from .rules import rounded as round
 from .watching import find_watcher
 
 __all__ = [
     "acos", "add", "asin", "atan", "atan2", "binary_cross_entropy", "binary_cross_entropy_with_logits", "cbrt", "cos",
     "cosh", "cross_entropy", "dot", "erf", "exp", "expm1", "floor", "gelu", "hinge_loss", "huber_loss", "hypot",
     "kl_div", "l1_loss", "leaky_relu", "log", "log1p", "log_softmax", "logsumexp", "maximum", "mean", "minimum",
-    "mse_loss", "nll_loss", "one_hot", "relu", "round", "sigmoid", "silu", "sin", "sinh", "softmax", "softplus", "sqrt",
+    "mse_loss", "nll_loss", "one_hot", "relu", "sigmoid", "silu", "sin", "sinh", "softmax", "softplus", "sqrt",
     "stop_gradient", "sum", "tan", "tanh", "weighted_sums", "where",
 ]  # fmt: skip
+
+# The functions of one or two Values are lines of the table.
+exp, expm1, log, log1p, sqrt, cbrt = rules.exp, rules.expm1, rules.log, rules.log1p, rules.sqrt, rules.cbrt
+sin, cos, tan, asin, acos, atan = rules.sin, rules.cos, rules.tan, rules.asin, rules.acos, rules.atan
+sinh, cosh, tanh, atan2, hypot = rules.sinh, rules.cosh, rules.tanh, rules.atan2, rules.hypot
+sigmoid, softplus, silu, erf, gelu = rules.sigmoid, rules.softplus, rules.silu, rules.erf, rules.gelu
+relu, maximum, minimum = rules.relu, rules.maximum, rules.minimum
+floor, stop_gradient = rules.floor, rules.stop_gradient
 
 
 def leaky_relu(x: Number, negative_slope: float = 0.01) -> Any:

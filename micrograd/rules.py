@@ -93,7 +93,7 @@ exp_difference = rule("exp_difference", "a, b", "(g := exp(d := a - b)) + g * (a
 # slopes whose formula in the books, such as 1 - tanh(a)², loses digits or overflows; power_slope is c aⁿ⁻¹
 rule("power_slope", "c, a, n", "0.0 if c == 0 else c * a ** (n - 1) if a == 0 or isinf(a) else c * real(a ** n) / a if "
      "abs(t := n * log(abs(a))) < 640 else c * (real(a ** n) / a) if t > 0 and abs(a) > 1 else "
-     "c * real(a ** (n - 2)) * a if t < 0 and abs(n) < 64 and n - 2 + 2 == n else 0.0 if t < -2200 else "
+     "c * real(a ** (n - 2)) * a if t < 0 and 2 <= n < 64 and n - 2 + 2 == n else 0.0 if t < -2200 else "
      "c * abs(a) ** (n / 2) / a * abs(a) ** (n / 2) * real(copysign(1.0, a) ** n)",
      "0.0 if 0 <= a <= 0 and n < 1 else power_slope(1.0, a, n)", "power_slope(c * (n - 1), a, n - 1)",
      "out * log(a) if a > 0 else 0.0 if 0 <= a else nan")

@@ -13,29 +13,9 @@ from micrograd import Value, grad
 from micrograd.rules import RULES
 from micrograd.testing.strategies import expressions
 
-SMOOTH = [
-    "+",
-    "-",
-    "neg",
-    "*",
-    "/",
-    "**",
-    "power",
-    "exp",
-    "log",
-    "sqrt",
-    "sin",
-    "cos",
-    "tanh",
-    "sigmoid",
-    "softplus",
-    "bce",
-    "bce_slope",
-    "sum",
-    "dot",
-    "weigh",
-    "logsumexp",
-]
+# The rules that dual_of knows.
+SMOOTH = ["+", "-", "neg", "*", "/", "power", "**", "exp", "log", "sqrt", "sin", "cos", "tanh", "sigmoid", "softplus"]
+SMOOTH += ["bce", "bce_slope", "sum", "dot", "weigh", "logsumexp"]
 
 
 class Dual:

@@ -4,11 +4,11 @@ What Python's operators and functions do where JavaScript's differ, errors above
 translation calls it ``py``.
 
 >>> from micrograd import rules
->>> print(translate([rules.tanh]).source)
+>>> print(translate([rules.sin]).source)
 [
-{ // tanh
-  value: ({}, $out, [$a]) => py.tanh($a),
-  local: [({}, $out, [$a]) => (1 - ($out * $out))],
+{ // sin
+  value: ({}, $out, [$a]) => py.sin($a),
+  local: [({}, $out, [$a]) => py.cos($a)],
   branch: [null],
   constants: {},
 }
