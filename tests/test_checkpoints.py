@@ -183,7 +183,7 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path, uninterrupted):
 
 
 def test_what_a_killed_process_left_is_removed(tmp_path):
-    (tmp_path / ".run.123.tmp").write_bytes(b"half")
+    (tmp_path / ".run.0123456789abcdef.tmp").write_bytes(b"half")
     (tmp_path / ".run.txt").write_bytes(b"mine")
     run(tmp_path / "run", epochs=1)
     assert sorted(p.name for p in tmp_path.iterdir()) == [".run.txt", "run"]

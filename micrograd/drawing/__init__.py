@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from ..engine import Value, topological_order
+from ..files import write_file
 from ..nn import Module
 from .dot import Writer
 from .graph import Graph
@@ -81,8 +82,7 @@ class Drawing:
             raise ValueError(
                 f"a drawing is saved as {', '.join(written)}, not as {suffix or 'a file without suffix'!r}"
             )
-        content = written[suffix]()  # before the file is opened, which empties it
-        Path(path).write_bytes(content)
+        write_file(path, written[suffix]())
 
 
 def draw(

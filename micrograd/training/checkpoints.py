@@ -7,7 +7,6 @@ damaged nothing is taken.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -18,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from ..arguments import require
+from ..files import write_file
 from ..nn import Module
 
-__all__ = ["load_parameters", "read", "remove_remains", "save_parameters", "shape", "write"]
+__all__ = ["load_parameters", "read", "save_parameters", "shape", "write"]
 
 _UNSUMMED = b"0" * 64
 _CHECKSUM = re.compile(rb'"checksum":"([0-9a-f]{64})"')
@@ -83,50 +83,11 @@ def write(file: str | os.PathLike[str], tensors: Mapping[str, Any], run: Mapping
         raise ValueError(f"{os.fspath(file)} can't be written as safetensors: {error}") from error
     checksum = b'"checksum":"%s"'
     content = content.replace(checksum % _UNSUMMED, checksum % hashlib.sha256(content).hexdigest().encode(), 1)
-    _replace(Path(os.path.realpath(file)), content)
+    write_file(file, content)
 
 
 def _library(module: str) -> Any:
     return require(module, "a file of parameters", "numpy", "safetensors")
-
-
-def _replace(path: Path, content: bytes) -> None:
-    # A temporary file beside it takes its place when all of it is on the disk. The process's number is in its name, so
-    # that no two write to the same.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), 0o666)
-        try:
-            rest = memoryview(content)
-            while rest:
-                rest = rest[os.write(handle, rest) :]
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-        os.replace(temporary, path)
-    except BaseException as error:
-        temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            what = f"{error.strerror or error}; what {path} held before is untouched" if path.exists() else str(error)
-            raise OSError(error.errno, f"could not write {path}: {what}") from error
-        raise
-    if os.name == "posix":  # the folder remembers which file has the name
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        except OSError as error:
-            if error.errno != errno.EINVAL:  # which file systems answer that can't do it
-                raise
-        finally:
-            os.close(folder)
-
-
-def remove_remains(file: str | os.PathLike[str]) -> None:
-    """Removes what processes that were killed while they wrote this file left beside it."""
-    path = Path(os.path.realpath(file))
-    for temporary in path.parent.iterdir():
-        if re.fullmatch(rf"\.{re.escape(path.name)}\.\d+\.tmp", temporary.name):
-            temporary.unlink(missing_ok=True)
 
 
 def read(file: str | os.PathLike[str]) -> tuple[dict[str, Any], Any]:

@@ -462,7 +462,6 @@ class Run:
             return
         if not self.checkpoint.exists():
             self.save()  # so that it does not turn out only after an epoch that it can't be written
-            checkpoints.remove_remains(self.checkpoint)
             return
         tensors, state = checkpoints.read(self.checkpoint)
         if state is None:
@@ -486,7 +485,6 @@ class Run:
             self.load_state_dict(before)
             what = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
             raise ValueError(f"{self.checkpoint} can't be gone on from, and nothing was changed: {what}") from error
-        checkpoints.remove_remains(self.checkpoint)
 
     def settings(self) -> dict[str, Any]:
         # What must be the same in a run that goes on, as JSON gives it back.
