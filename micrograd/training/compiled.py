@@ -68,7 +68,7 @@ class CompiledSteps:
         self.forward = Compiled(loss)
         self.updates: dict[str, list[_Update]] = {}
         self.place = {parameter: i for i, parameter in enumerate(optimizer.parameters)}  # which the programs have first
-        self.numbers = np.zeros((2 + optimizer.state_size, len(self.place)))
+        self.numbers = np.zeros((2 + len(optimizer.state[0]), len(self.place)))
         self.after = np.empty_like(self.numbers)  # what becomes of them in a step: the two change places
         self.pace = 0.0  # the seconds that a unit of work takes
         self.form = np.zeros(count, dtype=np.int64)
@@ -148,7 +148,7 @@ class CompiledSteps:
         """Takes the numbers of parameters and optimizer over."""
         self.numbers[0] = [parameter._data for parameter in self.place]
         self.numbers[1] = [parameter._grad for parameter in self.place]
-        if self.optimizer.state_size:
+        if len(self.optimizer.state[0]):
             self.numbers[2:] = np.array(self.optimizer.state).T
         self.is_read, self.stale = True, set(self.programs)
 
@@ -334,7 +334,7 @@ class _Update:
 
         self.program, traced = made(update, (0.75, 0.5, *optimizer.first_state(0.75)), "", False)
         self.captured = traced.captured
-        assert len(self.program.rows) == 2 + optimizer.state_size
+        assert len(self.program.rows) == 2 + len(optimizer.state[0])
 
     def ask(self, what: str, other: int) -> Any:
         answer = self.questions[what, other] = _answer(self.step, what, other)
