@@ -12,7 +12,7 @@ from ..engine import Value
 from ..nn import Module
 from ..nn.module import modules
 
-__all__ = ["Weights", "generators"]
+__all__ = ["Weights", "generators", "snapshot"]
 
 _OTHERS = "parameters"  # the name of those that are not in the model
 
@@ -80,6 +80,18 @@ class Weights:
         return restore
 
 
+def snapshot(weights: Weights, generators: Iterable[Any]) -> Callable[[], None]:
+    """A function that sets weights and random generators back to what they are now."""
+    restore, states = weights.snapshot(), [(generator, generator.getstate()) for generator in generators]
+
+    def restore_all() -> None:
+        restore()
+        for generator, state in states:
+            generator.setstate(state)
+
+    return restore_all
+
+
 def generators(rng: Any, model: Module | None) -> list[Any]:
     """The random generators that a run may draw from: ``rng``, the module ``random``'s, and those in the model.
 
@@ -90,7 +102,7 @@ def generators(rng: Any, model: Module | None) -> list[Any]:
         rng.getstate()
     except (AttributeError, NotImplementedError):
         what = f"{type(rng).__name__} {rng!r}"
-        raise TypeError(f"rng must have a state: a random.Random, or the module random, not {what}") from None
+        raise TypeError(f"fit(): rng must have a state: a random.Random, or the module random, not {what}") from None
     # A module holds a generator, or, like Dropout, a method of one; the functions of the module random are methods too.
     attributes = [attribute for module in modules(model) for attribute in vars(module).values()]
     owners = [getattr(held, "__self__", held) for held in (random.getstate, *attributes)]
