@@ -150,6 +150,6 @@ def arguments_of(sample: Any) -> tuple[Any, ...]:
 
 
 def warn_not_compiled(why: str, calls: int = 0) -> None:
-    """Warns that something is not compiled, where ``fit()`` was called: the caller's caller, or ``calls`` further up."""
+    """Warns that something is not compiled, at the line of the call of ``fit()`` that led here."""
     what = "fit runs without compiling, which is slower; compile=False leaves out this warning"
     warnings.warn(f"{what}: {why}", stacklevel=4 + calls)
