@@ -99,6 +99,42 @@ def test_a_run_interrupted_at_every_step_goes_on_bit_for_bit(tmp_path, uninterru
     assert run(tmp_path / "run")[1] == uninterrupted
 
 
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_schedule_that_steps_with_the_steps_goes_on_in_the_middle_of_an_epoch(tmp_path, compiled):
+    if compiled:
+        pytest.importorskip("numba")
+
+    def train(stops, epochs=3):
+        weight = Value(0.0)
+        optimizer = optim.Adam([weight], lr=0.1)
+        warm_up = optim.LinearLR(optimizer, 0.1, total_iters=5)
+        schedule = optim.SequentialLR(optimizer, [warm_up, optim.CosineAnnealingLR(optimizer, 7)], [5])
+        history = fit(
+            lambda x: (weight - x) ** 2, [float(x) for x in range(10)], optimizer, epochs=epochs, batch_size=3,
+            schedule=schedule, schedule_every="step", checkpoint=tmp_path / str(stops), rng=random.Random(0),
+            clip=lambda _: stop_here() if stops else None, compile=compiled,
+        )  # fmt: skip
+        return history, repr([stateful.state_dict() for stateful in (history, optimizer, schedule)] + [weight.data])
+
+    for _ in range(13):  # the last one ends the last epoch
+        history, interrupted = train(stops=True)
+    assert history.steps == 12
+    assert len(set(history.lr)) > 10
+    assert interrupted == train(stops=False)[1]
+
+
+def test_a_checkpoint_of_a_schedule_that_steps_otherwise_is_refused(tmp_path):
+    def train(every):
+        weight = Value(0.0)
+        optimizer = optim.SGD([weight], lr=0.1)
+        fit(lambda x: weight * x, [1.0], optimizer, epochs=1, checkpoint=tmp_path / "run", schedule_every=every,
+            schedule=optim.StepLR(optimizer, 2))  # fmt: skip
+
+    train("step")
+    with pytest.raises(ValueError, match="schedule_every: step in the checkpoint, epoch here"):
+        train("epoch")
+
+
 def test_a_run_goes_on_with_more_epochs(tmp_path, uninterrupted):
     run(tmp_path / "run", epochs=2)
     assert run(tmp_path / "run")[1] == uninterrupted
@@ -520,7 +556,7 @@ def test_a_header_that_is_none_is_refused(tmp_path, header):
 
 def test_tensors_without_numbers_and_numbers_that_are_not_finite_are_read(tmp_path):
     tensors = {
-        "none": np.zeros((3, 0)), "outside": np.zeros((0, 2**40)), "deep": np.zeros((4, 2, 0, 3)), "one": np.array(5.0), 
+        "none": np.zeros((3, 0)), "outside": np.zeros((0, 2**40)), "deep": np.zeros((4, 2, 0, 3)), "one": np.array(5.0),
         "nested": np.arange(12.0).reshape(2, 3, 2), "kernel": np.ones((64, 32, 1, 1), np.uint8),
         "wild": np.array([np.inf, -np.inf, np.nan, -0.0]), "narrow": np.array([np.inf, np.nan], np.float16),
         "flags": np.array([True, False]),
@@ -620,7 +656,7 @@ def test_a_history_too_long_for_the_format_leaves_the_last_checkpoint_and_the_pa
     def enlarge(history):
         monkeypatch.setattr("micrograd.training.checkpoints._LIMIT", 1000)
 
-    message = r"after step 1: .* can't hold the run: its state takes .* bytes, most of them for the history of 1 steps"
+    message = r"after step 1: .* can't hold the run: its state takes .* bytes, most for the history of 1 steps"
     with pytest.raises(TrainingError, match=message) as caught:
         fit(
             lambda x: weight * x, [1.0], optim.SGD([weight], lr=0.5), epochs=2, checkpoint=file, callbacks=[enlarge],

@@ -93,7 +93,7 @@ def write(file: str | os.PathLike[str], tensors: Mapping[str, Any], run: Mapping
         if len(metadata["run"]) > _LIMIT:
             size, steps = len(metadata["run"]), len(run["history"]["loss"])
             raise ValueError(
-                f"{os.fspath(file)} can't hold the run: its state takes {size:,} bytes, most of them for the history of "
+                f"{os.fspath(file)} can't hold the run: its state takes {size:,} bytes, most for the history of "
                 f"{steps:,} steps, and a safetensors file has place for {_LIMIT:,}. Keep the parameters by "
                 "save_parameters(model, file), and go on from them in a new run"
             )

@@ -113,8 +113,8 @@ class CompiledSteps:
             except DisagreementError:
                 raise
             except (ArithmeticError, ValueError) as error:
-                restore = snapshot(self.eager.weights, self.eager.generators)
                 self.write()
+                restore = snapshot(self.eager.weights, self.eager.generators)
                 is_sound = self.eager.has_gradient(arguments)
                 restore()
                 if is_sound:  # it is not the sample's mathematics

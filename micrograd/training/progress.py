@@ -11,17 +11,14 @@ from ..arguments import require
 __all__ = ["ProgressBar"]
 
 _LEAST = 10  # columns of the bar itself
-_LAYOUTS = (
-    "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]",
-    "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}",
-    "{desc}: {percentage:3.0f}%|{bar}|{postfix}",
-)
+_START = "{desc}: {percentage:3.0f}%|{bar}| "
+_LAYOUTS = (_START + "{n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}] ", _START + "{remaining} left, ", _START)
 
 
 class ProgressBar:
     """Shows how far a run is, if the standard error is a terminal: tqdm's bar.
 
-    Of a narrow terminal's line, the bar, the loss and the metrics keep their place longest.
+    In a narrow terminal, the bar, the loss and the metrics keep their place longest.
 
     Args:
         is_wanted: whether it is to be shown.
@@ -52,24 +49,23 @@ class ProgressBar:
             return
         bar, shown = self._bar, [f"{name}={number:.4g}" for name, number in numbers]
         bar.set_description_str(title, refresh=False)
-        if not self._has_begun:  # what was done so far took other time: that of compiling, or of an earlier run
+        bar.bar_format = self._fit(shown)
+        if self._has_begun:
+            bar.update(done - bar.n)
+        else:  # what was done so far took other time: that of compiling, or of an earlier run
             self._has_begun = True
             bar.initial = bar.n = bar.last_print_n = done
             bar.unpause()
-        bar.bar_format, bar.postfix = self._fit(shown)
-        bar.update(done - bar.n)
+            bar.refresh()
 
-    def _fit(self, numbers: list[str]) -> tuple[str, str]:
-        # The most that leaves place for the bar: the layouts with all numbers, then the last one with fewer.
+    def _fit(self, numbers: list[str]) -> str:
+        """The layout that says most of those that leave place for the bar."""
         width = self._bar.format_dict["ncols"]
-        choices = [(layout, numbers) for layout in _LAYOUTS]
-        choices += [(_LAYOUTS[-1], numbers[:count]) for count in range(len(numbers) - 1, 0, -1)]
-        for layout, some in choices:
-            postfix = ", ".join(some)
-            if not width or width - self._length(layout, postfix) >= _LEAST:
+        all_, long, short, bare = len(numbers), *_LAYOUTS
+        choices = [(long, all_), (short, all_), (short, all_ - 1), *[(bare, count) for count in range(all_, 0, -1)]]
+        for layout, count in choices:
+            layout += ", ".join(numbers[:count]).replace("{", "{{").replace("}", "}}")
+            facts = {**self._bar.format_dict, "bar_format": layout.replace("{bar}", ""), "ncols": None}
+            if not width or width - len(self._bar.format_meter(**facts)) >= _LEAST:
                 break
-        return layout, postfix
-
-    def _length(self, layout: str, postfix: str) -> int:
-        facts = {**self._bar.format_dict, "bar_format": layout.replace("{bar}", ""), "postfix": postfix, "ncols": None}
-        return len(self._bar.format_meter(**facts))
+        return layout
