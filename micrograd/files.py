@@ -42,6 +42,8 @@ def write_file(path: str | os.PathLike[str], content: bytes) -> None:
     except OSError as error:
         kept = f"; what {path} held before is untouched" if path.exists() else ""
         raise OSError(error.errno, f"could not write {path}: {error.strerror or error}{kept}") from error
+    if os.name == "posix":
+        _sync_folder(path.parent)
 
 
 def _replaceable(path: Path) -> int | None:
@@ -78,15 +80,18 @@ def _replace(path: Path, content: bytes, mode: int | None) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    if os.name == "posix":  # the folder remembers which file has the name
-        folder = os.open(path.parent, os.O_RDONLY)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Sees that the folder remembers which file has the name."""
+    with contextlib.ExitStack() as stack:
         try:
-            os.fsync(folder)
+            handle = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, handle)
+            os.fsync(handle)
         except OSError as error:
-            if error.errno != errno.EINVAL:  # which file systems answer that can't do it
+            if error.errno not in (errno.EINVAL, errno.EACCES):  # file systems that can't; folders that can't be read
                 raise
-        finally:
-            os.close(folder)
 
 
 def _open_beside(path: Path, mode: int) -> tuple[int, Path]:
@@ -104,8 +109,12 @@ def _open_beside(path: Path, mode: int) -> tuple[int, Path]:
 def _remove_remains(path: Path) -> None:
     """Removes what processes that were killed while they wrote this file left beside it: nobody has it locked."""
     pattern = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{16}}\.tmp")
-    for remain in [entry for entry in os.scandir(path.parent) if pattern.fullmatch(entry.name)]:
-        if remain.is_file(follow_symlinks=False):
+    try:
+        entries = list(os.scandir(path.parent))
+    except OSError:  # one that can't be read, or is not there
+        return
+    for remain in entries:
+        if pattern.fullmatch(remain.name) and remain.is_file(follow_symlinks=False):
             with contextlib.suppress(ImportError, OSError):  # of somebody else, or on a file system without locks
                 handle = os.open(remain.path, _OLD)
                 try:

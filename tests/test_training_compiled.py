@@ -584,6 +584,30 @@ def test_a_validation_that_can_not_be_compiled_is_raised_or_said():
     assert len(history.validation_loss) == 3
 
 
+@pytest.mark.parametrize("error", [KeyError("planted"), ValueError("planted"), ZeroDivisionError("planted")], ids=repr)
+def test_an_error_in_the_compiled_validation_is_raised_or_said(monkeypatch, error):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(machine.Compiled, "values", fail)
+    train = lambda how: descent(how, LINE, lambda w, x, y: (w * x - y) ** 2, validation=LINE[:5])  # noqa: E731
+    with pytest.raises(type(error), match="planted"):
+        train(True)
+    with pytest.warns(UserWarning, match="the validation: .*planted") as caught:
+        assert train("auto")[0] == pytest.approx(train(False)[0], rel=1e-12)
+    assert len(caught) == 1
+
+
+@pytest.mark.parametrize("how", [True, "auto"])
+def test_a_validation_of_several_forms_is_computed_from_values(how):
+    words, w, loss = words_and_weights()
+    options = {"epochs": 2, "batch_size": 10, "shuffle": False, "validation": words[:10]}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        histories = [fit(loss, words, optim.SGD(w, lr=0.0), compile=it, **options) for it in (how, False)]
+    assert histories[0].validation_loss == pytest.approx(histories[1].validation_loss, rel=1e-12)
+
+
 def test_a_failing_part_of_the_callers_own_is_what_it_is_without_compiling():
     class Data(list):
         def __getitem__(self, i):

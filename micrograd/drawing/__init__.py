@@ -68,6 +68,7 @@ class Drawing:
 
         Raises:
             ValueError: if the name ends otherwise.
+            OSError: if it can't be written, or what stands there is no regular file.
             RuntimeError: if something isn't installed: what to install.
         """
         written = {

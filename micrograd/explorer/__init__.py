@@ -59,6 +59,7 @@ def explore(root: Value, path: str | os.PathLike[str], names: Mapping[str, Any] 
         TypeError: if ``root`` is not a Value.
         ValueError, ArithmeticError: if the graph is too large; if a rule in it can't be translated to JavaScript; and
             what Python's float raises in one of the passes.
+        OSError: if the file can't be written, or what stands there is no regular file; one that exists is then kept.
         RuntimeError: if there is no Graphviz: what to install.
     """
     write_file(path, _page(root, names).encode())

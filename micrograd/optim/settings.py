@@ -113,7 +113,7 @@ def pair(check: Check) -> Check:
     def check_both(name: str, value: Any) -> tuple[Any, ...]:
         found = sequence(value, name)
         if len(found) != 2:
-            raise ValueError(f"{name} takes two numbers, not {value!r}")
+            raise ValueError(f"{name} are two numbers, not {value!r}")
         return tuple(check(f"{name}[{i}]", x) for i, x in enumerate(found))
 
     return check_both
@@ -176,8 +176,8 @@ class Configured:
         _, *own = inspect.signature(cls.__init__).parameters.values()
         cls._lists_settings = not any(parameter.kind is parameter.VAR_POSITIONAL for parameter in own)
         if not cls._lists_settings:
-            first = [parameter.replace(annotation=_EMPTY) for parameter in own if parameter.kind is _PLAIN]
-            own = [*first, *_parameters(cls._declared)]
+            own = [parameter.replace(annotation=_EMPTY) for parameter in own if parameter.kind in (_PLAIN, _NAMED)]
+            own = sorted([*own, *_parameters(cls._declared)], key=lambda parameter: parameter.kind)
         cls.__signature__ = inspect.Signature(own)
 
     def __init__(self, *values: Any, **named: Any) -> None:

@@ -162,14 +162,22 @@ class CompiledSteps:
             return float(self.forward.values(*zip(*map(arguments_of, samples), strict=True)).mean())
         except DisagreementError:
             raise
-        except (ArithmeticError, ValueError):
-            return None
         except Exception as error:
+            forms = {repr(flatten(arguments_of(sample))[1]) for sample in samples}
+            if isinstance(error, (ArithmeticError, ValueError)) and (len(forms) > 1 or any(map(self.fails, samples))):
+                return None
             if self.is_strict:
                 raise
             self.forward = None
             warn_not_compiled(f"the validation: {type(error).__name__}: {error}", 1)
             return None
+
+    def fails(self, sample: Any) -> bool:
+        """Whether the loss of a sample can't be computed, or is not finite."""
+        try:
+            return not math.isfinite(self.loss(*arguments_of(sample)).data)
+        except Exception:
+            return True
 
     # Between Values and arrays
 

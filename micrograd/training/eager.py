@@ -29,17 +29,10 @@ class Steps(Protocol):
     """A way to do steps."""
 
     def run(self, batches: Sequence[Sequence[int]], most: int) -> tuple[list[float], list[float]]:
-        """Does the next steps: all, or at least one.
+        """Does the next steps, one at least and so many at most; ``batches`` has the indexes of each one's samples.
 
-        Args:
-            batches: for each step, the indexes of its samples.
-            most: how many steps to do at most.
-
-        Returns:
-            For each step that was done the sum of the losses, before its update, and the norm of the gradient.
-
-        Raises:
-            SampleError: if the first one failed; all is then as it was before.
+        It returns the sum of the losses, before the update, and the norm of the gradient of each step that was done. If
+        the first one fails, all is as it was before.
         """
 
     def write(self) -> None:
@@ -49,7 +42,7 @@ class Steps(Protocol):
         """Notices that what the loss and the update read may have been changed."""
 
     def mean(self, samples: Sequence[Any]) -> float | None:
-        """The mean loss of samples, without their gradients; None if it is to be computed from Values."""
+        """The mean loss of samples; None if it is to be computed from Values."""
 
 
 class EagerSteps:

@@ -135,48 +135,26 @@ def fit(
     weights, flow = Weights(optimizer.parameters, model), FlowRecord(optimizer.parameters, model)
     history = History(metrics={name: [] for name in metrics}, _flow=flow)
     run = RunState(batches, history, weights, optimizer, schedule, stops, generators(rng, model))
-    settings = {
-        "optimizer": type(optimizer).__name__,
-        "schedule": None if schedule is None else type(schedule).__name__,
-        "schedule_every": schedule_every,
-        "stop": [condition.settings for condition in stops],
-        "samples": len(data),
-        "batch_size": batch_size,
-        "shuffle": shuffle,
-        "validation samples": None if validation is None else len(validation),
-        "metrics": list(metrics),
-        "generators": len(run.generators),
-    }
-    kept = Checkpoint(checkpoint, checkpoint_every, run, settings)
+    counts = {"schedule_every": schedule_every, "validation samples": None if validation is None else len(validation)}
+    kept = Checkpoint(checkpoint, checkpoint_every, run, counts)
 
-    # Who looks at the parameters, or at the history, and when.
+    # Who looks at the parameters or the history, or sets the learning rate, and when.
     watchers = [condition for condition in stops if type(condition).after_step is not StopCondition.after_step]
     look_each_step = watchers or (kept.file and checkpoint_every == 0) or (schedule and schedule_every == "step")
     look_each_epoch = model or validation is not None or schedule or stops or callbacks or kept.file or shuffle
     may_change = callbacks or any(not type(x).__module__.startswith(f"{_PACKAGE}.") for x in (schedule, *stops) if x)
 
-    total = epochs * len(batches)
-    with ProgressBar(progress, total) as bar, kept.locked(), _modes(model), Interrupts() as interrupts:
-
-        def show() -> None:
-            recent = history.loss[-len(batches) :][-20:]
-            numbers = {"loss": [sum(recent) / len(recent)] if recent else [], **history.metrics}
-            numbers["validation"] = history.validation_loss
-            title = f"epoch {min(run.epoch + 1, epochs)}/{epochs}"
-            done = run.epoch * len(batches) + run.position
-            bar.show(done, title, [(name, values[-1]) for name, values in numbers.items() if values])
-
+    with ProgressBar(progress, epochs, run) as bar, kept.locked(), _modes(model), Interrupts() as interrupts:
         kept.resume(epochs)
-        history.reason = history.reason if run.stopped else ""
         eager = EagerSteps(loss, data, optimizer, clip, weights, flow, run.generators, interrupts)
-        has_steps = not run.stopped and run.epoch < epochs
-        pays = compile is True or epochs * len(data) >= _PAYS
+        is_over = run.stopped or run.epoch == epochs
+        pays = not is_over and (compile is True or epochs * len(data) >= _PAYS)
         with interrupts.allowed():
-            steps = _choose(eager, batch_size, compile if has_steps and pays else False)
+            steps = _choose(eager, batch_size, compile if pays else False)
         try:
             todo: list[list[int]] = []
             while run.epoch < epochs and not run.stopped and not interrupts.count:
-                if run.position < len(batches):
+                if run.position < len(batches):  # a step, or, if nobody looks in between, several
                     if not todo:
                         if model:
                             model.train()
@@ -192,7 +170,7 @@ def fit(
                         steps.write()
                     run.stop_if(condition.after_step(history) for condition in stops)
                     is_due = run.position < len(batches) and kept.is_due(_SECONDS)
-                else:
+                else:  # the end of an epoch
                     if validation is not None or stops or may_change:
                         steps.write()
                     with interrupts.allowed():
@@ -207,24 +185,22 @@ def fit(
                     if may_change:
                         steps.look_again()
                     is_due = kept.is_due(0.0)
-                show()
+                bar.show()
                 if is_due:
                     steps.write()
                     kept.save()
         except SampleError as error:
-            here = f"epoch {run.epoch + 1}, step {run.position + 1} of {len(batches)}"
-            if run.position == len(batches):
-                here = f"after the steps of epoch {run.epoch + 1}"
-            raise TrainingError(f"{here}, {error}", history, error.sample) from error.__cause__
+            raise TrainingError(f"{run.where()}, {error}", history, error.sample) from error.__cause__
         finally:
             steps.write()
-        if interrupts.count and not run.stopped and run.epoch < epochs:
+        is_over = run.stopped or run.epoch == epochs
+        if not is_over:
             done = f"{run.position} of {len(batches)} steps of epoch {run.epoch + 1}"
             history.reason = f"interrupted by Ctrl-C after {done}"
         elif not run.stopped:
             history.reason = f"all {epochs} epochs were trained"
         kept.save()
-        if run.stopped or run.epoch == epochs:
+        if is_over:
             for condition in stops:
                 condition.at_end(weights)
     return history

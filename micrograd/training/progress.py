@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
 from typing import Any
 
 from ..arguments import require
+from .resuming import RunState
 
 __all__ = ["ProgressBar"]
 
@@ -22,17 +22,19 @@ class ProgressBar:
 
     Args:
         is_wanted: whether it is to be shown.
-        total: how many steps the run has.
+        epochs: how many epochs the run has.
+        run: where it is.
 
     Raises:
         ImportError: if tqdm isn't there.
     """
 
-    def __init__(self, is_wanted: bool, total: int) -> None:
+    def __init__(self, is_wanted: bool, epochs: int, run: RunState) -> None:
+        self._epochs, self._run, self._has_begun = epochs, run, False
         self._bar: Any = None
-        self._has_begun = False
         if is_wanted and sys.stderr is not None and sys.stderr.isatty():
             tqdm = require("tqdm", "a progress bar (progress=False is without)").tqdm
+            total = epochs * len(run.batches)
             # Without smoothing the rate is that of the whole run: steps come in bursts.
             self._bar = tqdm(total=total, unit="step", dynamic_ncols=True, smoothing=0, desc="preparing")
 
@@ -43,12 +45,20 @@ class ProgressBar:
         if self._bar is not None:
             self._bar.close()
 
-    def show(self, done: int, title: str, numbers: Iterable[tuple[str, float]]) -> None:
-        """Shows how many steps were done, and numbers by their names, of which the last ones are left out first."""
+    def show(self) -> None:
+        """Shows where the run is."""
         if self._bar is None:
             return
-        bar, shown = self._bar, [f"{name}={number:.4g}" for name, number in numbers]
-        bar.set_description_str(title, refresh=False)
+        bar, run, history = self._bar, self._run, self._run.history
+        done = run.epoch * len(run.batches) + run.position
+        recent = history.loss[-len(run.batches) :][-20:]
+        numbers = {
+            "loss": [sum(recent) / max(len(recent), 1)],
+            **history.metrics,
+            "validation": history.validation_loss,
+        }
+        shown = [f"{name}={values[-1]:.4g}" for name, values in numbers.items() if values]
+        bar.set_description_str(f"epoch {min(run.epoch + 1, self._epochs)}/{self._epochs}", refresh=False)
         bar.bar_format = self._fit(shown)
         if self._has_begun:
             bar.update(done - bar.n)

@@ -103,6 +103,28 @@ class RunState:
         if found and not self.stopped:
             self.stopped, self.history.reason = True, "; ".join(found)
 
+    def where(self) -> str:
+        """How far it is, for a message about the next step, or about the end of the epoch."""
+        if self.position == len(self.batches):
+            return f"after the steps of epoch {self.epoch + 1}"
+        return f"epoch {self.epoch + 1}, step {self.position + 1} of {len(self.batches)}"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What must be the same in a run that goes on."""
+        shapes = {f"shape of {name}": checkpoints.shape(x) for name, x in self.weights.state_dict().items()}
+        return {
+            "optimizer": type(self.optimizer).__name__,
+            "schedule": None if self.schedule is None else type(self.schedule).__name__,
+            "stop": [condition.settings for condition in self.stops],
+            "samples": len(self.batches.data),
+            "batch_size": self.batches.batch_size,
+            "shuffle": self.batches.shuffle,
+            "metrics": list(self.history.metrics),
+            "generators": len(self.generators),
+            **shapes,
+        }
+
     def state_dict(self) -> dict[str, Any]:
         """All that is to be restored besides the weights, as JSON can hold it."""
         return {
@@ -145,7 +167,7 @@ class Checkpoint:
         file: where; None to keep nothing.
         every: the seconds between two, or None for the default.
         run: what is kept.
-        settings: what must be the same in a run that goes on, as JSON has it.
+        settings: what must be the same in a run that goes on, besides the run's own settings.
     """
 
     def __init__(
@@ -153,8 +175,7 @@ class Checkpoint:
     ) -> None:
         self.file = None if file is None else Path(file)
         self.every, self.run = every, run
-        shapes = {f"shape of {name}": checkpoints.shape(x) for name, x in run.weights.state_dict().items()}
-        self.settings: dict[str, Any] = json.loads(json.dumps({**settings, **shapes}))
+        self.settings: dict[str, Any] = json.loads(json.dumps({**run.settings, **settings}))  # as it is read
         self.saved_at = time.monotonic()
 
     @contextlib.contextmanager
@@ -224,6 +245,7 @@ class Checkpoint:
             restore()
             what = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
             raise ValueError(f"{self.file} can't be gone on from, and nothing was changed: {what}") from error
+        run.history.reason = run.history.reason if run.stopped else ""
 
 
 def _tuples(state: Any) -> Any:
