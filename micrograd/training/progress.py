@@ -11,7 +11,7 @@ from .resuming import RunState
 __all__ = ["ProgressBar"]
 
 _LEAST = 10  # columns of the bar itself
-_START = "{desc}: {percentage:3.0f}%|{bar}| "
+_START = "{percentage:3.0f}%|{bar}| "
 _LAYOUTS = (_START + "{n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}] ", _START + "{remaining} left, ", _START)
 
 
@@ -37,6 +37,7 @@ class ProgressBar:
             total = epochs * len(run.batches)
             # Without smoothing the rate is that of the whole run: steps come in bursts.
             self._bar = tqdm(total=total, unit="step", dynamic_ncols=True, smoothing=0, desc="preparing")
+            self._format, self._bar.format_meter = self._bar.format_meter, self._line  # called when it is time to show
 
     def __enter__(self) -> ProgressBar:
         return self
@@ -49,33 +50,28 @@ class ProgressBar:
         """Shows where the run is."""
         if self._bar is None:
             return
-        bar, run, history = self._bar, self._run, self._run.history
-        done = run.epoch * len(run.batches) + run.position
-        recent = history.loss[-len(run.batches) :][-20:]
-        numbers = {
-            "loss": [sum(recent) / max(len(recent), 1)],
-            **history.metrics,
-            "validation": history.validation_loss,
-        }
-        shown = [f"{name}={values[-1]:.4g}" for name, values in numbers.items() if values]
-        bar.set_description_str(f"epoch {min(run.epoch + 1, self._epochs)}/{self._epochs}", refresh=False)
-        bar.bar_format = self._fit(shown)
+        done = self._run.epoch * len(self._run.batches) + self._run.position
         if self._has_begun:
-            bar.update(done - bar.n)
+            self._bar.update(done - self._bar.n)
         else:  # what was done so far took other time: that of compiling, or of an earlier run
             self._has_begun = True
-            bar.initial = bar.n = bar.last_print_n = done
-            bar.unpause()
-            bar.refresh()
+            self._bar.initial = self._bar.n = self._bar.last_print_n = done
+            self._bar.unpause()
+            self._bar.refresh()
 
-    def _fit(self, numbers: list[str]) -> str:
-        """The layout that says most of those that leave place for the bar."""
-        width = self._bar.format_dict["ncols"]
-        all_, long, short, bare = len(numbers), *_LAYOUTS
-        choices = [(long, all_), (short, all_), (short, all_ - 1), *[(bare, count) for count in range(all_, 0, -1)]]
-        for layout, count in choices:
-            layout += ", ".join(numbers[:count]).replace("{", "{{").replace("}", "}}")
-            facts = {**self._bar.format_dict, "bar_format": layout.replace("{bar}", ""), "ncols": None}
-            if not width or width - len(self._bar.format_meter(**facts)) >= _LEAST:
+    def _line(self, **facts: Any) -> str:
+        """The line, in the layout that says most of those that leave place for the bar."""
+        run, history, width = self._run, self._run.history, facts["ncols"]
+        recent = history.loss[-len(run.batches) :][-20:]
+        loss = {"loss": [sum(recent) / max(len(recent), 1)]}
+        all_numbers = {**loss, **history.metrics, "validation": history.validation_loss}
+        numbers = [f"{name}={values[-1]:.4g}" for name, values in all_numbers.items() if values]
+        count, (long, short, bare) = len(numbers), _LAYOUTS
+        choices = [(long, count), (short, count), (short, count - 1), *[(bare, k) for k in range(count, 0, -1)]]
+        for layout, k in choices:
+            shown = ", ".join(numbers[:k]).replace("{", "{{").replace("}", "}}")
+            layout = f"epoch {min(run.epoch + 1, self._epochs)}/{self._epochs}: {layout}{shown}"
+            rest = self._format(**{**facts, "bar_format": layout.replace("{bar}", ""), "ncols": None})
+            if not width or width - len(rest) >= _LEAST:
                 break
-        return layout
+        return str(self._format(**{**facts, "bar_format": layout}))
