@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import dataclass
 
 import pytest
 
@@ -244,6 +245,19 @@ def test_conditions_are_all_asked():
     history = fit(lambda _: weight * 1, [0], optim.SGD([weight]), epochs=5, stop=conditions)
     assert [condition.count for condition in conditions] == [2, 2]
     assert history.reason == "now; now"
+
+
+def test_a_condition_that_json_can_not_hold_is_no_matter_without_a_checkpoint():
+    @dataclass
+    class When(StopCondition):
+        test: object
+
+        def after_step(self, history):
+            return "so it is" if self.test(history) else ""
+
+    weight = Value(1.0)
+    stop = When(lambda history: history.steps == 3)
+    assert fit(lambda _: weight * 1, [0], optim.SGD([weight]), epochs=5, stop=stop).steps == 3
 
 
 # What a failed step leaves behind
@@ -497,32 +511,36 @@ def test_one_samples_graph_at_a_time():
         ({"metrics": {"m": abs}}, ValueError, "metrics are taken over the validation set"),
         ({"stop": [5]}, TypeError, r"stop takes conditions like EarlyStopping\(5\), not int"),
         ({"callbacks": [5]}, TypeError, "are functions, not int"),
-        ({"loss": Value(1.0)}, TypeError, "loss is a function that gives the loss of a sample, not Value"),
+        ({"loss": Value(1.0)}, TypeError, "loss must be a function that gives the loss of a sample, not Value"),
         ({"checkpoint_every": -1}, ValueError, "a number of seconds"),
-        ({"rng": 5}, TypeError, "rng is a random.Random, or the module random, not int 5"),
+        ({"rng": 5}, TypeError, "rng must be a random.Random, or the module random, not int 5"),
         ({"rng": random.SystemRandom()}, TypeError, "rng must have a state"),
         ({"schedule": optim.StepLR(optim.SGD([Value(1.0)]), 1)}, ValueError, "the schedule is for another optimizer"),
-        ({"optimizer": "adam"}, TypeError, "optimizer is an optimizer, like optim.SGD.*, not str 'adam'"),
-        ({"optimizer": optim.Adam}, TypeError, "optimizer is an optimizer, like .*, not type"),
-        ({"schedule": "cosine"}, TypeError, "schedule is a schedule, like optim.StepLR.*, not str 'cosine'"),
-        ({"schedule": optim.StepLR}, TypeError, "schedule is a schedule, like .*, not type"),
-        ({"schedule": optim.SGD([Value(1.0)])}, TypeError, "schedule is a schedule, like .*, not SGD"),
+        ({"optimizer": "adam"}, TypeError, "optimizer must be an optimizer, like optim.SGD.*, not str 'adam'"),
+        ({"optimizer": optim.Adam}, TypeError, "optimizer must be an optimizer, like .*, not type"),
+        ({"schedule": "cosine"}, TypeError, "schedule must be a schedule, like optim.StepLR.*, not str 'cosine'"),
+        ({"schedule": optim.StepLR}, TypeError, "schedule must be a schedule, like .*, not type"),
+        ({"schedule": optim.SGD([Value(1.0)])}, TypeError, "schedule must be a schedule, like .*, not SGD"),
         ({"schedule_every": "batch"}, ValueError, "schedule_every is 'epoch' or 'step', not 'batch'"),
-        ({"model": "mlp"}, TypeError, "model is a Module, or None, not str 'mlp'"),
-        ({"model": nn.MLP}, TypeError, "model is a Module, or None, not type"),
-        ({"rng": 0}, TypeError, "rng is a random.Random, or the module random, not int 0"),
-        ({"metrics": [abs], "validation": [1.0]}, TypeError, "metrics is a dict of functions by their names, not list"),
-        ({"metrics": {"m": 5}, "validation": [1.0]}, TypeError, "metrics is a dict of functions by their names"),
-        ({"metrics": {5: abs}, "validation": [1.0]}, TypeError, "metrics is a dict of functions by their names"),
+        ({"model": "mlp"}, TypeError, "model must be a Module, or None, not str 'mlp'"),
+        ({"model": nn.MLP}, TypeError, "model must be a Module, or None, not type"),
+        ({"rng": 0}, TypeError, "rng must be a random.Random, or the module random, not int 0"),
+        (
+            {"metrics": [abs], "validation": [1.0]},
+            TypeError,
+            "metrics must be a dict of functions by their names, not list",
+        ),
+        ({"metrics": {"m": 5}, "validation": [1.0]}, TypeError, "metrics must be a dict of functions by their names"),
+        ({"metrics": {5: abs}, "validation": [1.0]}, TypeError, "metrics must be a dict of functions by their names"),
         ({"batch_size": "8"}, TypeError, "batch_size is a whole number, not str '8'"),
         ({"batch_size": True}, TypeError, "batch_size is a whole number, not bool True"),
         ({"batch_size": 2.5}, ValueError, "batch_size must be a whole number, at least 1, not 2.5"),
         ({"epochs": "3"}, TypeError, "epochs is a whole number, not str '3'"),
-        ({"progress": "yes"}, TypeError, "progress is True or False, not str 'yes'"),
-        ({"shuffle": None}, TypeError, "shuffle is True or False, not NoneType None"),
-        ({"clip": 1.0}, TypeError, "clip is a function of the parameters, or None, not float 1.0"),
-        ({"checkpoint": 5}, TypeError, "checkpoint is the path of a file, or None, not int 5"),
-        ({"checkpoint_every": "1m"}, TypeError, "checkpoint_every is a number of seconds, or None, not str '1m'"),
+        ({"progress": "yes"}, TypeError, "progress must be True or False, not str 'yes'"),
+        ({"shuffle": None}, TypeError, "shuffle must be True or False, not NoneType None"),
+        ({"clip": 1.0}, TypeError, "clip must be a function of the parameters, or None, not float 1.0"),
+        ({"checkpoint": 5}, TypeError, "checkpoint must be the path of a file, or None, not int 5"),
+        ({"checkpoint_every": "1m"}, TypeError, "checkpoint_every must be a number of seconds, or None, not str '1m'"),
         ({"checkpoint_every": math.nan}, ValueError, "a number of seconds, at least 0, not nan"),
         ({"data": 5}, TypeError, "the data are a sequence of samples, not int"),
         ({"stop": 5}, TypeError, "stop takes a sequence, not int 5"),

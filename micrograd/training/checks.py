@@ -54,7 +54,7 @@ def check_arguments(given: Mapping[str, Any]) -> None:
     for name, (is_right, what) in _KINDS.items():
         if not is_right(given[name]):
             x = given[name]
-            raise TypeError(f"fit(): {name} is {what}, not {type(x).__name__} {one_line(repr(x))}")
+            raise TypeError(f"fit(): {name} must be {what}, not {type(x).__name__} {one_line(repr(x))}")
     for condition in given["stops"]:
         if not isinstance(condition, StopCondition):
             raise TypeError(f"fit(): stop takes conditions like EarlyStopping(5), not {type(condition).__name__}")

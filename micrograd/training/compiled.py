@@ -32,22 +32,23 @@ _BURST = 0.05  # seconds that steps are run for before anybody looks
 
 
 class _LeftToFloatsError(Exception):
-    # A step is left to Python's floats. These are all the reasons that there are:
-    # - a number is not finite (run() sees it, for the program says so);
-    # - the mathematics of a sample that has no program yet is undefined, like the logarithm of 0;
-    # - a function of the caller's raises an error: the data, clip, the check of the optimizer's settings.
-    # The step on Values says what is wrong, and with which sample. Anything else is raised.
-    pass
+    """A step is left to Python's floats, which say what is wrong, and with which sample. The reasons are these alone:
+
+    - a number is not finite: the program stops before that step, and :meth:`CompiledSteps.run` sees it;
+    - the mathematics of a sample that has no program yet is undefined, like the logarithm of 0;
+    - what the caller gave raises an error: the data, ``clip``, the optimizer's check of its settings.
+
+    Anything else that goes wrong is raised.
+    """
 
 
 class CompiledSteps:
     """Does steps by machine code: many at a time, and as long as they go well.
 
     Args:
-        eager: what they are to come to, and does steps that can't be done here.
+        eager: does the steps that can't be done here.
         batch_size: how many samples a step takes at most.
-        is_strict: whether what can't be compiled is an error. Otherwise all is left to ``eager`` from then on, with a
-            warning.
+        is_strict: whether what goes wrong is an error. Otherwise all is left to ``eager`` from then on, with a warning.
 
     Raises:
         TraceError: if the loss or the update can't be compiled.

@@ -175,7 +175,9 @@ class Checkpoint:
     ) -> None:
         self.file = None if file is None else Path(file)
         self.every, self.run = every, run
-        self.settings: dict[str, Any] = json.loads(json.dumps({**run.settings, **settings}))  # as it is read
+        self.settings: dict[str, Any] = {}
+        if file is not None:
+            self.settings = json.loads(json.dumps({**run.settings, **settings}))  # as it is read
         self.saved_at = time.monotonic()
 
     @contextlib.contextmanager
