@@ -292,6 +292,16 @@ def test_a_folder_that_is_not_there_is_told_before_training(tmp_path):
     assert weight.data == 1.0
 
 
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no such files")
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_a_checkpoint_that_is_no_file_is_told_before_training(tmp_path, make):
+    make(tmp_path / "run")
+    weight = Value(1.0)
+    with pytest.raises(TrainingError, match=r"could not write .*(no regular file|Is a directory)"):
+        fit(lambda x: weight * x, [1.0], optim.SGD([weight]), epochs=1, checkpoint=tmp_path / "run")
+    assert weight.data == 1.0
+
+
 def test_a_link_stays_a_link(tmp_path):
     (tmp_path / "disk").mkdir()
     (tmp_path / "run").symlink_to(tmp_path / "disk" / "run")
@@ -670,13 +680,17 @@ def test_a_history_too_long_for_the_format_leaves_the_last_checkpoint_and_the_pa
 def test_the_limit_is_the_formats_own(tmp_path):
     from micrograd.training import checkpoints
 
-    for size, message in ((checkpoints._LIMIT, "can't hold the run"), (checkpoints._LIMIT - 2000, None)):
-        run = {"history": {"loss": []}, "padding": "x" * size}
-        if message:
-            with pytest.raises(ValueError, match=message):
-                checkpoints.write(tmp_path / "run", {}, run)
-        else:
-            checkpoints.write(tmp_path / "run", {}, run)
+    def write(count, character="x"):
+        checkpoints.write(tmp_path / "run", {}, {"history": {"loss": []}, "padding": character * count})
+
+    write(checkpoints._LIMIT - 2000)
+    for count, character, message in (
+        (checkpoints._LIMIT, "x", "can't hold the run"),
+        (checkpoints._LIMIT // 4, '"', "can't hold the run"),  # each of them is four characters
+        (checkpoints._LIMIT - 60, "x", "can't be written as safetensors: .*too large"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            write(count, character)
     assert len(read(tmp_path / "run")[1]["padding"]) == checkpoints._LIMIT - 2000
 
 

@@ -90,14 +90,18 @@ def write(file: str | os.PathLike[str], tensors: Mapping[str, Any], run: Mapping
     metadata = {"format": "pt", "micrograd": "2", "checksum": _UNSUMMED.decode()}
     if run is not None:
         metadata["run"] = json.dumps(run, separators=(",", ":"))
-        if len(metadata["run"]) > _LIMIT:
-            size, steps = len(metadata["run"]), len(run["history"]["loss"])
+        size = len(metadata["run"]) + sum(map(metadata["run"].count, '"\\'))  # JSON within JSON escapes these
+        if size > _LIMIT:
+            steps = len(run["history"]["loss"])
             raise ValueError(
                 f"{os.fspath(file)} can't hold the run: its state takes {size:,} bytes, most for the history of "
                 f"{steps:,} steps, and a safetensors file has place for {_LIMIT:,}. Keep the parameters by "
                 "save_parameters(model, file), and go on from them in a new run"
             )
-    content: bytes = save(arrays, metadata)
+    try:
+        content: bytes = save(arrays, metadata)
+    except _library("safetensors").SafetensorError as error:  # the names alone may be too long
+        raise ValueError(f"{os.fspath(file)} can't be written as safetensors: {error}") from error
     content = content.replace(_UNSUMMED, _LEFT + hashlib.sha256(content).hexdigest().encode() + _RIGHT, 1)
     write_file(file, content)
 

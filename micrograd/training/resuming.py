@@ -224,7 +224,7 @@ class Checkpoint:
         run = self.run
         for condition in run.stops:
             condition.reset()
-        if self.file is None or not self.file.exists():
+        if self.file is None or not self.file.is_file():
             self.save()  # so that it does not turn out only after an epoch that it can't be written
             return
         tensors, state = checkpoints.read(self.file)
