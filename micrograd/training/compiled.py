@@ -24,7 +24,6 @@ from ..engine import Value
 from ..optim import Optimizer
 from ..rules import constant
 from .eager import EagerSteps, arguments_of, warn_not_compiled
-from .weights import snapshot
 
 __all__ = ["CompiledSteps"]
 
@@ -115,7 +114,7 @@ class CompiledSteps:
                 raise
             except (ArithmeticError, ValueError) as error:
                 self.write()
-                restore = snapshot(self.eager.weights, self.eager.generators)
+                restore = self.eager.weights.snapshot(self.eager.generators)
                 is_sound = self.eager.has_gradient(arguments)
                 restore()
                 if is_sound:  # it is not the sample's mathematics

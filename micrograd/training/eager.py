@@ -12,7 +12,7 @@ from ..engine import Value, resting_collector
 from ..optim import Optimizer
 from .flow import FlowRecord
 from .interrupts import Interrupts
-from .weights import Weights, snapshot
+from .weights import Weights
 
 __all__ = ["EagerSteps", "SampleError", "Steps", "arguments_of", "warn_not_compiled"]
 
@@ -74,7 +74,7 @@ class EagerSteps:
         self.weights, self.flow, self.generators, self.interrupts = weights, flow, generators, interrupts
 
     def run(self, batches: Sequence[Sequence[int]], most: int) -> tuple[list[float], list[float]]:
-        batch, restore = batches[0], snapshot(self.weights, self.generators)
+        batch, restore = batches[0], self.weights.snapshot(self.generators)
         at: int | None = None
         norms: list[float] = []
         total = 0.0

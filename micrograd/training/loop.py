@@ -23,7 +23,7 @@ from .interrupts import Interrupts
 from .progress import ProgressBar
 from .resuming import Checkpoint, RunState, TrainingError
 from .stopping import GradientNorm, StopCondition
-from .weights import Weights, generators, snapshot
+from .weights import Weights, generators
 
 __all__ = ["fit"]
 
@@ -239,7 +239,7 @@ def _choose(eager: EagerSteps, batch_size: int, compile: bool | str) -> Steps:  
         return eager
     if is_watched():
         return eager
-    restore = snapshot(eager.weights, eager.generators)
+    restore = eager.weights.snapshot(eager.generators)
     try:
         if eager.weights.model:
             eager.weights.model.train()

@@ -17,7 +17,7 @@ from ..optim import Optimizer
 from . import checkpoints
 from .history import History
 from .stopping import StopCondition
-from .weights import Weights, snapshot
+from .weights import Weights
 
 __all__ = ["Checkpoint", "RunState", "TrainingError"]
 
@@ -233,7 +233,7 @@ class Checkpoint:
                 f"{self.file} holds parameters, but no run that could go on: take them over by "
                 "load_parameters(model, file), and name another file as the checkpoint"
             )
-        before, restore = run.state_dict(), snapshot(run.weights, run.generators)
+        before, restore = run.state_dict(), run.weights.snapshot(run.generators)
         try:
             differences = list(_differences(state["run"], self.settings))
             if state["epoch"] > epochs:

@@ -12,7 +12,7 @@ from ..engine import Value
 from ..nn import Module
 from ..nn.module import modules
 
-__all__ = ["Weights", "generators", "snapshot"]
+__all__ = ["Weights", "generators"]
 
 _OTHERS = "parameters"  # the name of those that are not in the model
 
@@ -66,30 +66,21 @@ class Weights:
         for value in self.values:
             value._grad = 0.0
 
-    def snapshot(self) -> Callable[[], None]:
-        """A function that sets parameters, gradients and buffers back to what they are now."""
+    def snapshot(self, generators: Iterable[Any]) -> Callable[[], None]:
+        """A function that sets parameters, gradients, buffers and random generators back to what they are now."""
         data, grads = list(map(_data, self.values)), list(map(_grad, self.values))
         buffers = [(module, name, copy.deepcopy(getattr(module, name))) for module, name in self._buffers]
+        states = [(generator, generator.getstate()) for generator in generators]
 
         def restore() -> None:
             for value, number, grad in zip(self.values, data, grads, strict=True):
                 value._data, value._grad = number, grad
             for module, name, buffer in buffers:
                 setattr(module, name, buffer)
+            for generator, state in states:
+                generator.setstate(state)
 
         return restore
-
-
-def snapshot(weights: Weights, generators: Iterable[Any]) -> Callable[[], None]:
-    """A function that sets weights and random generators back to what they are now."""
-    restore, states = weights.snapshot(), [(generator, generator.getstate()) for generator in generators]
-
-    def restore_all() -> None:
-        restore()
-        for generator, state in states:
-            generator.setstate(state)
-
-    return restore_all
 
 
 def generators(rng: Any, model: Module | None) -> list[Any]:
