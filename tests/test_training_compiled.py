@@ -319,7 +319,8 @@ def test_a_run_goes_on_without_compiling_where_it_has_to():
         descent(True, data, loss)
 
 
-def test_what_a_schedule_or_a_callback_of_the_users_changes_is_seen():
+@pytest.mark.parametrize("every", ["epoch", "step"])
+def test_what_a_schedule_or_a_callback_of_the_users_changes_is_seen(every):
     settings = {"b": 1.0, "f": "relu"}
     beta = Value(1.0)
 
@@ -337,7 +338,7 @@ def test_what_a_schedule_or_a_callback_of_the_users_changes_is_seen():
     for how in (False, True):
         settings.update(b=1.0, f="relu")
         beta.data = 1.0
-        found.append(descent(how, [(3.0, -1.0), *LINE], loss, schedule=lambda w: Anneal()))
+        found.append(descent(how, [(3.0, -1.0), *LINE], loss, schedule=lambda w: Anneal(), schedule_every=every))
     assert found[1][0] == pytest.approx(found[0][0], rel=1e-12)
 
 

@@ -14,7 +14,7 @@ from ..data import DataLoader
 from ..engine import Value, resting_collector
 from ..nn import Module
 from ..nn.module import modules
-from ..optim import Optimizer
+from ..optim import LRScheduler, Optimizer, ReduceLROnPlateau
 from .checks import check_arguments
 from .eager import EagerSteps, SampleError, Steps, arguments_of, warn_not_compiled
 from .flow import FlowRecord
@@ -143,6 +143,7 @@ def fit(
     look_each_step = watchers or (kept.file and checkpoint_every == 0) or (schedule and schedule_every == "step")
     look_each_epoch = model or validation is not None or schedule or stops or callbacks or kept.file or shuffle
     may_change = callbacks or any(not type(x).__module__.startswith(f"{_PACKAGE}.") for x in (schedule, *stops) if x)
+    is_foreign = not isinstance(schedule, (LRScheduler, ReduceLROnPlateau))  # which set the learning rate alone
 
     with ProgressBar(progress, epochs, run) as bar, kept.locked(), _modes(model), Interrupts() as interrupts:
         kept.resume(epochs)
@@ -164,7 +165,11 @@ def fit(
                     losses, norms = steps.run(todo, 1 if look_each_step else len(todo))
                     run.record(todo, losses, norms)
                     if schedule and schedule_every == "step":
+                        if is_foreign:
+                            steps.write()
                         _step(schedule, history.loss[-1])
+                        if is_foreign:
+                            steps.look_again()
                     del todo[: len(losses)]
                     if any(type(watcher) is not GradientNorm for watcher in watchers):
                         steps.write()
