@@ -229,7 +229,7 @@ ERRORS = [
     (lambda: optim.Optimizer([v]).step(), NotImplementedError, "Optimizer has no update rule"),
     # data
     (lambda: DataLoader([1], batch_size=0), ValueError, "batch_size must be a whole number, at least 1, not 0"),
-    (lambda: DataLoader([1], batch_size="2"), ValueError, "not '2'"),
+    (lambda: DataLoader([1], batch_size="2"), TypeError, "not str '2'"),
     (lambda: DataLoader(3), TypeError, "the data are a sequence of samples, not int"),
     (lambda: DataLoader({"a": 1}), TypeError, "not dict"),
     (lambda: split([1], 1.5), ValueError, "between 0 and 1, not 1.5"),

@@ -26,6 +26,7 @@ from typing import Any
 
 from ..arguments import check_type
 from ..engine import Value, topological_order
+from ..files import write_file
 from ..nn import Module
 from .dot import Writer
 from .graph import Graph
@@ -68,6 +69,7 @@ class Drawing:
 
         Raises:
             ValueError: if the name ends otherwise.
+            OSError: if it can't be written, or what stands there is no regular file.
             RuntimeError: if something isn't installed: what to install.
         """
         written = {
@@ -82,8 +84,7 @@ class Drawing:
             raise ValueError(
                 f"a drawing is saved as {', '.join(written)}, not as {suffix or 'a file without suffix'!r}"
             )
-        content = written[suffix]()  # before the file is opened, which empties it
-        Path(path).write_bytes(content)
+        write_file(path, written[suffix]())
 
 
 def draw(
