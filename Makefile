@@ -26,13 +26,15 @@ test: .venv/test
 	$(BIN)/python -m pytest
 
 test-lowest: BIN := build/lowest/bin
+test-lowest: LOWEST = $(BIN)/python -m uv pip install --python $(BIN)/python --resolution lowest-direct
 test-lowest:
 	@echo "Creating the virtual environment build/lowest …"
 	@rm -rf build/lowest
 	@$(PYTHON) -m venv build/lowest
 	$(call install,the test of the lowest versions,build/lowest,uv)
-	$(BIN)/python -m uv pip install --python $(BIN)/python --resolution lowest-direct --editable ".[demo,test]"
+	$(LOWEST) --editable ".[test]"
 	$(BIN)/python -m pytest
+	$(LOWEST) --editable ".[demo]"
 	$(MAKE) -o .venv/demo demos BIN=$(BIN)
 
 test-torch: .venv/test .venv/torch

@@ -106,6 +106,36 @@ def test_the_import_is_instant_and_needs_the_standard_library_alone():
     ]
 
 
+FAKE_PIP = """#!/bin/sh
+echo "Collecting numpy>=1.24 (from micrograd==1.0.0)"
+echo "  Downloading numpy.whl"
+echo "WARNING: of no interest" >&2
+echo "ERROR: no network" >&2
+exit {code}
+"""
+
+
+@pytest.mark.skipif(not shutil.which("make") or not shutil.which("bash"), reason="there is no make or no bash")
+@pytest.mark.parametrize("target", ["demo", "test"])
+@pytest.mark.parametrize("code", [0, 1])
+def test_make_says_what_it_installs_and_stops_if_that_fails(target, code, tmp_path):
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    (tmp_path / "pyproject.toml").touch()
+    python = tmp_path / ".venv" / "bin" / "python"  # in place of a new environment's
+    python.parent.mkdir(parents=True)
+    python.write_text(FAKE_PIP.format(code=code), encoding="utf-8")
+    python.chmod(0o755)
+    done = subprocess.run(["make", f".venv/{target}"], capture_output=True, text=True, cwd=tmp_path)
+    lines = [line for line in done.stdout.splitlines() if not line.startswith("make")]
+    assert lines == [
+        f"Installing what make {target} needs into .venv. The first time, this takes a minute …",
+        "Collecting numpy>=1.24",
+    ]
+    assert "ERROR: no network" in done.stderr
+    assert "WARNING" not in done.stderr
+    assert (done.returncode == 0) == (code == 0) == (tmp_path / ".venv" / target).exists()
+
+
 @pytest.mark.parametrize("where", ["micrograd", "demos", "README.md", "CONTRIBUTING.md", "Makefile"])
 def test_nobody_is_told_to_install_somebody_elses_package(where):
     files = [ROOT / where] if (ROOT / where).is_file() else [p for p in (ROOT / where).rglob("*") if p.is_file()]

@@ -103,10 +103,9 @@ class Graph:
             self._place_operations()
 
     def _place_operations(self) -> None:
-        below: dict[Value, Value] = {}  # by each node of an activation and the one that it begins with: the latter
-        room: Counter[Value] = (
-            Counter()
-        )  # by the node that an activation begins with: how many of its nodes are to come
+        # An activation begins with its neuron's sum. By each of its nodes: that sum; by the sum: how many are to come.
+        below: dict[Value, Value] = {}
+        room: Counter[Value] = Counter()
         users: dict[Value, list[Place]] = {}
         for node in self.order:
             parents = node.parents
@@ -135,7 +134,7 @@ class Graph:
         owner = self.modules[self.places[node]]
         if not isinstance(owner, Neuron):
             return 1  # what an activation module makes, or nothing
-        if not owner.nonlin:
+        if not owner.nonlin or node.op != "dot":  # of other operations on weights, as in penalties, nothing follows
             return 0
         try:
             return sum(bool(made.op) for made in topological_order(activate(owner.activation, Value(node.data))))
