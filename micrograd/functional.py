@@ -251,8 +251,10 @@ def cross_entropy(logits: Iterable[Any], target: int | Iterable[int], reduction:
     """
 
     def loss(logits: Iterable[Number], target: Any) -> Value:
-        values = [lift(x) for x in _filled(logits, "cross_entropy")]
-        true = _at(target, values, "logits")
+        logits = _filled(logits, "cross_entropy")
+        place = target if hasattr(target, "_one_hot") else _index(target, len(logits), "logits")
+        values = [lift(x) for x in logits]
+        true = _at(place, values, "logits")
         hidden, top = _find_largest([*values, true])
         if hidden is not None:
             return logsumexp([x - true for x in values])

@@ -464,7 +464,7 @@ def _is_float(text: ast.expr, rule: Rule) -> bool:
         return isinstance(text.op, ast.USub) and _is_float(text.operand, rule)
     if isinstance(text, ast.BinOp):
         sides = [_is_float(side, rule) for side in (text.left, text.right)]
-        return any(sides) if isinstance(text.op, (ast.Add, ast.Sub, ast.Mult, ast.Div)) else False
+        return any(sides) if isinstance(text.op, (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv)) else False
     if isinstance(text, ast.IfExp):
         return _is_float(text.body, rule) and _is_float(text.orelse, rule)
     if isinstance(text, ast.Call) and isinstance(text.func, ast.Name):

@@ -26,8 +26,8 @@ multiply   = rule("*",          "a, b",   "a * b",               "b", "a")
 divide     = rule("/",          "a, b",   "a / b",               "1 / b", "-a / (b * b) if abs(b) < 1 and "
                                                                  "0 < abs(out) < 2.3e-308 else -out / b")
 negate     = rule("neg",        "a",      "-a",                  "-1.0")
-power      = rule("power",      "a",      "real(a ** n)",        "n * a ** (n - 1) if 1 <= n <= 3 or 0.001 < abs(a) < "
-                  "1000 and 0.1 < abs(n) < 50 else power_slope(n, a, n) if n >= 1 or n == 0 or not 0 <= a <= 0 else "
+power      = rule("power",      "a",      "real(a ** n)",        "2 * a if n == 2 else n * a ** (n - 1) if 1 <= n <= 3 or "
+                  "0.001 < abs(a) < 1000 and 0.1 < abs(n) < 50 or abs(out) > 1e307 * abs(a) else power_slope(n, a, n) if n >= 1 or n == 0 or not 0 <= a <= 0 else "
                   "inf - out", n=2.0)
 power_of   = rule("**",         "a, b",   "real(a ** b)",        "b * a ** (b - 1) if 1 <= b <= 3 else "
                   "power_slope(b, a, b) if b > 1 or not 0 <= a <= 0 else inf - out if b > 0 else 0.0",
@@ -67,7 +67,7 @@ maximum    = rule("maximum",    "a, b",   "a if a >= b or a != a else b", "1.0 i
                                                                  "1.0 if a < b else 0.0 if a > b else 0.5")
 minimum    = rule("minimum",    "a, b",   "a if a <= b or a != a else b", "1.0 if a < b else 0.0 if a > b else 0.5",
                                                                  "1.0 if a > b else 0.0 if a < b else 0.5")
-floor      = rule("floor",      "a",      "float(floor(a)) if abs(a) < 1e16 else a", "0.0")
+floor      = rule("floor",      "a",      "a // 1 if abs(a) < 2.0 ** 52 else a", "0.0")
 rounded    = rule("round",      "a",      "float(round(a)) if abs(a) < 1e16 else a", "1.0")
 stop_gradient = rule("stop_gradient", "a", "a",                  "0.0")
 # binary cross-entropy, with PyTorch's bounds: no logarithm below −100 (3.7e-44 is its e⁻¹⁰⁰), no denominator below eps

@@ -77,6 +77,9 @@ class Jet:
             return self.through(power, mpf(n == 1), 2 * mpf(n == 2))
         return self.through(power, n * power / self.x, n * (n - 1) * power / self.x**2)
 
+    def __floordiv__(self, other):
+        return Jet(mpmath.floor(self.x / lift(other).x))
+
     def __neg__(self):
         return Jet(-self.x, -self.b, -self.c)
 
