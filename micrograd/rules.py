@@ -250,7 +250,7 @@ sigmoid    = rule("sigmoid",    "a",      "1 / (1 + exp(-a)) if a >= 0 else exp(
 softplus   = rule("softplus",   "a",      "max(a, 0.0) + log1p(exp(-abs(a)))", "sigmoid(a)")
 silu       = rule("silu",       "a",      "a / (1 + exp(-a)) if a > -700 else a * exp(a / 2) * exp(a / 2)",
                                                                  "silu_slope(a)")
-erf        = rule("erf",        "a",      "erf(a)",              "2 / sqrt(pi) * gaussian(a, 1.0)")
+erf        = rule("erf",        "a",      "erf(a)",              "2 / sqrt(pi) * bell_curve(a, 1.0)")
 gelu       = rule("gelu",       "a",      "a * normal_cdf(a)",   "gelu_slope(a)")
 # with a kink or jumps; stop_gradient and round (straight through) have the gradients that they are there for
 absolute   = rule("abs",        "a",      "abs(a)",              "1.0 if a > 0 else -1.0 if a < 0 else 0.0")
@@ -310,12 +310,12 @@ rule("silu_slope", "a", "1.0 if a > 700 else 0.5 + (tanh(a / 2) / 2 + a * sigmoi
 rule("silu_curvature", "a", "(2 - abs(a) + (2 + abs(a)) * exp(-abs(a))) / (1 + exp(-abs(a))) * sigmoid_slope(a) if "
      "abs(a) < 700 else (2 - abs(a)) * exp(-abs(a) / 2) * exp(-abs(a) / 2)",
      "-tanh(a / 2) * out - sigmoid_slope(a) * (tanh(a / 2) + 2 * a * sigmoid_slope(a))")
-rule("gelu_slope", "a", "normal_cdf(a) + a * gaussian(a, 0.5) / sqrt(2 * pi)",
-     "(2 - a * a) * gaussian(a, 0.5) / sqrt(2 * pi) if abs(a) < 40 else 0.0")
+rule("gelu_slope", "a", "normal_cdf(a) + a * bell_curve(a, 0.5) / sqrt(2 * pi)",
+     "(2 - a * a) * bell_curve(a, 0.5) / sqrt(2 * pi) if abs(a) < 40 else 0.0")
 rule("normal_cdf", "a", "(p := 0.5 * erfc(z := -a / sqrt(2))) + p * ((b := upper_half(z)) * b - (h := upper_half(a)) * "
      "h / 2 + (z - b) * (z + b) - (a - h) * (a + h) / 2) if -40 < a < -0.2 else 0.5 * erfc(-a / sqrt(2))",
-     "gaussian(a, 0.5) / sqrt(2 * pi)")
-rule("gaussian", "a, k", "(g := exp(-k * (h := upper_half(a)) * h)) + g * expm1(k * (h - a) * (h + a)) if not "
+     "bell_curve(a, 0.5) / sqrt(2 * pi)")
+rule("bell_curve", "a, k", "(g := exp(-k * (h := upper_half(a)) * h)) + g * expm1(k * (h - a) * (h + a)) if not "
      "k * a * a > 800 else 0.0", "-2 * k * a * out", "-a * (a * out)")  # exp(-k * a * a)
 rule("upper_half", "a", "134217729 * a - (134217729 * a - a)", "1.0")  # 26 digits, so that a square is exact
 # fmt: on
