@@ -220,12 +220,13 @@ def cross_entropy(logits: Iterable[Any], target: int | Iterable[int], reduction:
     """
 
     def loss(logits: Iterable[Number], target: Any) -> Value:
-        values = [lift(x) for x in _filled(logits, "cross_entropy")]
-        true = _at(target, values, "logits")
+        logits = _filled(logits, "cross_entropy")
+        true = _at(target, logits, "logits")
+        values = [lift(x) for x in logits]
         top = _place_of_largest([*values, true])
         if top is None:
             return logsumexp([x - true for x in values])
-        if true is values[top]:
+        if top == target:
             return lift(rules.log1p(_sum_of_others(values, top)))
         largest = values[top].data
         return operation(rules.exp_sum)(*values, lift(largest)).log() - (true - largest)

@@ -246,13 +246,14 @@ atan2      = rule("atan2",      "y, x",   "atan2(y, x)",         "atan2_slope(x,
 sinh       = rule("sinh",       "a",      "sinh(a)",             "cosh(a)")
 cosh       = rule("cosh",       "a",      "cosh(a)",             "sinh(a)")
 tanh       = rule("tanh",       "a",      "tanh(a)",             "1 - out * out if -0.5 < out < 0.5 else tanh_slope(a)")
-sigmoid    = rule("sigmoid",    "a",      "1 / (1 + exp(-a)) if a >= 0 else exp(a) / (1 + exp(a))", "sigmoid_slope(a)")
+sigmoid    = rule("sigmoid",    "a",      "1 - (e := exp(-a)) / (1 + e) if a >= 0 else (g := exp(a)) - g * g / (1 + g)",
+                                                                 "sigmoid_slope(a)")
 softplus   = rule("softplus",   "a",      "max(a, 0.0) + log1p(exp(-abs(a)))", "sigmoid(a)")
 silu       = rule("silu",       "a",      "a / (1 + exp(-a)) if a > -700 else a * exp(a / 2) * exp(a / 2)",
                                                                  "silu_slope(a)")
 erf        = rule("erf",        "a",      "erf(a)",              "2 / sqrt(pi) * bell_curve(a, 1.0)")
 gelu       = rule("gelu",       "a",      "a * normal_cdf(a)",   "gelu_slope(a)")
-# with a kink or jumps; stop_gradient and round (straight through) have the gradients that they are there for
+# with a kink or jumps; the gradients of round (straight-through) and stop_gradient are not their derivatives
 absolute   = rule("abs",        "a",      "abs(a)",              "1.0 if a > 0 else -1.0 if a < 0 else 0.0")
 relu       = rule("relu",       "a",      "0.0 if a <= 0 else a", "0.0 if a <= 0 else 1.0")
 leaky_relu = rule("leaky_relu", "a",      "a if a > 0 else negative_slope * a", "1.0 if a > 0 else negative_slope",
@@ -316,6 +317,6 @@ rule("normal_cdf", "a", "(p := 0.5 * erfc(z := -a / sqrt(2))) + p * ((b := upper
      "h / 2 + (z - b) * (z + b) - (a - h) * (a + h) / 2) if -40 < a < -0.2 else 0.5 * erfc(-a / sqrt(2))",
      "bell_curve(a, 0.5) / sqrt(2 * pi)")
 rule("bell_curve", "a, k", "(g := exp(-k * (h := upper_half(a)) * h)) + g * expm1(k * (h - a) * (h + a)) if not "
-     "k * a * a > 800 else 0.0", "-2 * k * a * out", "-a * (a * out)")  # exp(-k * a * a)
+     "k * a * a > 800 else 0.0", "-2 * k * (a * out)", "-a * (a * out)")  # exp(-k * a * a)
 rule("upper_half", "a", "134217729 * a - (134217729 * a - a)", "1.0")  # 26 digits, so that a square is exact
 # fmt: on
