@@ -252,13 +252,12 @@ def cross_entropy(logits: Iterable[Any], target: int | Iterable[int], reduction:
 
     def loss(logits: Iterable[Number], target: Any) -> Value:
         logits = _filled(logits, "cross_entropy")
-        place = target if hasattr(target, "_one_hot") else _index(target, len(logits), "logits")
+        true = _at(target, logits, "logits")
         values = [lift(x) for x in logits]
-        true = _at(place, values, "logits")
         hidden, top = _find_largest([*values, true])
         if hidden is not None:
             return logsumexp([x - true for x in values])
-        if true is values[top]:
+        if top == target:
             return lift(rules.log1p(_sum_of_others(values, top)))
         largest = values[top].data
         return operation(rules.exp_sum)(*values, lift(largest)).log() - (true - largest)

@@ -1,14 +1,11 @@
 """The table of calculus: one line for each operation, and nothing else.
 
-A line gives the operation's name, its operands, its value, and its local gradients ∂out/∂operand. Constants of an
-operation, numbers that are not operands, stand behind with their defaults.
-
-The value is computed on floats. The local gradients are written with plain operators and the table's own functions,
-because the same text runs on floats and on Values (which gives derivatives of derivatives), and is read by people.
-That is why a test for zero is written ``0 <= a <= 0``: Values order by their data but equal only themselves.
-
-At a kink, and where a gradient does not exist, the value is PyTorch's: 0 for ``abs`` and ``relu`` at 0, one half each
-for ``maximum`` and ``minimum`` at a tie, ∞ for ``sqrt`` at 0, and for powers (∞ − out, whose own slope is −∞).
+A line gives the operation's name, its operands, its value, its local gradients ∂out/∂operand, and the defaults of its
+constants. Values are computed on floats. Local gradients use plain operators and the table's own functions only, for
+they run on floats and on Values, which gives derivatives of derivatives, and people read them. So a test for zero is
+``0 <= a <= 0``: Values order by their data but equal only themselves. At a kink, and where a gradient does not exist,
+the value is PyTorch's: 0 for ``abs`` and ``relu`` at 0, one half each for ``maximum`` and ``minimum`` at a tie, ∞ for
+``sqrt`` at 0, and for powers (∞ − out, whose own slope is −∞).
 """
 
 import math
@@ -18,22 +15,20 @@ from .rule import FLOATS, RULES, VALUES, Rule, constant, leaf, rule
 __all__ = ["FLOATS", "RULES", "VALUES", "Rule", "constant", "leaf", "rule"]
 
 # fmt: off
-#                 name          operands  value                  local gradients
-# arithmetic
+#                 name          operands  value                  local gradients, and further constants
 add        = rule("+",          "a, b",   "a + b",               "1.0", "1.0")
 subtract   = rule("-",          "a, b",   "a - b",               "1.0", "-1.0")
 multiply   = rule("*",          "a, b",   "a * b",               "b", "a")
-divide     = rule("/",          "a, b",   "a / b",               "1 / b", "-a / (b * b) if abs(b) < 1 and "
-                                                                 "0 < abs(out) < 2.3e-308 else -out / b")
+divide     = rule("/", "a, b", "a / b", "1 / b", "-a / (b * b) if abs(b) < 1 and 0 < abs(out) < 2.3e-308 else -out / b")
 negate     = rule("neg",        "a",      "-a",                  "-1.0")
-power      = rule("power",      "a",      "real(a ** n)",        "2 * a if n == 2 else n * a ** (n - 1) if 1 <= n <= 3 or "
-                  "0.001 < abs(a) < 1000 and 0.1 < abs(n) < 50 or abs(out) > 1e307 * abs(a) else power_slope(n, a, n) if n >= 1 or n == 0 or not 0 <= a <= 0 else "
-                  "inf - out", n=2.0)
+power      = rule("power",      "a",      "real(a ** n)",
+                  "2 * a if n == 2 else n * a ** (n - 1) if 1 <= n <= 3 or 0.001 < abs(a) < 1000 and 0.1 < abs(n) < 50 "
+                  "or n < 0 and abs(out) > 1e307 * abs(a) else power_slope(n, a, n) if n >= 1 or n == 0 or not "
+                  "0 <= a <= 0 else inf - out", n=2.0)
 power_of   = rule("**",         "a, b",   "real(a ** b)",        "b * a ** (b - 1) if 1 <= b <= 3 else "
                   "power_slope(b, a, b) if b > 1 or not 0 <= a <= 0 else inf - out if b > 0 else 0.0",
                   "out * log(a) if out > 1e-290 and a > 0 else a ** (b / 2) * log(a) * a ** (b / 2) if a > 0 else "
                   "0.0 if 0 <= a else nan")
-# functions
 exp        = rule("exp",        "a",      "exp(a)",              "out")
 expm1      = rule("expm1",      "a",      "expm1(a)",            "exp(a)")
 log        = rule("log",        "a",      "log(a)",              "1 / a")
@@ -52,17 +47,17 @@ atan2      = rule("atan2",      "y, x",   "atan2(y, x)",         "atan2_slope(x,
 sinh       = rule("sinh",       "a",      "sinh(a)",             "cosh(a)")
 cosh       = rule("cosh",       "a",      "cosh(a)",             "sinh(a)")
 tanh       = rule("tanh",       "a",      "tanh(a)",             "1 - out * out if -0.5 < out < 0.5 else tanh_slope(a)")
-sigmoid    = rule("sigmoid",    "a",      "1 / (1 + exp(-a)) if a >= 0 else exp(a) / (1 + exp(a))", "sigmoid_slope(a)")
+sigmoid    = rule("sigmoid", "a", "1 - (e := exp(-a)) / (1 + e) if a >= 0 else (g := exp(a)) - g * g / (1 + g)",
+                  "sigmoid_slope(a)")
 softplus   = rule("softplus",   "a",      "max(a, 0.0) + log1p(exp(-abs(a)))", "sigmoid(a)")
-silu       = rule("silu",       "a",      "a / (1 + exp(-a)) if a > -700 else a * exp(a / 2) * exp(a / 2)",
-                                                                 "silu_slope(a)")
-erf        = rule("erf",        "a",      "erf(a)",              "2 / sqrt(pi) * gaussian(a, 1.0)")
+silu       = rule("silu", "a", "a / (1 + exp(-a)) if a > -700 else a * exp(a / 2) * exp(a / 2)", "silu_slope(a)")
+erf        = rule("erf",        "a",      "erf(a)",              "2 / sqrt(pi) * bell_curve(a, 1.0)")
 gelu       = rule("gelu",       "a",      "a * normal_cdf(a)",   "gelu_slope(a)")
-# with a kink or jumps; stop_gradient and round (straight through) have the gradients that they are there for
+# with a kink or jumps; the gradients of round (straight-through) and stop_gradient are not their derivatives
 absolute   = rule("abs",        "a",      "abs(a)",              "1.0 if a > 0 else -1.0 if a < 0 else 0.0")
 relu       = rule("relu",       "a",      "0.0 if a <= 0 else a", "0.0 if a <= 0 else 1.0")
-leaky_relu = rule("leaky_relu", "a",      "a if a > 0 else negative_slope * a", "1.0 if a > 0 else negative_slope",
-                                                                 negative_slope=0.01)
+leaky_relu = rule("leaky_relu", "a", "a if a > 0 else negative_slope * a", "1.0 if a > 0 else negative_slope",
+                  negative_slope=0.01)
 maximum    = rule("maximum",    "a, b",   "a if a >= b or a != a else b", "1.0 if a > b else 0.0 if a < b else 0.5",
                                                                  "1.0 if a < b else 0.0 if a > b else 0.5")
 minimum    = rule("minimum",    "a, b",   "a if a <= b or a != a else b", "1.0 if a < b else 0.0 if a > b else 0.5",
@@ -77,12 +72,12 @@ bce_slope  = rule("bce_slope",  "p, t",   "(p - t) / max(chance(p) * (1 - p), ep
                   "((p - t) * (p - t) + t * (1 - t)) / maximum(p * (1 - p), eps) ** 2",
                   "-1 / maximum(p * (1 - p), eps)", eps=9.99999996004197e-13)  # 1e-12 as a float32
 log_odds   = rule("log_odds",   "p",      "-100.0 if chance(p) < tiny else -log1p((1 - 2 * p) / p) if p < 0.5 else "
-                  "log1p((2 * p - 1) / (1 - p)) if p < 1 else 100.0",
+                  "log1p((2 * p - 1) / (1 - p)) if p < 1 else 100.0 * chance(p)",
                   "1 / (p * (1 - p)) if tiny < p < 1 else 0.0", tiny=math.exp(-100))
 # of any number of operands: dot's are a₁…aₙ b₁…bₙ; weigh is dot with constants x for b; exp_sum's are a₁…aₙ b
 total      = rule("sum",        "*a",     "sum(a, 0.0)",         "(1.0,) * len(a)")
-dot        = rule("dot",        "*ab",    "sum(map(mul, ab[:len(ab) // 2], ab[len(ab) // 2:]), 0.0)",
-                                                                 "ab[len(ab) // 2:] + ab[:len(ab) // 2]")
+dot        = rule("dot", "*ab", "sum(map(mul, ab[:len(ab) // 2], ab[len(ab) // 2:]), 0.0)",
+                  "ab[len(ab) // 2:] + ab[:len(ab) // 2]")
 weigh      = rule("weigh",      "*a",     "sum(map(mul, a, x), 0.0)", "x", x=())
 logsumexp  = rule("logsumexp",  "*a",  "m if isinf(m := max(a)) else m + log1p(fsum([-1.0] + [exp(x - m) for x in a]))",
                   "[exp_difference(x, out) / s for s in [exp_sum(*a, out)] for x in a]")
@@ -116,13 +111,13 @@ rule("silu_slope", "a", "1.0 if a > 700 else 0.5 + (tanh(a / 2) / 2 + a * sigmoi
 rule("silu_curvature", "a", "(2 - abs(a) + (2 + abs(a)) * exp(-abs(a))) / (1 + exp(-abs(a))) * sigmoid_slope(a) if "
      "abs(a) < 700 else (2 - abs(a)) * exp(-abs(a) / 2) * exp(-abs(a) / 2)",
      "-tanh(a / 2) * out - sigmoid_slope(a) * (tanh(a / 2) + 2 * a * sigmoid_slope(a))")
-rule("gelu_slope", "a", "normal_cdf(a) + a * gaussian(a, 0.5) / sqrt(2 * pi)",
-     "(2 - a * a) * gaussian(a, 0.5) / sqrt(2 * pi) if abs(a) < 40 else 0.0")
+rule("gelu_slope", "a", "normal_cdf(a) + a * bell_curve(a, 0.5) / sqrt(2 * pi)",
+     "(2 - a * a) * bell_curve(a, 0.5) / sqrt(2 * pi) if abs(a) < 40 else 0.0")
 rule("normal_cdf", "a", "(p := 0.5 * erfc(z := -a / sqrt(2))) + p * ((b := upper_half(z)) * b - (h := upper_half(a)) * "
      "h / 2 + (z - b) * (z + b) - (a - h) * (a + h) / 2) if -40 < a < -0.2 else 0.5 * erfc(-a / sqrt(2))",
-     "gaussian(a, 0.5) / sqrt(2 * pi)")
-rule("gaussian", "a, k", "(g := exp(-k * (h := upper_half(a)) * h)) + g * expm1(k * (h - a) * (h + a)) if not "
-     "k * a * a > 800 else 0.0", "-2 * k * a * out", "-a * (a * out)")  # exp(-k * a * a)
+     "bell_curve(a, 0.5) / sqrt(2 * pi)")
+rule("bell_curve", "a, k", "(g := exp(-k * (h := upper_half(a)) * h)) + g * expm1(k * (h - a) * (h + a)) if not "
+     "k * a * a > 800 else 0.0", "-2 * k * (a * out)", "-a * (a * out)")  # exp(-k * a * a)
 rule("upper_half", "a", "134217729 * a - (134217729 * a - a)", "1.0")  # 26 digits, so that a square is exact
 # fmt: on
 RULES.seal()

@@ -271,7 +271,7 @@ def bounds(rule):
     """
     if rule.name in CHOSEN:
         return (2, None, None)
-    if rule.name.endswith(("_slope", "_curvature")) or rule.name in ("gaussian", "log_odds", "normal_cdf"):
+    if rule.name.endswith(("_slope", "_curvature")) or rule.name in ("bell_curve", "log_odds", "normal_cdf"):
         return (4 if len(rule.names) > 1 or rule.name == "silu_curvature" else 2, None, None)
     return (2, 2, 4) if len(rule.names) == 1 else (4, 4, None)
 
@@ -295,7 +295,7 @@ def sample(rule, by, rng):
         at = [point(rng) for _ in rule.names]
         if rule.name.startswith("bce") and not at[0] * (1 - at[0]) > 1e-12:
             continue  # where PyTorch's bounds hold, the slope is not that of the value
-        if rule.name == "gaussian":
+        if rule.name == "bell_curve":
             at[1] = rng.choice((0.5, 1.0))
         try:
             with contextlib.suppress(OverflowError):

@@ -148,6 +148,8 @@ class _Assignments(ast.NodeTransformer):
 
     def visit_NamedExpr(self, node: ast.NamedExpr) -> ast.AST:
         self.generic_visit(node)
+        if any(statement.startswith(f"{node.target.id} = ") for statement in self.statements):
+            raise UnsupportedError(f"a compiled text assigns to {node.target.id!r} twice: take another name")
         self.statements.append(f"{node.target.id} = {ast.unparse(node.value)}")
         return ast.Name(node.target.id)
 
