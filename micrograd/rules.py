@@ -1,14 +1,11 @@
 """The table of calculus: one line for each operation, and nothing else.
 
 A line gives the operation's name, its operands, its value, its local gradients ∂out/∂operand, and the defaults of its
-constants. Values are computed on floats. Local gradients use plain operators and the table's own functions only, for
-they run on floats and on Values, which gives derivatives of derivatives, and people read them. So a test for zero is
-``0 <= a <= 0``: Values order by their data but equal only themselves. At a kink, and where a gradient does not exist,
-the value is PyTorch's: 0 for ``abs`` and ``relu`` at 0, one half each for ``maximum`` and ``minimum`` at a tie, ∞ for
-``sqrt`` at 0, and for powers (∞ − out, whose own slope is −∞).
+constants. Values are computed on floats. Local gradients use plain operators and the table's own functions only: they
+run on floats and on Values, which gives derivatives of derivatives. So a test for zero is ``0 <= a <= 0``: Values order
+by their data but equal only themselves. At a kink, and where a gradient does not exist, the value is PyTorch's: 0 for
+``abs`` and ``relu`` at 0, one half each for ``maximum`` and ``minimum`` at a tie, ∞ for ``sqrt`` at 0.
 """
-
-import math
 
 from .rule import FLOATS, RULES, VALUES, Rule, constant, leaf, rule
 
@@ -27,8 +24,8 @@ power      = rule("power",      "a",      "real(a ** n)",
                   "0 <= a <= 0 else inf - out", n=2.0)
 power_of   = rule("**",         "a, b",   "real(a ** b)",        "b * a ** (b - 1) if 1 <= b <= 3 else "
                   "power_slope(b, a, b) if b > 1 or not 0 <= a <= 0 else inf - out if b > 0 else 0.0",
-                  "out * log(a) if out > 1e-290 and a > 0 else a ** (b / 2) * log(a) * a ** (b / 2) if a > 0 else "
-                  "0.0 if 0 <= a else nan")
+                  "out * log(a) if out > 1e-290 and a > 0 else a ** (b / 2) * log(a) * a ** (b / 2) if a > 0 else 0.0 "
+                  "if 0 <= a else nan")
 exp        = rule("exp",        "a",      "exp(a)",              "out")
 expm1      = rule("expm1",      "a",      "expm1(a)",            "exp(a)")
 log        = rule("log",        "a",      "log(a)",              "1 / a")
@@ -65,15 +62,15 @@ minimum    = rule("minimum",    "a, b",   "a if a <= b or a != a else b", "1.0 i
 floor      = rule("floor",      "a",      "a // 1 if abs(a) < 2.0 ** 52 else a", "0.0")
 rounded    = rule("round",      "a",      "float(round(a)) if abs(a) < 1e16 else a", "1.0")
 stop_gradient = rule("stop_gradient", "a", "a",                  "0.0")
-# binary cross-entropy, with PyTorch's bounds: no logarithm below −100 (3.7e-44 is its e⁻¹⁰⁰), no denominator below eps
+# binary cross-entropy, with PyTorch's bounds: no logarithm below −100, that of tiny, no denominator below eps
 bce        = rule("bce",        "p, t",   "-chance(t) * log(max(chance(p), tiny)) - (1 - t) * (log1p(-p) if p < 1 else "
-                                          "-100.0)",             "bce_slope(p, t)", "-log_odds(p)", tiny=math.exp(-100))
+                  "-100.0)", "bce_slope(p, t)", "-log_odds(p)", tiny=3.720075976020836e-44)
 bce_slope  = rule("bce_slope",  "p, t",   "(p - t) / max(chance(p) * (1 - p), eps)",
                   "((p - t) * (p - t) + t * (1 - t)) / maximum(p * (1 - p), eps) ** 2",
                   "-1 / maximum(p * (1 - p), eps)", eps=9.99999996004197e-13)  # 1e-12 as a float32
 log_odds   = rule("log_odds",   "p",      "-100.0 if chance(p) < tiny else -log1p((1 - 2 * p) / p) if p < 0.5 else "
                   "log1p((2 * p - 1) / (1 - p)) if p < 1 else 100.0 * chance(p)",
-                  "1 / (p * (1 - p)) if tiny < p < 1 else 0.0", tiny=math.exp(-100))
+                  "1 / (p * (1 - p)) if tiny < p < 1 else 0.0", tiny=3.720075976020836e-44)
 # of any number of operands: dot's are a₁…aₙ b₁…bₙ; weigh is dot with constants x for b; exp_sum's are a₁…aₙ b
 total      = rule("sum",        "*a",     "sum(a, 0.0)",         "(1.0,) * len(a)")
 dot        = rule("dot", "*ab", "sum(map(mul, ab[:len(ab) // 2], ab[len(ab) // 2:]), 0.0)",
@@ -81,8 +78,8 @@ dot        = rule("dot", "*ab", "sum(map(mul, ab[:len(ab) // 2], ab[len(ab) // 2
 weigh      = rule("weigh",      "*a",     "sum(map(mul, a, x), 0.0)", "x", x=())
 logsumexp  = rule("logsumexp",  "*a",  "m if isinf(m := max(a)) else m + log1p(fsum([-1.0] + [exp(x - m) for x in a]))",
                   "[exp_difference(x, out) / s for s in [exp_sum(*a, out)] for x in a]")
-exp_sum    = rule("exp_sum",    "*ab",    "fsum([exp_difference(x, ab[-1]) for x in ab[:-1]])",
-                                          "[exp_difference(x, ab[-1]) for x in ab[:-1]] + [-out]")
+exp_sum    = rule("exp_sum", "*ab", "fsum([exp_difference(x, ab[-1]) for x in ab[:-1]])",
+                  "[exp_difference(x, ab[-1]) for x in ab[:-1]] + [-out]")
 exp_difference = rule("exp_difference", "a, b", "(g := exp(d := a - b)) + g * (a - (d - (z := d - a)) - (b + z)) if "
                   "abs(a - b) < 1000 else exp(a - b)", "out", "-out")  # d misses what rounding takes from a - b
 # slopes whose formula in the books, such as 1 - tanh(a)², loses digits or overflows; power_slope is c aⁿ⁻¹
@@ -119,5 +116,4 @@ rule("normal_cdf", "a", "(p := 0.5 * erfc(z := -a / sqrt(2))) + p * ((b := upper
 rule("bell_curve", "a, k", "(g := exp(-k * (h := upper_half(a)) * h)) + g * expm1(k * (h - a) * (h + a)) if not "
      "k * a * a > 800 else 0.0", "-2 * k * (a * out)", "-a * (a * out)")  # exp(-k * a * a)
 rule("upper_half", "a", "134217729 * a - (134217729 * a - a)", "1.0")  # 26 digits, so that a square is exact
-# fmt: on
 RULES.seal()
