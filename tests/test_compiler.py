@@ -366,7 +366,8 @@ def test_a_wrong_kernel_is_caught(monkeypatch):
     source = kernel.elementwise(rules.tanh)
     wrong = source.replace("= tanh(a)", "= tanh(a) * 1.0000001")
     assert wrong != source
-    monkeypatch.setattr(kernel, "elementwise", lambda rule: wrong if rule is rules.tanh else source)
+    right = kernel.elementwise
+    monkeypatch.setattr(kernel, "elementwise", lambda rule: wrong if rule is rules.tanh else right(rule))
     with pytest.raises(DisagreementError, match=r"tanh\(0\.5\) is 0\.462117157\d+, and 0\.4621172\d+ when"):
         compile(lambda x: x.tanh())(0.5)
 

@@ -158,7 +158,7 @@ ERRORS = [
     (lambda: expressions(max_leaves=0), ValueError, "at most 0"),
     (lambda: expressions(max_leaves="a"), ValueError, "max_leaves is a whole number .* not 'a'"),
     (lambda: expressions(bound=math.nan), ValueError, "bound above 0, not 8 and nan"),
-    (lambda: expressions(operations=["tan"]), ValueError, r"unknown are \['tan'\]"),
+    (lambda: expressions(operations=["sec"]), ValueError, r"unknown are \['sec'\]"),
     (lambda: expressions(operations=[]), ValueError, r"of \[\]"),
     # networks
     (lambda: nn.MLP(1, [1])(0.5), TypeError, "1 inputs takes a sequence, not float 0.5"),

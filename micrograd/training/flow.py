@@ -42,6 +42,7 @@ _AGAINST_DEAD = (
     "which has a gradient on both sides; normalisation before the activation."
 )
 _SATURATING = ("sigmoid", "tanh")
+_NOTHING = 1e-16  # no parameter moves by less; the slope of tanh is below from 19 on, and 0 from 373 on
 _SATURATED = (
     "What helps: smaller weights (init='xavier'), inputs with mean 0 and variance 1, or normalisation before the "
     "activation, all of which keep it where it is not flat; activation='relu'."
@@ -159,7 +160,7 @@ class FlowRecord:
             now.norms[i] += norms[i]
             now.arriving[i] += _root_mean_square(map(_grad, layer.biases or layer.parameters))
             if now.silent[i]:
-                now.silent[i] = [name for name in now.silent[i] if not any(map(_grad, layer.neurons[name]))]
+                now.silent[i] = [name for name in now.silent[i] if not _is_heard(map(_grad, layer.neurons[name]))]
 
     def layout(self, parameters: Sequence[Value]) -> tuple[Any, ...]:
         """Arrays for taking notes of many steps: see :meth:`take` and ``finish`` in :mod:`micrograd.compiler.sources`.
@@ -197,7 +198,9 @@ class FlowRecord:
             now.norms[i] += float(sums[i, 0])
             now.arriving[i] += float(sums[i, 1])
             now.silent[i] = [
-                name for name in now.silent[i] if not any(heard[self._place[value]] for value in layer.neurons[name])
+                name
+                for name in now.silent[i]
+                if not _is_heard(heard[self._place[value]] for value in layer.neurons[name])
             ]
         heard[:] = sums[:] = 0.0
 
@@ -309,6 +312,10 @@ def _findings(layers: list[LayerFlow]) -> list[str]:
 def _names(layers: list[LayerFlow]) -> str:
     names = [layer.name for layer in layers]
     return ", ".join(names) if len(names) < 4 else f"{len(names)} layers, {names[0]} to {names[-1]}"
+
+
+def _is_heard(gradients: Iterable[float]) -> bool:
+    return any(abs(gradient) > _NOTHING for gradient in gradients)
 
 
 def _root_mean_square(numbers: Iterable[float]) -> float:
