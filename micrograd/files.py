@@ -137,7 +137,7 @@ def lock_file(path: str | os.PathLike[str]) -> Iterator[None]:
     """
     path = Path(os.path.realpath(path))
     beside = path.with_name(f".{path.name}.lock")
-    handle = _open_locked(path, beside)
+    handle = _open_and_lock(path, beside)
     try:
         yield
     finally:
@@ -150,7 +150,7 @@ def lock_file(path: str | os.PathLike[str]) -> Iterator[None]:
                 beside.unlink()
 
 
-def _open_locked(path: Path, beside: Path) -> int:
+def _open_and_lock(path: Path, beside: Path) -> int:
     while True:
         try:
             handle = os.open(beside, _OLD | os.O_CREAT, 0o666)

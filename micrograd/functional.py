@@ -112,7 +112,7 @@ def mean(values: Iterable[Number]) -> Value:
     >>> mean([Value(1), Value(2)]).data
     1.5
     """
-    values = _filled(values, "mean")
+    values = _require_values(values, "mean")
     return sum(values) / len(values)
 
 
@@ -166,7 +166,7 @@ def logsumexp(values: Iterable[Number]) -> Value:
     >>> round(logsumexp([Value(1000), Value(1000)]).data, 6)
     1000.693147
     """
-    return operation(rules.logsumexp)(*[lift(value) for value in _filled(values, "logsumexp")])
+    return operation(rules.logsumexp)(*[lift(value) for value in _require_values(values, "logsumexp")])
 
 
 def log_softmax(logits: Iterable[Number]) -> list[Value]:
@@ -178,7 +178,7 @@ def log_softmax(logits: Iterable[Number]) -> list[Value]:
     >>> [round(p.data, 6) for p in log_softmax([Value(1000), Value(1000)])]
     [-0.693147, -0.693147]
     """
-    values = [lift(x) for x in _filled(logits, "log_softmax")]
+    values = [lift(x) for x in _require_values(logits, "log_softmax")]
     hidden, top = _find_largest(values)
     if hidden is not None:
         shifted = [x - hidden for x in values]
@@ -200,7 +200,7 @@ def softmax(logits: Iterable[Number]) -> list[Value]:
     >>> [round(p.data, 9) for p in softmax([Value(1000), Value(1000)])]
     [0.5, 0.5]
     """
-    values = [lift(x) for x in _filled(logits, "softmax")]
+    values = [lift(x) for x in _require_values(logits, "softmax")]
     hidden, top = _find_largest(values)
     if hidden is not None:
         return [x.exp() for x in log_softmax(values)]
@@ -251,7 +251,7 @@ def cross_entropy(logits: Iterable[Any], target: int | Iterable[int], reduction:
     """
 
     def loss(logits: Iterable[Number], target: Any) -> Value:
-        logits = _filled(logits, "cross_entropy")
+        logits = _require_values(logits, "cross_entropy")
         true = _at(target, logits, "logits")
         values = [lift(x) for x in logits]
         hidden, top = _find_largest([*values, true])
@@ -275,7 +275,7 @@ def nll_loss(log_probabilities: Iterable[Any], target: int | Iterable[int], redu
     """
 
     def loss(log_probabilities: Iterable[Number], target: Any) -> Value:
-        log_probabilities = _filled(log_probabilities, "nll_loss")
+        log_probabilities = _require_values(log_probabilities, "nll_loss")
         return -_at(target, log_probabilities, "log-probabilities")
 
     return _of_classes(loss, log_probabilities, target, reduction)
@@ -485,7 +485,7 @@ def _sum_of_others(values: Sequence[Value], place: int) -> Value:
     return operation(rules.exp_sum)(*values[:place], *values[place + 1 :], values[place])
 
 
-def _filled(values: Iterable[Number], function: str) -> list[Number]:
+def _require_values(values: Iterable[Number], function: str) -> list[Number]:
     values = sequence(values, f"{function}()")
     if not values:
         raise ValueError(f"{function}() of no values is not defined")

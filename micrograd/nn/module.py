@@ -247,12 +247,12 @@ def _walk(
 def _items(tree: Any, path: str) -> list[tuple[str, Any]]:
     if isinstance(tree, (set, frozenset)) and any(isinstance(item, (Value, Module)) for item in tree):
         raise TypeError(f"{path} is a set, in which parameters have no order: take a list")
-    tree = _listed(tree)
+    tree = _unpack_array(tree)
     items = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, (list, tuple)) else ()
     return [(f"{path}.{key}" if path else str(key), item) for key, item in items]
 
 
-def _listed(tree: Any) -> Any:
+def _unpack_array(tree: Any) -> Any:
     is_array_of_values = getattr(getattr(tree, "dtype", None), "kind", "") == "O"
     return tree.tolist() if is_array_of_values else tree
 
@@ -266,7 +266,7 @@ def _entries(tree: Any, path: str, around: frozenset[Module]) -> Iterator[tuple[
         for where, item in _items({**tree._state(), **buffers}, path):
             yield from _entries(item, where, around | {tree})
     elif isinstance(tree, _Buffer) or _is_of_leaves(tree):
-        yield path, _listed(tree)
+        yield path, _unpack_array(tree)
     else:
         for where, item in _items(tree, path):
             yield from _entries(item, where, around)
@@ -275,7 +275,7 @@ def _entries(tree: Any, path: str, around: frozenset[Module]) -> Iterator[tuple[
 def _is_of_leaves(tree: Any) -> bool:
     if isinstance(tree, Value):
         return not tree.parents
-    tree = _listed(tree)
+    tree = _unpack_array(tree)
     return isinstance(tree, (list, tuple)) and len(tree) > 0 and all(map(_is_of_leaves, tree))
 
 

@@ -11,7 +11,7 @@ from .settings import Configured, number, setting, whole
 __all__ = ["Lookahead"]
 
 
-def _handed_on(name: str) -> Any:
+def _delegate(name: str) -> Any:
     return property(lambda self: getattr(self.optimizer, name), lambda self, x: setattr(self.optimizer, name, x))
 
 
@@ -61,8 +61,8 @@ class Lookahead(Optimizer):
 
     # The other optimizer holds what is its own; what is here reads it and writes it there.
 
-    lr: float = _handed_on("lr")
-    steps: int = _handed_on("steps")
+    lr: float = _delegate("lr")
+    steps: int = _delegate("steps")
 
     @property
     def state(self) -> list[State]:
