@@ -140,7 +140,7 @@ def row(count: int, number: int) -> str:
         if limit[order] is None:
             cells.append("")
             continue
-        cells.append(shown(error) + (" (!)" if error > limit[order] else ""))
+        cells.append(format_error(error) + (" (!)" if error > limit[order] else ""))
         if error > largest:
             largest, place = error, ", ".join(f"{float(column[where]):.6g}" for column in columns)
     for module, make in (("torch", torch_function), ("jax", jax_function)):
@@ -150,14 +150,14 @@ def row(count: int, number: int) -> str:
             for order, numbers in enumerate(peer(columns, by)):
                 if limit[order] is not None:
                     error, _ = worst(errors(numbers, *true_columns[order]), rule, columns, by, order, limit[order])
-                    theirs[order] = shown(error)
+                    theirs[order] = format_error(error)
         cells += theirs
     name = f"`{rule.name}`" + (f", n = {rule.constants['n']:g}" if rule.name == "power" else "")
     name += f" by {rule.names[by]}" if len(rule.names) > 1 else ""
     return f"| {name} | {' | '.join(cells)} | {place} |"
 
 
-def shown(error: float) -> str:
+def format_error(error: float) -> str:
     return "∞" if math.isinf(error) else f"{error:.2f}" if error < 100 else f"{error:.0e}"
 
 

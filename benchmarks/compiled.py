@@ -84,7 +84,7 @@ ROWS = {
 # A worker process: one side.
 
 
-def timed(run: Callable[[int], float | None], n: int) -> float:
+def measure(run: Callable[[int], float | None], n: int) -> float:
     start = time.perf_counter()
     seconds = run(n)
     return time.perf_counter() - start if seconds is None else seconds
@@ -104,14 +104,14 @@ def work(name: str, peer: str, threads: int, seconds: float) -> None:
     n = max(side.unit, side.least)
     while True:
         start = time.perf_counter()
-        elapsed = timed(side.run, n)
+        elapsed = measure(side.run, n)
         if elapsed >= seconds:
             break
         n *= max(2, min(16, round(seconds / elapsed)))
     once = max(0.0, first - row.checked * elapsed / n)
     print(json.dumps({"numbers": numbers, "first": once, "round": time.perf_counter() - start}), flush=True)
     for _ in sys.stdin:
-        print(timed(side.run, n) / n, flush=True)
+        print(measure(side.run, n) / n, flush=True)
 
 
 def prepare(peer: str, threads: int) -> None:
@@ -227,14 +227,14 @@ def agree(title: str, numbers: list[float], expected: list[float]) -> None:
             sys.exit(f"{title} comes to another number {i}: {x!r}, and the first side to {y!r}")
 
 
-def shown(seconds: float) -> str:
+def format_time(seconds: float) -> str:
     for unit, size in (("s", 1.0), ("ms", 1e-3)):
         if seconds >= size:
             return f"{seconds / size:.3g} {unit}" if seconds < 100 * size else f"{seconds / size:.0f} {unit}"
     return f"{seconds * 1e6:.3g} µs"
 
 
-def shown_ratio(ratio: float) -> str:
+def format_ratio(ratio: float) -> str:
     return f"{ratio:.2g}×" if ratio < 1 else f"{ratio:.1f}×" if ratio < 10 else f"{ratio:,.0f}×"
 
 
@@ -250,7 +250,7 @@ def markdown(results: dict[str, dict[str, Timing]]) -> str:
     for row, timings in results.items():
         base = next(iter(timings.values()))
         cells = {
-            peer: shown(t.median) + (f" ({shown_ratio(t.ratio(base))})" if t is not base else "")
+            peer: format_time(t.median) + (f" ({format_ratio(t.ratio(base))})" if t is not base else "")
             for peer, t in timings.items()
         }
         lines.append([ROWS[row].title, *(cells.get(peer, "") for peer in peers)])
@@ -280,7 +280,7 @@ def plot(results: dict[str, dict[str, Timing]], file: str) -> None:
         every += ratios
         lefts, widths = [min(ratio, 1.0) for ratio in ratios], [abs(ratio - 1.0) for ratio in ratios]
         bars = axis.barh(list(timings), widths, 0.7, lefts, color=colors)
-        labels = [f"{shown(t.median)}, {shown_ratio(r)}" for t, r in zip(timings.values(), ratios, strict=True)]
+        labels = [f"{format_time(t.median)}, {format_ratio(r)}" for t, r in zip(timings.values(), ratios, strict=True)]
         axis.bar_label(bars, labels, padding=3, fontsize=8)
         axis.set_title(ROWS[row].title, loc="left", fontsize=10)
         axis.set(xscale="log")
@@ -293,7 +293,7 @@ def plot(results: dict[str, dict[str, Timing]], file: str) -> None:
     print(f"picture: {file}")
 
 
-def installed() -> dict[str, bool]:
+def find_installed() -> dict[str, bool]:
     """By peer, whether it can take part."""
     sys.path.insert(0, str(ROOT))
     import micrograd
@@ -333,7 +333,7 @@ def main() -> None:
     if options.quick:
         options.rounds, options.seconds = 3, 0.05
 
-    found = installed()
+    found = find_installed()
     wanted = {peer.lower() for peer in options.peers or found}
     if unknown := wanted - {peer.lower() for peer in found}:
         parser.error(f"there is no peer {', '.join(unknown)}; there are {', '.join(found)}")
@@ -349,10 +349,12 @@ def main() -> None:
         results[row], cold = compare(row, peers, options)
         print(f"\n{ROWS[row].title:50}{'time':>12}{f'ratio to {peers[0]}':>28}")
         for peer, timing in results[row].items():
-            print(f"  {peer:48}{shown(timing.median):>12}{shown_ratio(timing.ratio(results[row][peers[0]])):>28}")
-        once = {peer: shown(timing.first) for peer, timing in results[row].items() if peer in COMPILERS}
+            print(
+                f"  {peer:48}{format_time(timing.median):>12}{format_ratio(timing.ratio(results[row][peers[0]])):>28}"
+            )
+        once = {peer: format_time(timing.first) for peer, timing in results[row].items() if peer in COMPILERS}
         if cold is not None:
-            once = {f"{OURS}, nothing cached": shown(cold), **once}
+            once = {f"{OURS}, nothing cached": format_time(cold), **once}
         if once:
             print(f"  once: {', '.join(f'{peer} {time}' for peer, time in once.items())}", flush=True)
         firsts.append([ROWS[row].title, once])

@@ -183,7 +183,7 @@ def start(task: str, engine: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **elsewhere)
 
 
-def interleaved(task: str, engines: list[str], rounds: int) -> dict[str, list[float]]:
+def run_interleaved(task: str, engines: list[str], rounds: int) -> dict[str, list[float]]:
     """Seconds a call in each round, for every engine, the engines taking turns."""
     workers = {engine: start(task, engine) for engine in engines}
     seconds: dict[str, list[float]] = {engine: [] for engine in engines}
@@ -228,7 +228,7 @@ def main() -> None:
         ("expression", "test_more_ops, build + backward", peers),
         ("moons", "moons step, 100 points", [peer for peer in peers if peer != HIPS]),
     ):
-        seconds = interleaved(task, [OURS, *able], options.rounds)
+        seconds = run_interleaved(task, [OURS, *able], options.rounds)
         print(title)
         for engine, times in seconds.items():
             ratio = statistics.median(theirs / ours for theirs, ours in zip(times, seconds[OURS], strict=True))

@@ -27,7 +27,7 @@ from peers import (
     Sides,
     casadi_function,
     flat,
-    trained,
+    train,
     xad_value_and_grad,
 )
 
@@ -131,7 +131,7 @@ def gpt_ours(words: list[str], compiled: bool) -> Side:
         options = {"epochs": max(1, n // len(data)), "shuffle": False, "progress": False}
         seconds = None
         if compiled:
-            losses[:], seconds = trained(len(words), *arguments, **options)
+            losses[:], seconds = train(len(words), *arguments, **options)
         else:
             losses[:] = fit(*arguments, compile=False, **options).loss
         return seconds

@@ -24,7 +24,7 @@ from peers import (
     Sides,
     casadi_function,
     flat,
-    trained,
+    train,
     xad_value_and_grad,
 )
 
@@ -91,7 +91,7 @@ def network_ours(net: Network, compiled: bool) -> Side:
         options = {"epochs": n, "batch_size": len(data), "shuffle": False, "progress": False}
         seconds = None
         if compiled:
-            losses[:], seconds = trained(1, *arguments, **options)
+            losses[:], seconds = train(1, *arguments, **options)
         else:
             losses[:] = fit(*arguments, compile=False, **options).loss
         return seconds

@@ -26,7 +26,7 @@ class Side:
 Sides = dict[str, Callable[[], Side]]
 
 
-def trained(first: int, *arguments: Any, **options: Any) -> tuple[list[float], float]:
+def train(first: int, *arguments: Any, **options: Any) -> tuple[list[float], float]:
     """The losses of a compiled ``fit``, and the seconds that so many steps take when its programs are made.
 
     Args:
@@ -35,17 +35,17 @@ def trained(first: int, *arguments: Any, **options: Any) -> tuple[list[float], f
     from micrograd import fit
     from micrograd.training.resuming import RunState
 
-    record, done = RunState.record, [(0, time.perf_counter())]
+    original, done = RunState.record, [(0, time.perf_counter())]
 
-    def noted(run: Any, batches: Any, losses: Any, norms: Any) -> None:
-        record(run, batches, losses, norms)
+    def record(run: Any, batches: Any, losses: Any, norms: Any) -> None:
+        original(run, batches, losses, norms)
         done.append((len(run.history.loss), time.perf_counter()))
 
-    RunState.record = noted
+    RunState.record = record
     try:
         history = fit(*arguments, compile=True, **options)
     finally:
-        RunState.record = record
+        RunState.record = original
     begin = next((mark for mark in done if mark[0] >= first), done[0])
     begin, end = done[0] if begin is done[-1] else begin, done[-1]
     return history.loss, (end[1] - begin[1]) / (end[0] - begin[0]) * end[0]

@@ -20,7 +20,7 @@ from .arguments import one_line, to_float
 from .engine import Number, Value, lift
 from .naming import name_nodes
 from .rules import RULES, VALUES
-from .stepping import written
+from .stepping import write_expression
 from .tables import lay_out
 
 _OPERATORS: dict[type[ast.operator], tuple[str, Callable[[Any, Any], Any]]] = {
@@ -124,7 +124,7 @@ def table(root: Value, checked: dict[str, tuple[str, str, str]] | None = None) -
     names = name_nodes(root)
     rows = [("name", "operation", "data", "grad", *(("finite difference", "error", "verdict") if checked else ()))]
     for node, name in names.items():
-        made = written(node, names) if node.parents else ""
+        made = write_expression(node, names) if node.parents else ""
         more = checked.get(name, ("", "", "")) if checked else ()
         rows.append((name, made, f"{node.data:.10g}", f"{node.grad:.10g}", *more))
     return lay_out(rows)

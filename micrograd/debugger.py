@@ -42,7 +42,7 @@ from typing import Any, TextIO
 
 from .arguments import check_type
 from .engine import Value
-from .stepping import BackwardPass, BackwardStep, contributions, forward_steps, local_formula, written
+from .stepping import BackwardPass, BackwardStep, contributions, forward_steps, local_formula, write_expression
 from .tables import lay_out
 
 __all__ = ["Debugger", "debug"]
@@ -201,7 +201,7 @@ class Debugger(cmd.Cmd):
             return
         node, i = self.walk.edges[len(self.walk.done)]
         operand = f", by {self.names[node.parents[i]]}" if len(node.parents) > 1 else ""
-        self._say(f"next: {self.names[node]} = {written(node, self.names)}{operand}")
+        self._say(f"next: {self.names[node]} = {write_expression(node, self.names)}{operand}")
 
     # The steps.
 
@@ -222,7 +222,7 @@ class Debugger(cmd.Cmd):
             step = self.walk.back()
             name = self.names[step.parent]
             self._say(
-                f"took back {self.names[step.node]} = {written(step.node, self.names)}: "
+                f"took back {self.names[step.node]} = {write_expression(step.node, self.names)}: "
                 f"{name}.grad is {step.before:.6g} again"
             )
         self._say_next()
@@ -274,7 +274,7 @@ class Debugger(cmd.Cmd):
     def do_forward(self, argument: str) -> None:
         """forward: runs the forward pass again, with the leaves' data of now, and begins the backward pass anew."""
         for step in forward_steps(self.walk.root):
-            self._say(f"{self.names[step.node]} = {written(step.node, self.names)} = {step.value:.6g}")
+            self._say(f"{self.names[step.node]} = {write_expression(step.node, self.names)} = {step.value:.6g}")
         self.walk.clear()
         self._say_next()
 
@@ -283,7 +283,7 @@ class Debugger(cmd.Cmd):
     def do_p(self, argument: str) -> None:
         """p NODE: shows a node: operation, data, gradient so far, operands."""
         node = self._node(argument)
-        made = f" = {written(node, self.names)}" if node.parents else ""
+        made = f" = {write_expression(node, self.names)}" if node.parents else ""
         self._say(f"{self.names[node]}{made}  data {node.data!r}  grad {node.grad!r}")
 
     def do_list(self, argument: str) -> None:
@@ -301,7 +301,7 @@ class Debugger(cmd.Cmd):
 
     def do_where(self, argument: str) -> None:
         """w(here) [NODE]: the chain-rule factors on the way from the loss to a node, or to here, multiplied out."""
-        target = self._node(argument) if argument else self._arrived()
+        target = self._node(argument) if argument else self._find_last()
         path = self._path(target)
         if not path:
             self._say(f"{self.names[target]} is the root: its gradient is 1")
@@ -311,7 +311,7 @@ class Debugger(cmd.Cmd):
             local = contributions(node)[i]
             product *= local
             slope = f"∂{self.names[node]}/∂{self.names[node.parents[i]]} = {local_formula(node, i, self.names)}"
-            rows.append((f"{self.names[node]} = {written(node, self.names)}", slope, f"{local:.6g}"))
+            rows.append((f"{self.names[node]} = {write_expression(node, self.names)}", slope, f"{local:.6g}"))
         self._say_table(rows)
         partly = " along this path; why sums up all" if self._branches(target) else ""
         self._say(f"multiplied out: ∂{self.names[self.walk.root]}/∂{self.names[target]} = {product:.6g}{partly}")
@@ -327,7 +327,7 @@ class Debugger(cmd.Cmd):
         self._say_table(
             [
                 (
-                    f"from {self.names[step.node]} = {written(step.node, self.names)}",
+                    f"from {self.names[step.node]} = {write_expression(step.node, self.names)}",
                     f"{step.local:.6g} × {step.upstream:.6g}",
                     f"= {step.contribution:.6g}",
                 )
@@ -381,13 +381,13 @@ class Debugger(cmd.Cmd):
     def _here(self) -> Value:
         # The node whose step comes next; at the end, the one that got its gradient last.
         done = len(self.walk.done)
-        return self.walk.edges[done][0] if done < len(self.walk.edges) else self._arrived()
+        return self.walk.edges[done][0] if done < len(self.walk.edges) else self._find_last()
 
-    def _arrived(self) -> Value:
+    def _find_last(self) -> Value:
         return self.walk.done[-1].parent if self.walk.done else self.walk.root
 
     def _row(self, node: Value) -> str:
-        made = f" = {written(node, self.names)}" if node.parents else ""
+        made = f" = {write_expression(node, self.names)}" if node.parents else ""
         return f"{self.names[node]}{made}  data {node.data:.6g}  grad {node.grad:.6g}"
 
     def _say_table(self, rows: list[tuple[str, str, str]]) -> None:

@@ -136,9 +136,9 @@ def draw(
     check_type(names or {}, Mapping, "draw(…, names=) takes a mapping, such as locals()")
     order = topological_order(root)
     _check(module, depth, direction, max_nodes)
-    lit = _lit(highlight, set(order))
+    lit = _read_highlight(highlight, set(order))
     graph = Graph(order, module, lit)
-    items, notes = graph.fitted(depth, max_nodes)
+    items, notes = graph.fold_to_fit(depth, max_nodes)
     return Drawing(Writer(graph, items, names, local_gradients).source(direction, notes))
 
 
@@ -154,7 +154,7 @@ def _check(module: Any, depth: Any, direction: str, max_nodes: Any) -> None:
         raise ValueError(f"direction is LR, RL, TB or BT, not {direction!r}")
 
 
-def _lit(highlight: Any, nodes: set[Value]) -> tuple[Value, ...]:
+def _read_highlight(highlight: Any, nodes: set[Value]) -> tuple[Value, ...]:
     # A node alone, or the two ends of an edge, the operand last.
     lit = () if highlight is None else highlight if isinstance(highlight, tuple) else (highlight,)
     if len(lit) not in (0, 1, 2) or not all(isinstance(end, Value) for end in lit):

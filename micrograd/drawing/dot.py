@@ -135,7 +135,7 @@ class Writer:
                 self._write_module(cluster, part, inside, modules)
 
     def _title(self, place: Place) -> str:
-        return f"{_shortened(place[-1])} {type(self.graph.modules[place]).__name__}".strip()
+        return f"{_shorten(place[-1])} {type(self.graph.modules[place]).__name__}".strip()
 
     def _kind(self, item: Item) -> str:
         if isinstance(item, tuple):
@@ -145,9 +145,9 @@ class Writer:
         return "parameter" if item in self.graph.parameters else "constant" if item.rule is rules.constant else "input"
 
     def _write_node(self, dot: graphviz.Digraph, node: Value) -> None:
-        kind, name = self._kind(node), _shortened(self.called[node])
+        kind, name = self._kind(node), _shorten(self.called[node])
         if node.op:
-            name = f"{name} = {_shortened(node.op)}"
+            name = f"{name} = {_shorten(node.op)}"
         elif kind == "constant" and name.startswith("%"):
             name = kind
         self._write_box(dot, node, node.grad, name, f"data {node.data:.6g}", f"grad {node.grad:.6g}")
@@ -237,7 +237,7 @@ def _label(*lines: str) -> str:
     return label
 
 
-def _shortened(text: str) -> str:
+def _shorten(text: str) -> str:
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 

@@ -141,7 +141,7 @@ class Graph:
         except (ArithmeticError, ValueError):  # it is not defined there
             return 0
 
-    def folded(self, depth: int | None) -> Items:
+    def fold(self, depth: int | None) -> Items:
         """Every node, or the module at that depth that it is in."""
         item: dict[Value, Item] = {}
         for node in self.order:
@@ -149,13 +149,13 @@ class Graph:
             item[node] = node if depth is None or len(place) <= depth else place[: depth + 1]
         return Items(self, item)
 
-    def fitted(self, depth: int | None, max_nodes: int | None) -> tuple[Items, list[str]]:
+    def fold_to_fit(self, depth: int | None, max_nodes: int | None) -> tuple[Items, list[str]]:
         """What is drawn, folded or cut where it is too large, and what is to be said of that."""
-        asked = items = self.folded(depth)
+        asked = items = self.fold(depth)
         deepest = max(map(len, self.modules), default=0)
         folds = reversed(range(deepest if depth is None else min(depth, deepest)))
         while max_nodes is not None and not items.fit(max_nodes) and (fold := next(folds, None)) is not None:
-            items = self.folded(fold)
+            items = self.fold(fold)
         notes = []
         blocks = [nodes for box, nodes in items.nodes.items() if isinstance(box, tuple)]
         if items is not asked and blocks:

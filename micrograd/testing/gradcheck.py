@@ -108,7 +108,7 @@ def gradcheck(f: Callable[..., Any], inputs: Any, raises: bool = True) -> Report
 
 
 def _check(f: Callable[..., Any], arguments: list[Any], names: list[str], raises: bool) -> Report:
-    leaves = dict(_named(names, arguments))
+    leaves = dict(_name_inputs(names, arguments))
     if not leaves:
         raise ValueError("there is nothing to check: the inputs hold neither a Value nor a float")
 
@@ -157,7 +157,7 @@ def gradgradcheck(f: Callable[..., Any], inputs: Any, raises: bool = True) -> Re
     check_callable(f, "gradgradcheck()")
     arguments = _arguments(inputs)
     names = _parameter_names(f, len(arguments))
-    leaves = [leaf for _, leaf in _named(names, arguments)]
+    leaves = [leaf for _, leaf in _name_inputs(names, arguments)]
 
     def gradients(*arguments: Any) -> list[Value]:
         outputs = _outputs(f(*arguments))
@@ -167,7 +167,7 @@ def gradgradcheck(f: Callable[..., Any], inputs: Any, raises: bool = True) -> Re
 
 
 def _arguments(inputs: Any) -> list[Any]:
-    return [_lifted(argument) for argument in (inputs if isinstance(inputs, (list, tuple)) else [inputs])]
+    return [_lift(argument) for argument in (inputs if isinstance(inputs, (list, tuple)) else [inputs])]
 
 
 def _outputs(out: Any) -> list[Value]:
@@ -178,14 +178,14 @@ def _outputs(out: Any) -> list[Value]:
     return outputs
 
 
-def _lifted(tree: Any) -> Any:
+def _lift(tree: Any) -> Any:
     # The same structure with Values in place of floats; a Value or module is itself, so that f sees the user's own.
     if isinstance(tree, float):
         return Value(tree)
     if isinstance(tree, dict):
-        return {key: _lifted(item) for key, item in tree.items()}
+        return {key: _lift(item) for key, item in tree.items()}
     if isinstance(tree, (list, tuple)):
-        return [_lifted(item) for item in tree]
+        return [_lift(item) for item in tree]
     return tree
 
 
@@ -200,7 +200,7 @@ def _leaves(tree: Any, path: str) -> Iterator[tuple[str, Value]]:
             yield from _leaves(item, f"{path}.{key}")
 
 
-def _named(names: Sequence[str], arguments: Sequence[Any]) -> Iterator[tuple[str, Value]]:
+def _name_inputs(names: Sequence[str], arguments: Sequence[Any]) -> Iterator[tuple[str, Value]]:
     seen: set[Value] = set()
     for name, argument in zip(names, arguments, strict=True):
         for path, leaf in _leaves(argument, name):
@@ -283,7 +283,7 @@ def _judge(
     left = [slope(below, at, h, h) for h, below, _ in samples]
     right = [slope(at, above, h, h) for h, _, above in samples]
     central = [slope(below, above, h, 2 * h) for h, below, above in samples]
-    estimates = list(_extrapolated(central, order=2))
+    estimates = list(_extrapolate(central, order=2))
     numeric, error = min(estimates, key=lambda e: e[1], default=(math.nan, math.inf))
     kinks = list(_kinks(left, right))
     if kinks and kinks[0].here and kinks[0].has(analytic):
@@ -304,7 +304,7 @@ def _judge(
 def _judge_edge(path: str, analytic: float, sides: list[list[tuple[float, float, float]]]) -> Row:
     # Only one side is defined, or none: where its slope can be told, the gradient must be that.
     for side in sides:
-        numeric, error = min(_extrapolated(side, order=1), key=lambda e: e[1], default=(math.nan, math.inf))
+        numeric, error = min(_extrapolate(side, order=1), key=lambda e: e[1], default=(math.nan, math.inf))
         steep = all(abs(b) > max(1.1 * abs(a), 8 * noise) for (_, a, _), (_, b, noise) in pairwise(side[-4:]))
         if steep and math.isfinite(analytic):  # the slope grows without bound
             return Row(path, analytic, math.copysign(math.inf, side[-1][1]), math.nan, "wrong")
@@ -349,7 +349,7 @@ def _kinks(left: list[tuple[float, float, float]], right: list[tuple[float, floa
         here = False
 
 
-def _extrapolated(differences: list[tuple[float, float, float]], order: int) -> Iterator[tuple[float, float]]:
+def _extrapolate(differences: list[tuple[float, float, float]], order: int) -> Iterator[tuple[float, float]]:
     """Every entry of Richardson's triangle, with the error that its neighbours and rounding give it."""
     previous: list[float] = []
     before_h = math.nan

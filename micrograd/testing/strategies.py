@@ -171,7 +171,7 @@ def _expressions(draw: st.DrawFn, max_leaves: int, names: list[str], bound: floa
         operands = [len(numbers) - 1 - pick % len(numbers) for pick in picked[:count]]
         if steps:  # the last node is always an operand, so that all of the graph is used
             operands[picked[-1] % count] = len(numbers) - 1
-        if _tame(rule, [numbers[i] for i in operands], bound):
+        if _is_tame(rule, [numbers[i] for i in operands], bound):
             steps.append(Step(rule, tuple(operands)))
             numbers.append(rule.forward(*[numbers[i] for i in operands]))
     if not steps:
@@ -187,7 +187,7 @@ def _with_constants(rule: Rule) -> list[Rule]:
     return [rule]
 
 
-def _tame(rule: Rule, point: list[float], bound: float) -> bool:
+def _is_tame(rule: Rule, point: list[float], bound: float) -> bool:
     # Defined, with values and slopes within the bound, at the point and on both sides of it.
     try:
         for shift in (0.0, 0.05, -0.05):

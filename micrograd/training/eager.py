@@ -79,7 +79,7 @@ class EagerSteps:
         norms: list[float] = []
         total = 0.0
         try:
-            with self.interrupts.allowed(), resting_collector():
+            with self.interrupts.allow(), resting_collector():
                 self.weights.zero_grad()
                 for at in batch:
                     total += self.add_gradient(arguments_of(self.data[at]), len(batch))

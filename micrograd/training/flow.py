@@ -328,7 +328,7 @@ def _layers(parameters: Sequence[Value], model: Module | None) -> tuple[list[_La
             del trained[value]
             name, neuron = _place(path)
             if name not in layers:
-                layers[name] = _Layer(name or "model", *_described(model, name))
+                layers[name] = _Layer(name or "model", *_describe(model, name))
             layers[name].parameters.append(value)
             if neuron:
                 layers[name].neurons.setdefault(neuron, []).append(value)
@@ -349,7 +349,7 @@ def _place(path: str) -> tuple[str, str]:
     return re.sub(r"(\.\d+)*$", "", path).rpartition(".")[0], ""
 
 
-def _described(model: Any, name: str) -> tuple[str, str]:
+def _describe(model: Any, name: str) -> tuple[str, str]:
     # What a layer is, and the activation that follows it.
     around, module = None, model
     for part in name.split(".") if name else ():

@@ -40,7 +40,7 @@ class Interrupts:
             raise KeyboardInterrupt
 
     @contextmanager
-    def allowed(self) -> Iterator[None]:
+    def allow(self) -> Iterator[None]:
         """Within the block, a second one interrupts: whoever allows it can undo what was begun."""
         self._is_allowed = True
         try:

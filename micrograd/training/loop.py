@@ -146,12 +146,12 @@ def fit(
     may_change = callbacks or any(not type(x).__module__.startswith(f"{_PACKAGE}.") for x in (schedule, *stops) if x)
     is_foreign = not isinstance(schedule, (LRScheduler, ReduceLROnPlateau))  # which set the learning rate alone
 
-    with ProgressBar(progress, epochs, run) as bar, kept.locked(), _modes(model), Interrupts() as interrupts:
+    with ProgressBar(progress, epochs, run) as bar, kept.lock(), _modes(model), Interrupts() as interrupts:
         kept.resume(epochs)
         eager = EagerSteps(loss, data, optimizer, clip, weights, flow, run.generators, interrupts)
         is_over = run.stopped or run.epoch == epochs
         pays = not is_over and (compile is True or epochs * len(data) >= _PAYS)
-        with interrupts.allowed():
+        with interrupts.allow():
             steps = _choose(eager, batch_size, compile if pays else False)
         try:
             todo: list[list[int]] = []
@@ -179,13 +179,13 @@ def fit(
                 else:  # the end of an epoch
                     if validation is not None or stops or may_change:
                         steps.write()
-                    with interrupts.allowed():
+                    with interrupts.allow():
                         means = _validate(steps, model, {"": loss, **metrics}, validation)
                     run.end_epoch(means)
                     if schedule and schedule_every == "epoch":
                         _step(schedule, (history.validation_loss or history.train_loss)[-1])
                     run.stop_if(condition.after_epoch(history, weights) for condition in stops)
-                    with interrupts.allowed():
+                    with interrupts.allow():
                         for callback in callbacks:
                             callback(history)
                     if may_change:

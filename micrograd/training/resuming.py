@@ -181,7 +181,7 @@ class Checkpoint:
         self.saved_at = time.monotonic()
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
+    def lock(self) -> Iterator[None]:
         """Within the block no other run can have this checkpoint.
 
         Raises:
