@@ -110,12 +110,12 @@ def survives(copy: Path, patience: list[float], name: str = "", rule: str = "") 
     quick = [[DERIVATIVES.format(rule)]] * bool(rule) + [[*ACCURACY, rule]] * rule.isidentifier()
     quick += [FIRST[name]] * (name in FIRST)
     for i, stage in enumerate(quick + STAGES, -len(quick)):
-        if passed(copy, stage, patience[max(i, 0)]) is None:
+        if run_stage(copy, stage, patience[max(i, 0)]) is None:
             return False
     return True
 
 
-def passed(copy: Path, stage: list[str], limit: float | None = None) -> float | None:
+def run_stage(copy: Path, stage: list[str], limit: float | None = None) -> float | None:
     """The seconds that the tests took to pass."""
     environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1", "CI": "1"}
     start = time.perf_counter()
@@ -138,7 +138,7 @@ def main() -> None:
         for i in range(args.workers):
             copies.put(Path(folder, str(i)))
             shutil.copytree(ROOT, Path(folder, str(i)), ignore=shutil.ignore_patterns(*LEFT_OUT))
-        durations = [passed(Path(folder, "0"), stage) for stage in STAGES]
+        durations = [run_stage(Path(folder, "0"), stage) for stage in STAGES]
         patience = [30 + 5 * seconds for seconds in durations if seconds is not None]
         if None in durations:
             sys.exit("the tests fail as it is: mend that first")
