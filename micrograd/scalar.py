@@ -99,9 +99,9 @@ class Scalar:
     __gt__, __ge__ = _comparison(operator.gt), _comparison(operator.ge)
 
     def __eq__(self, other: object) -> bool:
-        if isinstance(other, Scalar) or not (is_array(other) or hasattr(other, "__float__")):
-            return self is other  # sets, dicts and lists of Values need this
-        raise TypeError(f"a Value equals only itself: write v.data == {other!r} to compare its number")
+        if is_array(other) or (hasattr(other, "__float__") and not isinstance(other, Scalar)):
+            raise TypeError(f"a Value equals only itself: write v.data == {other!r} to compare its number")
+        return self is other if isinstance(other, Scalar) else NotImplemented
 
     __hash__ = object.__hash__
 

@@ -7,6 +7,7 @@ import math
 import pdb
 import pickle
 import traceback
+from unittest.mock import ANY
 
 import numpy as np
 import pytest
@@ -64,6 +65,7 @@ def test_identity_sets_and_dicts_of_values_stay():
     assert len({a, b, a}) == 2
     assert {a: 1, b: 2}[b] == 2
     assert (a == None, a == "a") == (False, False)  # noqa: E711
+    assert a == ANY
 
 
 def test_numpy_on_either_side():
