@@ -108,7 +108,7 @@ def meaning(source: str) -> str:
 
 def survives(copy: Path, patience: list[float], name: str = "", rule: str = "") -> bool:
     quick = [[DERIVATIVES.format(rule)]] * bool(rule) + [[*ACCURACY, rule]] * rule.isidentifier()
-    quick += [FIRST[name]] * (name in FIRST)
+    quick += [FIRST[name]] if name in FIRST else []
     for i, stage in enumerate(quick + STAGES, -len(quick)):
         if run_stage(copy, stage, patience[max(i, 0)]) is None:
             return False
