@@ -26,7 +26,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from exact import ROUNDED, bounds, condition, measured, ours, sample  # noqa: E402
+from exact import ROUNDED, bounds, condition, list_cases, ours, sample  # noqa: E402
 
 # The names of rules in PyTorch and JAX, where they differ.
 TORCH = {"/": "div", "**": "pow", "power": "pow", "neg": "neg", "acos": "acos"}
@@ -109,7 +109,7 @@ def worst(error: Any, rule: Any, points: list[Any], by: int, order: int, bound: 
 
 def row(count: int, number: int) -> str:
     """Returns a line of the table: the largest errors of one rule, by one operand."""
-    rule, by = list(measured())[number]
+    rule, by = list(list_cases())[number]
     rng = random.Random(f"{rule.name} {by} {count}")
     points, nearest, beyond, found = [], [], [], []
     for _ in range(count):
@@ -176,7 +176,7 @@ def main() -> None:
     print("| rule | value | first | second | PyTorch | | | JAX | | | worst point |")
     print("|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|")
     with multiprocessing.get_context("spawn").Pool(options.jobs) as pool:
-        chosen = [i for i, (rule, _) in enumerate(measured()) if not options.only or rule.name in options.only]
+        chosen = [i for i, (rule, _) in enumerate(list_cases()) if not options.only or rule.name in options.only]
         for line in pool.imap(partial(row, options.points), chosen):
             print(line, flush=True)
 
