@@ -65,6 +65,13 @@ def debug(
 
     Raises:
         TypeError: if ``loss`` is not a Value.
+
+    >>> from io import StringIO
+    >>> x = Value(2.0, label="x")
+    >>> debug(x * 3, stdin=StringIO("quit\\n"))
+    A backward pass of 2 steps from %2 = 6. help lists the commands.
+    next: %2 = x * %1, by x
+    (micrograd) quit
     """
     check_type(loss, Value, "debug() takes Values")
     debugger = Debugger(loss, names, stdin, stdout)
@@ -272,7 +279,7 @@ class Debugger(cmd.Cmd):
             self._say(f"no longer stops at {known}")
 
     def do_forward(self, argument: str) -> None:
-        """forward: runs the forward pass again, with the leaves' data of now, and begins the backward pass anew."""
+        """forward: runs the forward pass again with the present data of the leaves, and restarts the backward pass."""
         for step in forward_steps(self.walk.root):
             self._say(f"{self.names[step.node]} = {write_expression(step.node, self.names)} = {step.value:.6g}")
         self.walk.clear()

@@ -152,7 +152,7 @@ def gradgradcheck(f: Callable[..., Any], inputs: Any, raises: bool = True) -> Re
     """Checks the second derivatives of ``f``: :func:`gradcheck` of its gradients.
 
     A row ``1 by x.a`` is the derivative by x.a of gradient number 1. Gradients are counted from 0: all inputs of the
-    first output, then those of the next.
+    first output, then those of the next. Arguments and errors are those of :func:`gradcheck`.
 
     >>> gradgradcheck(lambda x: x.exp() * x, [0.5]).ok
     True

@@ -145,6 +145,12 @@ def expressions(
 
     Raises:
         ValueError: if an operation is unknown, or there are none.
+
+    >>> from hypothesis import given
+    >>> @given(expressions(max_leaves=3))
+    ... def test_values_are_floats(expression):
+    ...     assert isinstance(expression(*expression.point), float)
+    >>> test_values_are_floats()
     """
     chosen = [name for name in RULES if name not in _CHOSEN] if operations is None else list(operations)
     unknown = [name for name in chosen if name not in RULES]

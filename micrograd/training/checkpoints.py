@@ -70,6 +70,8 @@ def load_parameters(model: Module, file: str | os.PathLike[str]) -> None:
         OSError: if the file can't be read.
         ValueError: if the file is damaged, or its model has other names or shapes; the message lists the differences.
             Nothing is then changed.
+
+    For an example see :func:`save_parameters`.
     """
     tensors, _ = read(file)
     try:

@@ -28,6 +28,12 @@ class History:
         validation_loss: per epoch, the mean loss over the validation set after the epoch; empty without such a set.
         metrics: by name, and per epoch, the mean over the validation set.
         reason: why the run ended.
+
+    >>> from micrograd import Value, fit, optim
+    >>> weight = Value(0.0)
+    >>> history = fit(lambda x: (weight - x) ** 2, [1.0], optim.SGD([weight], lr=0.5), epochs=2)
+    >>> history.loss, history.gradient_norm, history.steps
+    ([1.0, 0.0], [2.0, 0.0], 2)
     """
 
     loss: list[float] = field(default_factory=list)

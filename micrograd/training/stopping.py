@@ -79,6 +79,14 @@ class GradientNorm(StopCondition):
 
     Raises:
         ValueError: if ``below`` is not above 0.
+
+    >>> from micrograd import Value, fit, optim
+    >>> weight = Value(0.0)
+    >>> history = fit(
+    ...     lambda x: (weight - x) ** 2, [1.0], optim.SGD([weight], lr=0.5), epochs=9, stop=GradientNorm(0.1)
+    ... )
+    >>> history.gradient_norm
+    [2.0, 0.0]
     """
 
     below: float
@@ -106,6 +114,14 @@ class EarlyStopping(StopCondition):
 
     Raises:
         ValueError: if ``patience`` is not a whole number, or an argument is below 0.
+
+    >>> from micrograd import Value, fit, optim
+    >>> weight = Value(0.0)
+    >>> history = fit(
+    ...     lambda x: (weight - x) ** 2, [1.0], optim.SGD([weight], lr=0.5), epochs=9, stop=EarlyStopping(patience=2)
+    ... )
+    >>> history.epochs
+    5
     """
 
     patience: int
