@@ -1,12 +1,12 @@
-"""Compiled programs beside their peers: training steps, derivatives of arrays and of a single point, a Hessian.
+"""Compares compiled programs with their peers: training steps, derivatives at many points and at one, a Hessian.
 
     python benchmarks/compiled.py [--rows moons gpt] [--peers PyTorch JAX] [--quick] [--plot FILE] [--markdown]
 
-Everything is in float64. PyTorch, JAX, CasADi, XAD and HIPS autograd take part where they are installed, and so does
-the published micrograd 0.1.0, from a folder of its own; what is missing is named. Every side of a row runs in a process
-of its own, and the processes take turns in short rounds, so that whatever else the machine does falls on all of them.
-The garbage collector is on. Before anything is timed, all sides of a row must have come to the same numbers. A step of
-training is complete, with its update; what comes once, to trace and to compile, is told apart from it.
+Everything is in float64. PyTorch, JAX, CasADi, XAD and HIPS autograd take part if they are installed, and so does the
+published micrograd 0.1.0, from its own folder; the output names the missing ones. Each peer runs in its own process.
+The processes take turns in short rounds, so that other load on the machine affects all of them. The garbage collector
+is on. Before the timing, all peers must compute the same numbers. A training step includes its update; the time to
+trace and to compile is reported separately.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ TOLERANCE = 1e-6
 class Row:
     title: str
     sides: Callable[[], Sides]
-    checked: int = 1  # all sides must agree after so many steps or calls
+    checked: int = 1  # the number of steps or calls after which all peers must agree
 
 
 ROWS = {
@@ -81,7 +81,7 @@ ROWS = {
 }
 
 
-# A worker process: one side.
+# A worker process: one peer.
 
 
 def measure(run: Callable[[int], float | None], n: int) -> float:
@@ -91,7 +91,7 @@ def measure(run: Callable[[int], float | None], n: int) -> float:
 
 
 def work(name: str, peer: str, threads: int, seconds: float) -> None:
-    """Prints what the side came to and what that took; then, for every line on standard input, its time of a step."""
+    """Prints the peer's numbers and the time to compute them; then, per line of standard input, the time per step."""
     row = ROWS[name]
     make = row.sides()[peer]
     prepare(peer, threads)
@@ -115,7 +115,7 @@ def work(name: str, peer: str, threads: int, seconds: float) -> None:
 
 
 def prepare(peer: str, threads: int) -> None:
-    """Loads the peer, in float64 and on as many threads as all have."""
+    """Loads the peer, with float64 and the given number of threads."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-threads:])
     if peer == OLD:
@@ -147,7 +147,7 @@ def prepare(peer: str, threads: int) -> None:
 
 @dataclass
 class Timing:
-    """What a side of a row took: seconds a step in each round, and once to trace and to compile."""
+    """The times of a peer in a row: seconds per step in each round, and seconds to trace and compile once."""
 
     seconds: list[float]
     first: float
@@ -161,7 +161,7 @@ class Timing:
 
 
 class Worker:
-    """A side in a process of its own, in an empty folder, where it also caches what it compiles."""
+    """A peer in its own process and in an empty folder, which is also its compilation cache."""
 
     def __init__(self, row: str, peer: str, options: argparse.Namespace, cache: str) -> None:
         command = [sys.executable, __file__, "--worker", row, peer]
@@ -194,14 +194,14 @@ class Worker:
 
 
 def compare(row: str, peers: list[str], options: argparse.Namespace) -> tuple[dict[str, Timing], float | None]:
-    """The timings of a row, and what our side took at first with nothing cached on disk."""
+    """Returns the timings of a row, and the first time of our program without a cache on disk."""
     timings, workers, rounds, cold = {}, {}, {}, None
     with tempfile.TemporaryDirectory() as cache:
         if OURS in peers and not options.quick:
             worker = Worker(row, OURS, options, cache)
             cold = worker.answer()["first"]
             worker.end()
-        for peer in peers:  # one after the other, for the others are idle then
+        for peer in peers:  # one after the other, so that the others are idle
             workers[peer] = Worker(row, peer, options, cache)
             report = workers[peer].answer()
             if peer == peers[0]:
@@ -239,7 +239,7 @@ def format_ratio(ratio: float) -> str:
 
 
 def table(header: list[str], lines: list[list[str]]) -> str:
-    """In Markdown, the columns after the first to the right."""
+    """Writes a table in Markdown. All columns after the first are aligned to the right."""
     rules = [":--", *["--:"] * (len(header) - 1)]
     return "\n".join(f"| {' | '.join(line)} |" for line in (header, rules, *lines))
 
@@ -287,14 +287,14 @@ def plot(results: dict[str, dict[str, Timing]], file: str) -> None:
         axis.invert_yaxis()
         axis.axvline(1.0, color="0.5", linewidth=0.8)
         axis.spines[["top", "right"]].set_visible(False)
-    axes[-1, 0].set_xlim(min(every) / 2, max(every) * 30)  # with room for the labels
+    axes[-1, 0].set_xlim(min(every) / 2, max(every) * 30)  # leaves room for the labels
     axes[-1, 0].set_xlabel(f"time, as a multiple of that of {next(iter(next(iter(results.values()))))}")
     figure.savefig(file, dpi=120)
     print(f"picture: {file}")
 
 
 def find_installed() -> dict[str, bool]:
-    """By peer, whether it can take part."""
+    """Returns, for each peer, whether it is installed."""
     sys.path.insert(0, str(ROOT))
     import micrograd
 

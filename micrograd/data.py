@@ -111,6 +111,9 @@ class Standardisation:
     Attributes:
         means: the mean of each column.
         deviations: the standard deviation of each column; 1 for a constant column.
+
+    >>> Standardisation(means=[2.0], deviations=[0.5])([[3.0]])
+    [[2.0]]
     """
 
     means: list[float]

@@ -122,7 +122,7 @@ class Value(Scalar):
             place, constant = self.rule.names.index(self.rule.number), lift(self._number)
             self._parents = (*self._parents[:place], constant, *self._parents[place:])
             self.rule = self.rule.whole
-            if isinstance(self._grad, float) and self._grad:  # grad() keeps a list of pairs here meanwhile
+            if isinstance(self._grad, float) and self._grad:  # while grad() runs, this is a list of pairs
                 copy = Value(self._data)
                 copy._grad, copy.rule = self._grad, self.rule
                 copy._parents = tuple([Value(parent._data) for parent in self._parents])

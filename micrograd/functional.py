@@ -45,6 +45,10 @@ floor, stop_gradient = rules.floor, rules.stop_gradient
 def leaky_relu(x: Number, negative_slope: float = 0.01) -> Any:
     """``x`` if it is positive, otherwise ``negative_slope * x``.
 
+    Args:
+        x: a Value or a number.
+        negative_slope: the slope for negative numbers.
+
     >>> leaky_relu(Value(-2), 0.1).data
     -0.2
     """
@@ -78,9 +82,11 @@ def where(condition: Any, a: Number, b: Number) -> Value:
 
 
 def add(x: Any, y: Any) -> Any:
-    """x + y, number by number, for two numbers, two lists of the same length, or two nested lists of the same shape.
+    """x + y, number by number. Python's ``+`` joins two lists instead.
 
-    Python's ``+`` joins two lists instead.
+    Args:
+        x: a number or Value, or a list of them, nested to any depth.
+        y: the same, with the shape of ``x``.
 
     Raises:
         ValueError: if the lengths differ.
@@ -124,6 +130,10 @@ def mean(values: Iterable[Number]) -> Value:
 
 def dot(a: Sequence[Number], b: Sequence[Number]) -> Value:
     """The dot product Σ aᵢbᵢ, as one node of the graph.
+
+    Args:
+        a: a list of Values and numbers.
+        b: another one of the same length.
 
     Raises:
         ValueError: if the lengths differ.
@@ -295,6 +305,11 @@ def nll_loss(log_probabilities: Iterable[Any], target: int | Iterable[int], redu
 def mse_loss(predictions: Any, targets: Any, reduction: str = "mean") -> Any:
     """The squared error (p − t)².
 
+    Args:
+        predictions: p, a number or Value, or a list of them, nested to any depth.
+        targets: t, with the shape of the predictions.
+        reduction: ``"mean"``, ``"sum"``, or ``"none"`` for all losses, in the shape of the predictions.
+
     Raises:
         ValueError: if the lengths differ or are 0, or the reduction is unknown. All losses raise it.
 
@@ -305,7 +320,7 @@ def mse_loss(predictions: Any, targets: Any, reduction: str = "mean") -> Any:
 
 
 def l1_loss(predictions: Any, targets: Any, reduction: str = "mean") -> Any:
-    """The absolute error abs(p − t).
+    """The absolute error abs(p − t). For the arguments see :func:`mse_loss`.
 
     >>> l1_loss([Value(1), Value(2)], [1, 4]).data
     1.0
@@ -317,6 +332,10 @@ def huber_loss(predictions: Any, targets: Any, reduction: str = "mean", delta: f
     """½(p − t)² if abs(p − t) is less than δ, otherwise the tangent of that parabola at δ, δ·(abs(p − t) − ½δ).
 
     Outliers count for less than in the squared error (Huber, *Robust estimation of a location parameter*, 1964).
+
+    Args:
+        predictions, targets, reduction: as in :func:`mse_loss`.
+        delta: δ, above 0.
 
     Raises:
         ValueError: if ``delta`` is not above 0.
@@ -340,6 +359,11 @@ def hinge_loss(scores: Any, targets: Any, reduction: str = "mean") -> Any:
     """max(0, 1 − t·s): no loss for a score s on the right side of 0, by a margin of 1. Targets t are −1 or 1.
 
     It is the loss of support-vector machines (Cortes and Vapnik, *Support-vector networks*, 1995).
+
+    Args:
+        scores: s, shaped like the predictions of :func:`mse_loss`.
+        targets: t, each −1 or 1, with the shape of the scores.
+        reduction: as in :func:`mse_loss`.
 
     Raises:
         ValueError: if a target is neither −1 nor 1.
@@ -368,6 +392,11 @@ def binary_cross_entropy(probabilities: Any, targets: Any, reduction: str = "mea
     denominator of the gradient (p − t)/(p·(1 − p)) is at least 10⁻¹². :func:`binary_cross_entropy_with_logits` takes
     logits and needs no such bounds.
 
+    Args:
+        probabilities: p, from 0 to 1, shaped like the predictions of :func:`mse_loss`.
+        targets: t, from 0 to 1, with the shape of the probabilities.
+        reduction: as in :func:`mse_loss`.
+
     Raises:
         ValueError: if a probability or a target is not between 0 and 1.
 
@@ -383,6 +412,11 @@ def binary_cross_entropy(probabilities: Any, targets: Any, reduction: str = "mea
 
 def binary_cross_entropy_with_logits(logits: Any, targets: Any, reduction: str = "mean") -> Any:
     """t·log(1 + e⁻ᶻ) + (1 − t)·log(1 + eᶻ): binary cross-entropy of sigmoid(z), without overflow for any logit z.
+
+    Args:
+        logits: z, shaped like the predictions of :func:`mse_loss`.
+        targets: t, from 0 to 1, with the shape of the logits.
+        reduction: as in :func:`mse_loss`.
 
     >>> [loss.data for loss in binary_cross_entropy_with_logits([Value(1000), Value(-1000)], [0, 0], reduction="none")]
     [1000.0, 0.0]

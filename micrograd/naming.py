@@ -33,6 +33,11 @@ def name_nodes(root: Value, names: Mapping[str, Any] | None = None) -> dict[Valu
 
     Raises:
         TypeError: if ``root`` is not a Value, or ``names`` not a mapping.
+
+    >>> from micrograd import Value
+    >>> x = Value(2.0, label="x")
+    >>> list(name_nodes(x * x).values())
+    ['x', '%1']
     """
     check_type(root, Value, "name_nodes() takes Values")
     check_type(names or {}, Mapping, "names= takes a mapping, such as locals()")

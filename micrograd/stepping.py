@@ -35,7 +35,9 @@ __all__ = [
 def contributions(node: Value, upstream: float = 1.0) -> list[float]:
     """The products local gradient · upstream gradient, one per parent of a node. No gradient is changed.
 
-    With an upstream gradient of 1, these are the local gradients.
+    Args:
+        node: the result of an operation.
+        upstream: the upstream gradient. With 1, the products are the local gradients.
 
     Raises:
         ValueError, ArithmeticError: if Python's float raises it; the message names the operation and the operands.
@@ -218,6 +220,10 @@ def backward_steps(root: Value, names: Mapping[str, Any] | None = None) -> Itera
 
     Raises:
         ValueError, ArithmeticError: as ``backward()``; the leaves then keep the gradients that they had.
+
+    >>> x = Value(2.0, label="x")
+    >>> [step.contribution for step in backward_steps(x * x)]
+    [2.0, 2.0]
     """
     walk = BackwardPass(root, names)
     try:
@@ -267,6 +273,11 @@ def local_formula(node: Value, operand: int, names: Mapping[Value, str]) -> str:
     """The local gradient of a node by one of its operands, as a formula.
 
     The table's text runs on Values. The graph that it makes is the formula for these operands.
+
+    Args:
+        node: the result of an operation.
+        operand: the index of the operand, counted from 0.
+        names: the names of the node and its parents.
 
     >>> x = Value(3.0)
     >>> y = x**3

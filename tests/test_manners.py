@@ -1,4 +1,4 @@
-"""What people type at a Value, and what they get."""
+"""What people type with a Value, and the result or error that they get."""
 
 import copy
 import inspect
@@ -110,7 +110,7 @@ def test_backward_by_hand_as_in_the_lecture():
     for node in order:
         node._backward()
     by_hand = x.grad, w.grad
-    x._backward()  # a leaf hands on nothing
+    x._backward()  # a leaf has no parents: nothing happens
     x.grad = w.grad = 0.0
     out.backward()
     assert by_hand == (x.grad, w.grad)

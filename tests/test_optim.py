@@ -99,7 +99,7 @@ def test_descent_and_momentum_by_hand():
 
 
 def follow(optimizer, gradients):
-    """Where one parameter is after each of the gradients."""
+    """Returns a parameter after each of the gradients."""
     (x,) = optimizer.parameters
     path = []
     for x.grad in gradients:
@@ -124,7 +124,7 @@ def test_both_momentums_of_the_documents():
         averaged.append(y)
     assert follow(optim.SGD([Value(1.0)], lr, beta), GRADIENTS) == pytest.approx(summed, rel=1e-13)
     assert follow(optim.SGD([Value(1.0)], lr, beta, averaged=True), GRADIENTS) == pytest.approx(averaged, rel=1e-13)
-    # Dampened by the momentum it is the same, but for the first gradient, which PyTorch takes whole.
+    # Dampening equal to the momentum gives the same, except that PyTorch takes the first gradient whole.
     dampened = follow(optim.SGD([Value(1.0)], lr, beta, dampening=beta), [0.0, *GRADIENTS])[1:]
     assert dampened == pytest.approx(averaged, rel=1e-13)
 
@@ -432,7 +432,7 @@ def test_what_else_is_an_error(make, error, message):
 
 
 class Declared(optim.Optimizer):
-    """A user's optimizer, whose alpha is no part, as RMSprop's is."""
+    """A user's optimizer, whose alpha may be above 1, unlike that of RMSprop."""
 
     alpha: float = optim.setting(number(0, 10), default=2.0)
     memory = 1
@@ -442,7 +442,7 @@ class Declared(optim.Optimizer):
 
 
 class Listed(Declared):
-    """A user's optimizer with a constructor of its own, as in version 1.0.0."""
+    """A user's optimizer with its own constructor, as in version 1.0.0."""
 
     def __init__(self, params, lr=0.5, alpha=3.0, beta=None):
         super().__init__(params, lr, alpha=alpha, beta=beta)
@@ -598,7 +598,7 @@ def test_a_straight_line_is_never_below_0(start, end, total, base):
     schedule = optim.LinearLR(optimizer, start, end, total)
     for epoch in range(total + 3):
         assert optimizer.lr == pytest.approx(schedule.formula(epoch), rel=1e-9, abs=1e-12)
-        optimizer.step()  # which refuses a learning rate below 0
+        optimizer.step()  # raises an error if the learning rate is below 0
         schedule.step()
 
 

@@ -1,4 +1,4 @@
-"""Every line of the table, checked against finite differences: a new line is tested by being there."""
+"""Checks every line of the table against finite differences. A new line is tested without a new test."""
 
 import itertools
 import math
@@ -16,7 +16,7 @@ from micrograd.engine import operation, topological_order
 from micrograd.rules import RULES, rule
 
 numbers = st.floats(-3, 3).map(lambda x: round(x, 6))
-# Where an operation is defined on part of the line only, the operands are moved there.
+# If an operation is defined on a part of the line only, its operands are moved there.
 DOMAINS = {
     "log": lambda a: (abs(a) + 0.1,),
     "sqrt": lambda a: (abs(a) + 0.1,),
@@ -41,11 +41,11 @@ DOMAINS = {
     "power_slope": lambda c, a, n: (c, abs(a) + 0.1, n),
 }
 KINKS = {"abs": 1, "relu": 1, "leaky_relu": 1, "maximum": 2, "minimum": 2}
-NO_DERIVATIVE = {"floor", "round", "stop_gradient", "upper_half"}  # of all but a few points
+NO_DERIVATIVE = {"floor", "round", "stop_gradient", "upper_half"}  # at almost all points
 
 
 def derivative(f, points, i):
-    """The central difference by operand i, extrapolated once (Richardson)."""
+    """Returns the central difference by operand i, extrapolated once (Richardson)."""
 
     def slope(h):
         up, down = list(points), list(points)

@@ -1,7 +1,7 @@
-"""Rules of the table in JavaScript, translated from their texts.
+"""Translates rules of the table from their texts to JavaScript.
 
-What Python's operators and functions do where JavaScript's differ, errors above all, is in ``python.js``; the
-translation calls it ``py``.
+Python's operators and functions that differ from JavaScript's, mostly in their errors, are in ``python.js``. The
+translated code calls them as ``py.…``.
 
 >>> from micrograd import rules
 >>> print(translate([rules.sin]).source)
@@ -30,7 +30,7 @@ from ..rule import FLOATS, RULES, Rule
 
 __all__ = ["Translation", "branches", "depends", "number", "translate"]
 
-# The functions of the module math, and Python's own, that python.js has.
+# The functions of the module math and of Python that python.js defines.
 _FUNCTIONS = re.findall(
     r"\w+",
     """acos acosh asin asinh atan atan2 atanh cbrt ceil copysign cos cosh degrees erf erfc exp exp2 expm1 fabs floor
@@ -50,10 +50,11 @@ class Translation:
     """Rules in JavaScript.
 
     Attributes:
-        source: the expression of an array, with an object for each rule. Its functions ``value``, ``local`` (one for
-            each operand, or for any number of them one for the sequence) and ``branch`` (for a gradient that is a
-            conditional expression, which of its :func:`branches` holds) take the constants, the value and the operands.
-        rules: the rules in that order: those that were asked for, and those that they call.
+        source: an array expression, with one object per rule. Each object has the functions ``value``; ``local``, one
+            per operand, or a single one for the sequence of any number of operands; and ``branch``, one per gradient
+            that is a conditional expression, which returns the index of the branch that holds, among its
+            :func:`branches`. All functions take the constants, the value and the operands.
+        rules: the rules in the same order: those to translate, then those that they call.
     """
 
     source: str
@@ -61,14 +62,14 @@ class Translation:
 
 
 def translate(rules: Iterable[Rule]) -> Translation:
-    """The rules, and those that their texts call, in JavaScript.
+    """Translates the rules, and the rules that their texts call.
 
     Raises:
-        ValueError: if a text has something in it that is not translated, with the rule's name.
+        ValueError: if a text contains something that can't be translated; the message names the rule.
     """
     found = list(dict.fromkeys(rule.whole for rule in rules))
     objects: list[str] = []
-    for rule in found:  # which grows by the rules that are called
+    for rule in found:  # the loop appends the rules that are called
 
         def find_index(other: Rule) -> int:
             if other not in found:
@@ -80,7 +81,7 @@ def translate(rules: Iterable[Rule]) -> Translation:
 
 
 def branches(text: str) -> list[str]:
-    """The expressions of which a conditional expression takes one; of any other, itself alone.
+    """Returns the branches of a conditional expression; for any other expression, itself alone.
 
     >>> branches("1.0 if a > 0 else -1.0 if a < 0 else 0.0")
     ['1.0', '-1.0', '0.0']
@@ -91,7 +92,7 @@ def branches(text: str) -> list[str]:
 
 
 def depends(text: str) -> bool:
-    """Whether other numbers may make another formula of a text.
+    """Whether the formula that a text makes may depend on the numbers.
 
     >>> depends("1 - out * out"), depends("max(a, 0.0)")
     (False, True)
@@ -104,10 +105,10 @@ def depends(text: str) -> bool:
 
 
 def number(x: Any, where: str) -> Any:
-    """A number, or a sequence of them, for JSON, which has no word for those that are not finite.
+    """Converts a number, or a sequence of numbers, for JSON, which has no infinity and no nan.
 
     Raises:
-        ValueError: if it is something else, with ``where`` it is.
+        ValueError: if it is something else; the message says ``where``.
 
     >>> number((1, float("-inf")), "here")
     [1.0, '-inf']
@@ -125,7 +126,7 @@ def _parse(text: str) -> ast.expr:
 
 
 def _number_branches(node: ast.expr, leaves: list[ast.expr]) -> ast.expr:
-    # The same conditions with the number of each branch in its place; the branches go to leaves.
+    # The same conditional expression with each branch replaced by its index. Appends the branches to ``leaves``.
     if isinstance(node, ast.IfExp):
         return ast.IfExp(node.test, _number_branches(node.body, leaves), _number_branches(node.orelse, leaves))
     leaves.append(node)
@@ -142,7 +143,7 @@ def _object(rule: Rule, find_index: Callable[[Rule], int]) -> str:
         numbered = _number_branches(_parse(local), leaves)
         choices.append(function(numbered) if len(leaves) > 1 else "null")
     constants = {name: number(x, f"rule {rule.name!r}: the constant {name}") for name, x in rule.constants.items()}
-    name = json.dumps(rule.name)[1:-1].replace("<", "\\u003c")  # which might end the script
+    name = json.dumps(rule.name)[1:-1].replace("<", "\\u003c")  # "</" might end the script
     return (
         f"{{ // {name}\n"
         f"  value: {function(_parse(rule.value))},\n"
@@ -154,7 +155,7 @@ def _object(rule: Rule, find_index: Callable[[Rule], int]) -> str:
 
 
 class _Text:
-    """One text of a rule. Every name of it gets a ``$`` in front, and so is no word of JavaScript's."""
+    """One text of a rule. Each name gets the prefix ``$``, so that it is not a keyword of JavaScript."""
 
     def __init__(self, rule: Rule, find_index: Callable[[Rule], int]) -> None:
         self.rule = rule
@@ -163,13 +164,13 @@ class _Text:
         self.kinds["out"] = "number"
         for name, x in rule.constants.items():
             self.kinds[name] = "sequence" if isinstance(x, (list, tuple)) else "number"
-        self.variables: list[str] = []  # that the text assigns to
+        self.variables: list[str] = []  # to which the text assigns
 
     def make_error(self, what: str) -> ValueError:
         return ValueError(f"rule {self.rule.name!r} can't be shown in a page: {what}; write the rule without it")
 
     def function(self, body: ast.expr) -> str:
-        """A function of the constants, the value and the operands."""
+        """Writes a function of the constants, the value and the operands."""
         constants = ", ".join(f"{name}: ${name}" for name in self.rule.constants)
         operands = ", ".join(f"${name}" for name in self.rule.names)
         head = f"({{{constants}}}, $out, {operands if self.rule.variadic else f'[{operands}]'}) =>"
@@ -179,7 +180,7 @@ class _Text:
         return f"{head} {text}"
 
     def text(self, node: ast.expr) -> str:
-        """An expression in JavaScript, in brackets where it needs them."""
+        """Translates an expression, in brackets if it needs them."""
         return self.translate(node)[0]
 
     def number(self, node: ast.expr) -> str:
@@ -195,7 +196,7 @@ class _Text:
         return text if kind == "boolean" else f"py.truth({text})"
 
     def translate(self, node: ast.expr) -> tuple[str, str]:
-        """An expression in JavaScript, and its kind: number, boolean or sequence."""
+        """Translates an expression; also returns its kind: number, boolean or sequence."""
         translate = getattr(self, f"_{type(node).__name__.lower()}", None)
         if translate is None:
             raise self.make_error(f"{ast.unparse(node)!r} ({type(node).__name__}) is not translated to JavaScript")
@@ -251,7 +252,8 @@ class _Text:
             if type(operator) not in _COMPARISONS:
                 raise self.make_error(f"the comparison in {ast.unparse(node)!r} is not for floats")
             right = again = self.number(operand)
-            if i + 1 < len(node.ops) and not isinstance(operand, (ast.Name, ast.Constant)):  # computed once
+            # Assign an operand that two comparisons share, so that it is computed once.
+            if i + 1 < len(node.ops) and not isinstance(operand, (ast.Name, ast.Constant)):
                 again = f"chained{len(self.variables)}"
                 self.variables.append(again)
                 right = f"({again} = {right})"
@@ -260,7 +262,7 @@ class _Text:
         return f"({' && '.join(parts)})", "boolean"
 
     def _ifexp(self, node: ast.IfExp) -> tuple[str, str]:
-        test = self.truth(node.test)  # first, for it may assign
+        test = self.truth(node.test)  # first, because it may assign
         (body, kind), (other, other_kind) = self.translate(node.body), self.translate(node.orelse)
         if (kind == "sequence") != (other_kind == "sequence"):
             raise self.make_error(f"{ast.unparse(node)!r} is a number or a sequence")
@@ -335,7 +337,7 @@ class _Text:
         return f"{self.find_function(name)}({', '.join(texts)})", kind
 
     def find_function(self, name: str) -> str:
-        """A function by its name, which means here what it means in Python: see ``rules.FLOATS``."""
+        """Returns the JavaScript function for a name, which means the same as in Python: see ``rule.FLOATS``."""
         meant = FLOATS.get(name, vars(builtins).get(name))
         if name in self.kinds or not callable(meant):
             raise self.make_error(f"{name!r} is no function")

@@ -137,25 +137,41 @@ def activate(function: Function, x: Value) -> Value:
 
 
 class ReLU(Activation):
-    """max(x, 0)."""
+    """max(x, 0).
+
+    >>> ReLU()(-2.0).data
+    0.0
+    """
 
     activation = "relu"
 
 
 class Tanh(Activation):
-    """The hyperbolic tangent, from −1 to 1."""
+    """The hyperbolic tangent, from −1 to 1.
+
+    >>> Tanh()(0.0).data
+    0.0
+    """
 
     activation = "tanh"
 
 
 class Sigmoid(Activation):
-    """1/(1 + e⁻ˣ), from 0 to 1."""
+    """1/(1 + e⁻ˣ), from 0 to 1.
+
+    >>> Sigmoid()(0.0).data
+    0.5
+    """
 
     activation = "sigmoid"
 
 
 class Softplus(Activation):
-    """log(1 + eˣ), a smooth ReLU."""
+    """log(1 + eˣ), a smooth ReLU.
+
+    >>> round(Softplus()(0.0).data, 6)
+    0.693147
+    """
 
     activation = "softplus"
 

@@ -63,6 +63,10 @@ def clip_grad_norm_(
 def clip_grad_value_(parameters: Value | Iterable[Value], clip_value: float) -> None:
     """Clips every gradient to the interval [−clip_value, clip_value].
 
+    Args:
+        parameters: the Values whose gradients are clipped.
+        clip_value: the largest magnitude of a gradient, at least 0.
+
     Raises:
         TypeError: if a parameter is not a Value.
         ValueError: if ``clip_value`` is negative or nan.
@@ -82,6 +86,10 @@ def clip_grad_value_(parameters: Value | Iterable[Value], clip_value: float) -> 
 def l1_penalty(parameters: Iterable[Value], factor: float) -> Value:
     """factor · Σ|θ|, a penalty to add to the loss. It makes parameters sparse: most become 0.
 
+    Args:
+        parameters: θ, a list of Values.
+        factor: the strength of the penalty, at least 0.
+
     Raises:
         TypeError: if a parameter is not a Value.
         ValueError: if the factor is negative or not finite.
@@ -96,6 +104,10 @@ def l2_penalty(parameters: Iterable[Value], factor: float) -> Value:
     """factor · Σθ², a penalty to add to the loss. It keeps parameters small.
 
     An optimizer's ``weight_decay`` of 2·factor (not decoupled) has the same effect, without nodes in the graph.
+
+    Args:
+        parameters: θ, a list of Values.
+        factor: the strength of the penalty, at least 0.
 
     Raises:
         TypeError: if a parameter is not a Value.

@@ -150,6 +150,11 @@ def setting(check: Check | None = None, *, default: Any = _EMPTY, kw_only: bool 
             returns the value to store or raises an error. The default is a finite number that is at least 0.
         default: the setting's default value; without it, the setting is required.
         kw_only: whether the setting is a keyword-only argument.
+
+    >>> class Decay(Configured):
+    ...     rate: float = setting(number(high=1.0), default=0.5)
+    >>> Decay(rate=0.25).rate
+    0.25
     """
     return _Setting(check or number(), default, _NAMED if kw_only else _PLAIN)
 
