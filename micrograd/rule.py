@@ -200,7 +200,13 @@ class Rule:
         return variant
 
     def make_pull(self) -> Callable[[Value], None]:
-        return self._compile("pull", lambda: self._write_pull("._data", self.local), FLOATS)
+        def write() -> str:
+            # The package's own raise an error in their value, where a power is no real number.
+            is_real = self.whole.name in RULES.sealed or self.variadic
+            local = [text if is_real or not _may_be_complex(_parse(text)) else f"real({text})" for text in self.local]
+            return self._write_pull("._data", tuple(local))
+
+        return self._compile("pull", write, FLOATS)
 
     def _pull_first(self, node: Value) -> None:
         # Compiles pull when it is first called, which keeps the import instant. An attribute is found faster than what
@@ -464,7 +470,8 @@ def _is_float(text: ast.expr, rule: Rule) -> bool:
         return isinstance(text.op, ast.USub) and _is_float(text.operand, rule)
     if isinstance(text, ast.BinOp):
         sides = [_is_float(side, rule) for side in (text.left, text.right)]
-        return any(sides) if isinstance(text.op, (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv)) else False
+        is_closed = isinstance(text.op, (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv))
+        return is_closed and any(sides) and not _may_be_complex(text)
     if isinstance(text, ast.IfExp):
         return _is_float(text.body, rule) and _is_float(text.orelse, rule)
     if isinstance(text, ast.Call) and isinstance(text.func, ast.Name):
@@ -473,6 +480,17 @@ def _is_float(text: ast.expr, rule: Rule) -> bool:
             return len(text.args) > 1 and all(_is_float(x, rule) for x in text.args[name == "sum" :])
         return name in _OF_FLOATS or (name in RULES and not hasattr(builtins, name))
     return False
+
+
+def _may_be_complex(text: ast.expr) -> bool:
+    # Whether an expression may give a complex number, as a negative number to the power of a fraction is in Python.
+    if isinstance(text, ast.Call) and getattr(text.func, "id", "") in _OF_FLOATS:
+        return False
+    if isinstance(text, ast.BinOp) and isinstance(text.op, ast.Pow):
+        is_whole = isinstance(text.right, ast.Constant) and isinstance(text.right.value, int)
+        return not is_whole or _may_be_complex(text.left)
+    parts = (part for part in ast.iter_child_nodes(text) if isinstance(part, ast.expr))
+    return isinstance(getattr(text, "value", 0), complex) or any(map(_may_be_complex, parts))
 
 
 def write_choices(text: str, constants: Iterable[str] = ()) -> str:

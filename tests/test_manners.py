@@ -212,3 +212,16 @@ def test_a_text_that_gives_a_whole_number_makes_a_float():
     finally:
         for name in ("whole", "sign", "steps", "root"):
             RULES.pop(name, None)
+
+
+@pytest.mark.parametrize(
+    "value", ["2.0 * a ** 1.5", "a + a ** 0.5", "-(a + a ** n)", "a if a > 5 else a + (a ** 0.5) ** 3", "1.0 - a * 1j"]
+)
+def test_a_text_never_makes_a_complex_number(value):
+    hostile, slope = rule("hostile", "a", value, "1.0", n=0.5), rule("slope", "a", "abs(a)", value, n=0.5)
+    try:
+        for call in (hostile, lambda a: hostile(Value(a)), lambda a: slope(Value(a)).backward()):
+            with pytest.raises(ValueError, match=r"\(-2\.0\): .*no real power"):
+                call(-2.0)
+    finally:
+        del RULES["hostile"], RULES["slope"]
