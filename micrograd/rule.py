@@ -27,7 +27,7 @@ from keyword import iskeyword
 from operator import mul
 from typing import TYPE_CHECKING, Any, cast
 
-from .arguments import one_line
+from .arguments import check_type, one_line
 
 if TYPE_CHECKING:
     from .engine import Value
@@ -99,7 +99,7 @@ class Rule:
 
     def __init__(self, name: str, operands: str, value: str, local: tuple[str, ...], constants: dict[str, Any]) -> None:
         self.name, self.operands, self.value, self.local, self.constants = name, operands, value, local, constants
-        self.names = [operand.strip() for operand in operands.lstrip("*").split(",")]
+        self.names = [operand.strip() for operand in operands.removeprefix("*").split(",")]
         self.variadic = operands.startswith("*")
         self.whole = self
         self.number = ""
@@ -331,6 +331,8 @@ class Table(UserDict[str, Rule]):
         self.sealed = frozenset(self)
 
     def __setitem__(self, name: str, new: Rule) -> None:
+        if name in self.sealed:
+            raise ValueError(f"the table has a rule {name!r} already, one of the package's own: take another name")
         super().__setitem__(name, new)
         if not hasattr(builtins, name):  # in a text, abs and sum are Python's, which also take Values
             VALUES[name] = new
@@ -371,7 +373,8 @@ def rule(name: str, operands: str, value: str, *local: str, replace: bool = Fals
     Raises:
         ValueError: if the name is no string or empty, or has a meaning already; if an operand has no name that can be
             used, or not each has a local gradient.
-        SyntaxError: if a text is not an expression.
+        TypeError: if the operands, the value or a local gradient is no string.
+        SyntaxError: if a text is not an expression, or has a comment.
 
     >>> cube = rule("cube", "x", "x * x * x", "3 * x * x")
     >>> cube(2.0)
@@ -380,6 +383,10 @@ def rule(name: str, operands: str, value: str, *local: str, replace: bool = Fals
     """
     if not name or not isinstance(name, str):
         raise ValueError(f"a rule's name is a string that is not empty, not {name!r}")
+    for text in (operands, value, *local):
+        check_type(text, str, f"rule {name!r}: operands, value and local gradients are texts, such as '2 * x'")
+        if "#" in text:  # it would go on behind the text, in the function that is compiled
+            raise SyntaxError(f"rule {name!r}: a text has no comment: {text!r}")
     new = Rule(name, operands, value, local, constants)
     _check_operands(new)
     for text in (value, *local):
@@ -399,6 +406,8 @@ def _check_operands(new: Rule) -> None:
                 f"rule {new.name!r}: {operand!r} can't name an operand: take a word that does not end with "
                 f"an underscore and is none of {', '.join(sorted(_TAKEN))}"
             )
+    if new.variadic and len(new.names) > 1:
+        raise ValueError(f"rule {new.name!r}: beside {new.names[0]!r}, any number of operands, there can be no others")
     if len({*new.names, *new.constants}) < len(new.names) + len(new.constants):
         raise ValueError(f"rule {new.name!r}: two operands or constants have one name: {new.operands!r}")
     if len(new.local) != len(new.names):
@@ -411,21 +420,22 @@ def _check_operands(new: Rule) -> None:
 def _check_name(new: Rule, replace: bool) -> None:
     # Raises an error if the name of a new rule has a meaning already.
     name = new.name
+    if name in RULES.sealed or not RULES.sealed:
+        return  # the table refuses it, or is just being made
+    user = "its own value" * (name in _free_names(new, new.value))
     if name in RULES:
-        if name in RULES.sealed:
-            raise ValueError(f"the table has a rule {name!r} already, one of the package's own: take another name")
         if not replace:
             raise ValueError(
                 f"the table has a rule {name!r} already: take another name, give replace=True, or delete "
                 f"RULES[{name!r}] first"
             )
-    elif RULES.sealed:
+    else:
         others = [other for other in RULES.values() if name in _free_names(other)]
-        user = f"the rule {others[0].name!r}" if others else "its own value" * (name in _free_names(new, new.value))
+        user = f"the rule {others[0].name!r}" if others else user
         user = user or "Python" * hasattr(builtins, name) or "the engine" * name.endswith("_")
         user = user or "the module math" * (name in vars(math)) or "the table" * (name in FLOATS)
-        if user and not _is_of_math(new):
-            raise ValueError(f"rule {name!r}: {user} uses this name, and a name has one meaning: take another one")
+    if user and not _is_of_math(new):
+        raise ValueError(f"rule {name!r}: {user} uses this name, and a name has one meaning: take another one")
 
 
 # What the texts say
