@@ -4,6 +4,7 @@ import copy
 import inspect
 import json
 import math
+import pickle
 import random
 
 import numpy as np
@@ -458,6 +459,7 @@ def test_a_users_optimizer_has_settings_of_its_own():
         other = type(optimizer)([x])
         other.load_state_dict(through_json(optimizer.state_dict()))
         assert other.settings == copy.deepcopy(optimizer).settings == optimizer.settings
+        assert pickle.loads(pickle.dumps(optimizer)).settings == optimizer.settings
         optimizer.alpha = 10
         with pytest.raises(ValueError, match="alpha must be at least 0 and below 10, not 10"):
             optimizer.step()

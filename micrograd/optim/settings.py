@@ -164,6 +164,7 @@ class Configured:
     """
 
     _declared: ClassVar[dict[str, _Setting]] = {}
+    _undeclared: tuple[str, ...] = ()
     _lists_settings: ClassVar[bool] = False
     __signature__: ClassVar[inspect.Signature]
 
@@ -187,9 +188,14 @@ class Configured:
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.settings.items())})"
 
     @property
+    def _known(self) -> dict[str, _Setting]:
+        # The declarations of its settings, those included that its constructor alone knows.
+        return {**self._declared, **dict.fromkeys(self._undeclared, _Setting(_anything, None, _NAMED))}
+
+    @property
     def settings(self) -> dict[str, Any]:
         """The settings by their names, as they are now."""
-        return {name: getattr(self, name) for name in self._declared}
+        return {name: getattr(self, name) for name in self._known}
 
     def check(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """The settings as they are held. An override checks what single ones can't show: how they go together.
@@ -197,14 +203,14 @@ class Configured:
         Raises:
             TypeError, ValueError: if one is wrong, with its name, its value and its range.
         """
-        return {name: self._declared[name].check(name, value) for name, value in settings.items()}
+        known = self._known
+        return {name: known[name].check(name, value) for name, value in settings.items()}
 
     def _configure(self, values: tuple[Any, ...], named: Mapping[str, Any]) -> None:
         if self._lists_settings:  # a constructor of its own may have settings that it alone knows
-            undeclared = {name: _Setting(_anything, None, _NAMED) for name in named if name not in self._declared}
-            vars(self)["_declared"] = {**self._declared, **undeclared}
+            self._undeclared = tuple([name for name in named if name not in self._declared])
         try:
-            bound = inspect.Signature(_parameters(self._declared)).bind(*values, **named)
+            bound = inspect.Signature(_parameters(self._known)).bind(*values, **named)
         except TypeError as error:
             raise TypeError(f"{type(self).__name__}{self.__signature__}: {error}") from None
         bound.apply_defaults()
@@ -234,7 +240,7 @@ class Configured:
 
     def _pattern(self) -> dict[str, Any]:
         # A state that shows what there must be, with None where None may be, and each setting's declaration.
-        return {**self.state_dict(), "settings": self._declared}
+        return {**self.state_dict(), "settings": self._known}
 
     def _verify(self, state: Mapping[str, Any]) -> None:
         # Raises what is wrong beyond the pattern, before _adopt() changes anything.
