@@ -471,6 +471,20 @@ def test_a_users_optimizer_has_settings_of_its_own():
     assert repr(Listed([x], beta="b")) == "Listed(lr=0.5, alpha=3.0, beta='b')"
 
 
+def test_a_subclass_may_fix_settings():
+    class Nesterov(optim.SGD):
+        momentum = 0.5
+        nesterov = True
+
+    x = Value(1.0)
+    optimizer = Nesterov([x], lr=1.0)
+    x.grad = 1.0
+    optimizer.step()
+    assert (x.data, "momentum" in optimizer.settings) == (-0.5, False)
+    with pytest.raises(ValueError, match="no dampening"):
+        Nesterov([x], dampening=0.5)
+
+
 def test_signatures_show_the_settings():
     assert str(inspect.signature(optim.SGD)) == (
         "(params, lr=0.001, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False, *, averaged=False)"
