@@ -775,6 +775,7 @@ BROKEN = [
     ("adam", [("state", 0, [0.0])], [r"\['state'\]\[0\] has 1 entries, not 2"]),
     ("adam", [("state", 1, 0, "0")], [r"\['state'\]\[1\]\[0\] is not a number but str '0'"]),
     ("adam", [("state", 1, 0, None)], ["not a number but NoneType"]),
+    ("adam", [("state", 1, 0, 10**400), ("steps", 10**400)], [r"\['steps'\] is beyond", r"\[1\]\[0\] is beyond"]),
     ("adam", [("state", 1, 3.0)], [r"\['state'\]\[1\] is not a list but float"]),
     ("adam", [("settings", [])], ["is not a dict but list"]),
     ("adam", [("settings", "eps", -1)], ["eps must be at least 0"]),

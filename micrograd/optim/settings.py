@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -291,5 +292,7 @@ def _problems(expected: Any, given: Any, where: str) -> Iterator[str]:
     elif isinstance(given, bool) or not isinstance(given, (int, float)):
         if not (expected is None and given is None):
             yield f"{where} is not a number but {type(given).__name__} {given!r}"
+    elif isinstance(given, int) and abs(given) > sys.float_info.max:
+        yield f"{where} is beyond the numbers of a float"
     elif isinstance(expected, int) and (not isinstance(given, int) or given < 0):
         yield f"{where} must be a whole number, at least 0, not {given!r}"
