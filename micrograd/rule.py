@@ -116,7 +116,7 @@ class Rule:
         for operand in operands:
             if hasattr(operand, "_parents"):
                 return operation(bound)(*map(FLOATS["lift_"], operands))
-            if not hasattr(operand, "__float__"):
+            if not hasattr(operand, "__float__") or getattr(operand, "shape", None):
                 raise TypeError(f"{self.name}() takes numbers and Values, not {type(operand).__name__} {operand!r}")
         numbers = list(map(float, operands))
         try:

@@ -40,6 +40,7 @@ def test_item_and_plus():
         np.isnan,
         np.isfinite,
         np.floor,
+        lambda v: np.arctan2(v, 1.0),
         lambda v: v in [1.0],
         lambda v: v == 2.0,
         lambda v: v != 2.0,
@@ -88,6 +89,10 @@ def test_numpy_on_either_side():
 def test_an_array_is_no_operand_of_a_function():
     with pytest.raises(TypeError, match="one real number, not ndarray"):
         Value(1.0).maximum(np.array([1.0, 2.0]))
+    for array in (np.array([1.0, 2.0]), np.array([1.0])):
+        with pytest.raises(TypeError, match=r"tanh\(\) takes numbers and Values, not ndarray"):
+            functional.tanh(array)
+    assert functional.tanh(np.array(1.0)) == math.tanh(1.0)
 
 
 def test_grad_of_a_function_says_to_call_it():
