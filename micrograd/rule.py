@@ -28,7 +28,7 @@ from keyword import iskeyword
 from operator import mul
 from typing import TYPE_CHECKING, Any, cast
 
-from .arguments import one_line
+from .arguments import check_type, one_line
 
 if TYPE_CHECKING:
     from .engine import Value
@@ -100,7 +100,7 @@ class Rule:
 
     def __init__(self, name: str, operands: str, value: str, local: tuple[str, ...], constants: dict[str, Any]) -> None:
         self.name, self.operands, self.value, self.local, self.constants = name, operands, value, local, constants
-        self.names = [operand.strip() for operand in operands.lstrip("*").split(",")]
+        self.names = [operand.strip() for operand in operands.removeprefix("*").split(",")]
         self.variadic = operands.startswith("*")
         self.whole = self
         self.number = ""
@@ -117,7 +117,7 @@ class Rule:
         for operand in operands:
             if hasattr(operand, "_parents"):
                 return operation(bound)(*map(FLOATS["lift_"], operands))
-            if not hasattr(operand, "__float__"):
+            if not hasattr(operand, "__float__") or getattr(operand, "shape", None):
                 raise TypeError(f"{self.name}() takes numbers and Values, not {type(operand).__name__} {operand!r}")
         numbers = list(map(float, operands))
         try:
@@ -201,7 +201,13 @@ class Rule:
         return variant
 
     def make_pull(self) -> Callable[[Value], None]:
-        return self._compile("pull", lambda: self._write_pull("._data", self.local), FLOATS)
+        def write() -> str:
+            # The package's own raise an error in their value, where a power is no real number.
+            is_real = self.whole.name in RULES.sealed or self.variadic
+            local = [text if is_real or not _may_be_complex(_parse(text)) else f"real({text})" for text in self.local]
+            return self._write_pull("._data", tuple(local))
+
+        return self._compile("pull", write, FLOATS)
 
     def _pull_first(self, node: Value) -> None:
         # Compiles pull at its first call, which keeps the import instant. Then pull is a plain attribute, which Python
@@ -327,6 +333,8 @@ class Table(UserDict[str, Rule]):
         self.sealed = frozenset(self)
 
     def __setitem__(self, name: str, new: Rule) -> None:
+        if name in self.sealed:
+            raise ValueError(f"the table has a rule {name!r} already, one of the package's own: take another name")
         super().__setitem__(name, new)
         if not hasattr(builtins, name):  # abs and sum are Python's functions, which also take Values
             VALUES[name] = new
@@ -367,7 +375,8 @@ def rule(name: str, operands: str, value: str, *local: str, replace: bool = Fals
     Raises:
         ValueError: if the name is not a string, is empty or already has a meaning; if an operand's name can't be used;
             or if the number of local gradients is not the number of operands.
-        SyntaxError: if a text is not an expression.
+        TypeError: if the operands, the value or a local gradient is not a string.
+        SyntaxError: if a text is not an expression, or has a comment.
 
     >>> cube = rule("cube", "x", "x * x * x", "3 * x * x")
     >>> cube(2.0)
@@ -376,6 +385,10 @@ def rule(name: str, operands: str, value: str, *local: str, replace: bool = Fals
     """
     if not name or not isinstance(name, str):
         raise ValueError(f"a rule's name is a string that is not empty, not {name!r}")
+    for text in (operands, value, *local):
+        check_type(text, str, f"rule {name!r}: operands, value and local gradients are texts, such as '2 * x'")
+        if "#" in text:  # it would go on behind the text, in the function that is compiled
+            raise SyntaxError(f"rule {name!r}: a text has no comment: {text!r}")
     new = Rule(name, operands, value, local, constants)
     _check_operands(new)
     for text in (value, *local):
@@ -395,6 +408,8 @@ def _check_operands(new: Rule) -> None:
                 f"rule {new.name!r}: {operand!r} can't name an operand: take a word that does not end with "
                 f"an underscore and is none of {', '.join(sorted(_TAKEN))}"
             )
+    if new.variadic and len(new.names) > 1:
+        raise ValueError(f"rule {new.name!r}: beside {new.names[0]!r}, any number of operands, there can be no others")
     if len({*new.names, *new.constants}) < len(new.names) + len(new.constants):
         raise ValueError(f"rule {new.name!r}: two operands or constants have one name: {new.operands!r}")
     if len(new.local) != len(new.names):
@@ -407,21 +422,22 @@ def _check_operands(new: Rule) -> None:
 def _check_name(new: Rule, replace: bool) -> None:
     # Raises an error if the name of a new rule has a meaning already.
     name = new.name
+    if name in RULES.sealed or not RULES.sealed:
+        return  # the table refuses it, or is just being made
+    user = "its own value" * (name in _free_names(new, new.value))
     if name in RULES:
-        if name in RULES.sealed:
-            raise ValueError(f"the table has a rule {name!r} already, one of the package's own: take another name")
         if not replace:
             raise ValueError(
                 f"the table has a rule {name!r} already: take another name, give replace=True, or delete "
                 f"RULES[{name!r}] first"
             )
-    elif RULES.sealed:
+    else:
         others = [other for other in RULES.values() if name in _free_names(other)]
-        user = f"the rule {others[0].name!r}" if others else "its own value" * (name in _free_names(new, new.value))
+        user = f"the rule {others[0].name!r}" if others else user
         user = user or "Python" * hasattr(builtins, name) or "the engine" * name.endswith("_")
         user = user or "the module math" * (name in vars(math)) or "the table" * (name in FLOATS)
-        if user and not _is_of_math(new):
-            raise ValueError(f"rule {name!r}: {user} uses this name, and a name has one meaning: take another one")
+    if user and not _is_of_math(new):
+        raise ValueError(f"rule {name!r}: {user} uses this name, and a name has one meaning: take another one")
 
 
 # Read the texts
@@ -466,7 +482,8 @@ def _is_float(text: ast.expr, rule: Rule) -> bool:
         return isinstance(text.op, ast.USub) and _is_float(text.operand, rule)
     if isinstance(text, ast.BinOp):
         sides = [_is_float(side, rule) for side in (text.left, text.right)]
-        return any(sides) if isinstance(text.op, (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv)) else False
+        is_closed = isinstance(text.op, (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv))
+        return is_closed and any(sides) and not _may_be_complex(text)
     if isinstance(text, ast.IfExp):
         return _is_float(text.body, rule) and _is_float(text.orelse, rule)
     if isinstance(text, ast.Call) and isinstance(text.func, ast.Name):
@@ -475,6 +492,17 @@ def _is_float(text: ast.expr, rule: Rule) -> bool:
             return len(text.args) > 1 and all(_is_float(x, rule) for x in text.args[name == "sum" :])
         return name in _OF_FLOATS or (name in RULES and not hasattr(builtins, name))
     return False
+
+
+def _may_be_complex(text: ast.expr) -> bool:
+    # Whether an expression may give a complex number, as a negative number to the power of a fraction is in Python.
+    if isinstance(text, ast.Call) and getattr(text.func, "id", "") in _OF_FLOATS:
+        return False
+    if isinstance(text, ast.BinOp) and isinstance(text.op, ast.Pow):
+        is_whole = isinstance(text.right, ast.Constant) and isinstance(text.right.value, int)
+        return not is_whole or _may_be_complex(text.left)
+    parts = (part for part in ast.iter_child_nodes(text) if isinstance(part, ast.expr))
+    return isinstance(getattr(text, "value", 0), complex) or any(map(_may_be_complex, parts))
 
 
 def write_choices(text: str, constants: Iterable[str] = ()) -> str:

@@ -123,7 +123,7 @@ class Scalar:
         inputs = tuple([array(x, dtype=object) if isinstance(x, Scalar) else x for x in inputs])
         try:
             return getattr(ufunc, method)(*inputs, **options)
-        except TypeError as error:
+        except (AttributeError, TypeError) as error:
             raise TypeError(f"numpy.{ufunc.__name__} takes no Value: give it v.data ({error})") from None
 
 

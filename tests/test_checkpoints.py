@@ -528,6 +528,7 @@ def test_others_files_load_whatever_their_metadata_say(tmp_path, metadata):
 LIES = {
     "no numbers in many rows": ({"a": ("F64", [30_000_000, 0], 0, 0)}, 0),
     "no numbers in many columns of rows": ({"a": ("F64", [3000, 10_000, 0], 0, 0)}, 0),
+    "no numbers in the rows of many tensors": ({f"a{i}": ("F64", [9000, 0], 0, 0) for i in range(200)}, 0),
     "many lists of one number": ({"a": ("U8", [20_000, *[1] * 30], 0, 20_000)}, 20_000),
     "a negative size": ({"a": ("F64", [-1], 0, 8)}, 8),
     "two negative sizes": ({"a": ("F64", [-1, -1], 0, 8)}, 8),

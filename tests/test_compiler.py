@@ -448,6 +448,15 @@ def test_within_detect_anomaly_the_function_itself_is_called():
         compiled(Value(1.0))
 
 
+def test_a_number_is_a_value_to_the_function_wherever_it_is_called():
+    compiled = compile(lambda x, k: x.sqrt() + functional.one_hot(k, 3)[1] * 2)
+    outer = compile(lambda y: y * compiled(4.0, 1))
+    with detect_anomaly():
+        assert compiled(4.0, 1).data == 4.0
+    assert outer(2.0).data == 8.0
+    assert compiled(4.0, 1).data == 4.0
+
+
 def test_the_program_is_listed():
     model = nn.MLP(4, [8, 1], activation="relu")
     compiled = compile(lambda x: model(x))

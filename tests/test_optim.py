@@ -4,6 +4,7 @@ import copy
 import inspect
 import json
 import math
+import pickle
 import random
 
 import numpy as np
@@ -458,6 +459,7 @@ def test_a_users_optimizer_has_settings_of_its_own():
         other = type(optimizer)([x])
         other.load_state_dict(through_json(optimizer.state_dict()))
         assert other.settings == copy.deepcopy(optimizer).settings == optimizer.settings
+        assert pickle.loads(pickle.dumps(optimizer)).settings == optimizer.settings
         optimizer.alpha = 10
         with pytest.raises(ValueError, match="alpha must be at least 0 and below 10, not 10"):
             optimizer.step()
@@ -467,6 +469,20 @@ def test_a_users_optimizer_has_settings_of_its_own():
             type(optimizer)([x], alpha=11)
     assert repr(Declared([x])) == "Declared(lr=0.001, alpha=2.0)"
     assert repr(Listed([x], beta="b")) == "Listed(lr=0.5, alpha=3.0, beta='b')"
+
+
+def test_a_subclass_may_fix_settings():
+    class Nesterov(optim.SGD):
+        momentum = 0.5
+        nesterov = True
+
+    x = Value(1.0)
+    optimizer = Nesterov([x], lr=1.0)
+    x.grad = 1.0
+    optimizer.step()
+    assert (x.data, "momentum" in optimizer.settings) == (-0.5, False)
+    with pytest.raises(ValueError, match="no dampening"):
+        Nesterov([x], dampening=0.5)
 
 
 def test_signatures_show_the_settings():
@@ -759,6 +775,7 @@ BROKEN = [
     ("adam", [("state", 0, [0.0])], [r"\['state'\]\[0\] has 1 entries, not 2"]),
     ("adam", [("state", 1, 0, "0")], [r"\['state'\]\[1\]\[0\] is not a number but str '0'"]),
     ("adam", [("state", 1, 0, None)], ["not a number but NoneType"]),
+    ("adam", [("state", 1, 0, 10**400), ("steps", 10**400)], [r"\['steps'\] is beyond", r"\[1\]\[0\] is beyond"]),
     ("adam", [("state", 1, 3.0)], [r"\['state'\]\[1\] is not a list but float"]),
     ("adam", [("settings", [])], ["is not a dict but list"]),
     ("adam", [("settings", "eps", -1)], ["eps must be at least 0"]),

@@ -57,9 +57,12 @@ class SGD(Optimizer):
 
     def check(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         settings = super().check(settings)
-        if settings["nesterov"] and (not settings["momentum"] or settings["dampening"] or settings["averaged"]):
+        momentum, dampening, nesterov, averaged = (  # a subclass may have fixed some, which are then no settings
+            settings.get(name, getattr(self, name)) for name in ("momentum", "dampening", "nesterov", "averaged")
+        )
+        if nesterov and (not momentum or dampening or averaged):
             raise ValueError("Nesterov's momentum needs a momentum above 0, no dampening and no averaging")
-        if settings["averaged"] and settings["dampening"]:
+        if averaged and dampening:
             raise ValueError("averaged momentum has its own dampening, which is the momentum: give no other")
         return settings
 

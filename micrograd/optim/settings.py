@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -170,6 +171,7 @@ class Configured:
     """
 
     _declared: ClassVar[dict[str, _Setting]] = {}
+    _undeclared: tuple[str, ...] = ()
     _lists_settings: ClassVar[bool] = False
     __signature__: ClassVar[inspect.Signature]
 
@@ -194,9 +196,14 @@ class Configured:
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.settings.items())})"
 
     @property
+    def _known(self) -> dict[str, _Setting]:
+        # The declarations of its settings, those included that its constructor alone knows.
+        return {**self._declared, **dict.fromkeys(self._undeclared, _Setting(_anything, None, _NAMED))}
+
+    @property
     def settings(self) -> dict[str, Any]:
         """The present values of the settings, by their names."""
-        return {name: getattr(self, name) for name in self._declared}
+        return {name: getattr(self, name) for name in self._known}
 
     def check(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Checks the settings and returns the values to store. Override it to check how settings go together.
@@ -204,14 +211,14 @@ class Configured:
         Raises:
             TypeError, ValueError: if a setting is wrong; the message has its name, its value and its range.
         """
-        return {name: self._declared[name].check(name, value) for name, value in settings.items()}
+        known = self._known
+        return {name: known[name].check(name, value) for name, value in settings.items()}
 
     def _configure(self, values: tuple[Any, ...], named: Mapping[str, Any]) -> None:
-        if self._lists_settings:  # its own constructor may have settings that are not declared
-            undeclared = {name: _Setting(_anything, None, _NAMED) for name in named if name not in self._declared}
-            vars(self)["_declared"] = {**self._declared, **undeclared}
+        if self._lists_settings:  # a constructor of its own may have settings that it alone knows
+            self._undeclared = tuple([name for name in named if name not in self._declared])
         try:
-            bound = inspect.Signature(_parameters(self._declared)).bind(*values, **named)
+            bound = inspect.Signature(_parameters(self._known)).bind(*values, **named)
         except TypeError as error:
             raise TypeError(f"{type(self).__name__}{self.__signature__}: {error}") from None
         bound.apply_defaults()
@@ -241,7 +248,7 @@ class Configured:
 
     def _pattern(self) -> dict[str, Any]:
         # A state of the expected form: None where None is allowed, and each setting's declaration.
-        return {**self.state_dict(), "settings": self._declared}
+        return {**self.state_dict(), "settings": self._known}
 
     def _verify(self, state: Mapping[str, Any]) -> None:
         # Raises an error if the state fits the pattern but is wrong. It runs before _adopt() changes anything.
@@ -292,5 +299,7 @@ def _problems(expected: Any, given: Any, where: str) -> Iterator[str]:
     elif isinstance(given, bool) or not isinstance(given, (int, float)):
         if not (expected is None and given is None):
             yield f"{where} is not a number but {type(given).__name__} {given!r}"
+    elif isinstance(given, int) and abs(given) > sys.float_info.max:
+        yield f"{where} is beyond the numbers of a float"
     elif isinstance(expected, int) and (not isinstance(given, int) or given < 0):
         yield f"{where} must be a whole number, at least 0, not {given!r}"

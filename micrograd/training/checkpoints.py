@@ -133,8 +133,9 @@ def read(file: str | os.PathLike[str]) -> tuple[dict[str, Any], Any]:
                 "copy, or remove it"
             )
     try:
-        most = 8 * len(content) + 10_000  # lists per tensor, so that false sizes in a header can't fill the memory
-        tensors = {key: _nested(key, tensor, most) for key, tensor in safetensors.deserialize(content)}
+        found = dict(safetensors.deserialize(content))
+        _check_shapes(found, 8 * len(content) + 10_000)  # so that false sizes in a header can't fill the memory
+        tensors = {key: _nested(tensor) for key, tensor in found.items()}
         metadata = json.loads(header).get("__metadata__", {})
         run = json.loads(metadata["run"]) if is_ours and "run" in metadata else None
     except (safetensors.SafetensorError, ValueError, RecursionError) as error:
@@ -142,12 +143,19 @@ def read(file: str | os.PathLike[str]) -> tuple[dict[str, Any], Any]:
     return tensors, run
 
 
-def _nested(name: str, tensor: Mapping[str, Any], most: int) -> Any:
-    """Converts a tensor to nested lists; raises an error if there are more than ``most`` lists."""
+def _check_shapes(tensors: Mapping[str, Mapping[str, Any]], most: int) -> None:
+    """Raises a ValueError if all tensors together are more than ``most`` lists."""
+    for name, tensor in tensors.items():
+        sizes = tensor["shape"]
+        most -= sum(accumulate(sizes[:-1], mul))
+        if len(sizes) > _MOST_SIZES or most < 0:
+            shown = f"[{', '.join(map(str, sizes[:4]))}{', …' * (len(sizes) > 4)}]"
+            raise ValueError(f"{name} can't have the shape {shown}: the file is too small for it")
+
+
+def _nested(tensor: Mapping[str, Any]) -> Any:
+    """Converts a tensor to nested lists."""
     sizes = tensor["shape"]
-    if len(sizes) > _MOST_SIZES or sum(accumulate(sizes[:-1], mul)) > most:
-        shown = f"[{', '.join(map(str, sizes[:4]))}{', …' * (len(sizes) > 4)}]"
-        raise ValueError(f"{name} can't have the shape {shown}: the file is too small for it")
     numbers: list[Any] = list(_numbers(tensor))
     for i in range(len(sizes) - 1, 0, -1):  # makes the innermost lists first
         count, size = math.prod(sizes[:i]), sizes[i]
