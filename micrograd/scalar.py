@@ -137,7 +137,8 @@ class _Ancestors:
         return list, (), None, self._each()
 
     def _each(self) -> Iterator[Scalar]:
-        if not hasattr(_writing, "ancestors"):  # else this scalar is an ancestor itself: its own are written
+        # Otherwise this scalar is itself an ancestor, and its own ancestors are already written.
+        if not hasattr(_writing, "ancestors"):
             _writing.ancestors = True
             try:
                 yield from self.scalar._find_ancestors()
