@@ -241,7 +241,7 @@ def condition(rule, operands, by, order):
 # What is measured, and how far it may be off.
 
 CHOSEN = {"floor", "round", "stop_gradient"}  # whose gradient is not that of the text: only their values are measured
-EXPONENTS = (-2.0, -1.0, -0.5, 0.5, 1.5, 2.0, 3.0, 10.0)
+EXPONENTS = (-2.0, -1.0, -0.5, 0.5, 1.5, 2.0, 3.0, 10.0, 1 / 3, -0.3, 0.1)
 # Where the operand is rounded on the way, or a derivative crosses 0 between two doubles, so many ulps of the operand
 # are allowed for. gelu's slope is a difference of two numbers that are not known better than to 2 ulps.
 ROUNDED = {
