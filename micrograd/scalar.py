@@ -137,12 +137,16 @@ class _Ancestors:
         return list, (), None, self._each()
 
     def _each(self) -> Iterator[Scalar]:
-        if not hasattr(_writing, "ancestors"):  # otherwise this is one of them, and finds its parents written
-            _writing.ancestors = True
-            try:
-                yield from self.scalar._find_ancestors()
-            finally:
-                del _writing.ancestors
+        before = getattr(_writing, "ancestors", ())
+        if self.scalar in before:  # it is one of them, and finds its parents written
+            return
+        ancestors = self.scalar._find_ancestors()
+        written = _writing.ancestors = frozenset(ancestors)
+        try:
+            yield from ancestors
+        finally:  # which comes late, if an error is kept that ended a copy
+            if getattr(_writing, "ancestors", ()) is written:
+                _writing.ancestors = before
 
 
 _writing = threading.local()
