@@ -1,0 +1,208 @@
+"""The last stage: functions in LLVM's language as machine code, kept on disk, and called.
+
+A program is an array of whole numbers: for each instruction the address of its function, its length, and its operands.
+Each function is compiled once, for all programs, and its machine code kept in the user's cache folder, with a checksum.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import importlib
+import os
+import platform
+import stat
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .code import Function, Pointer
+
+__all__ = ["Floats", "Instructions", "Kernel", "Whole", "address_of", "assemble", "bind", "find_target", "instruction", "run"]
+
+Floats = npt.NDArray[np.float64]
+Whole = npt.NDArray[np.int64]
+_CALL = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 4, ctypes.c_int64)
+_lock = threading.RLock()
+_addresses: dict[tuple[str, str], int] = {}
+
+
+class Kernel:
+    """A function of machine code, which an instruction of a program runs.
+
+    It takes four pointers, to rows of a block ``v``, to numbers that are the same in all lanes ``u``, to sums ``g``, and
+    to the instruction's operands ``c``, and the count of lanes.
+
+    Args:
+        key: what it is. Functions of the same key are the same.
+        write: writes its instructions.
+    """
+
+    def __init__(self, key: str, write: Callable[[Function, Pointer, Pointer, Pointer, Pointer], None]) -> None:
+        self.key, self._write = key, write
+
+    def text(self) -> str:
+        """The function in LLVM's language."""
+        from .elementary import emit
+
+        name = "k" + hashlib.sha256(self.key.encode()).hexdigest()[:24]
+        function = Function(name, 4, lambda function, what, operands: emit(function.builder, what, operands))
+        self._write(function, *function.pointers)
+        return function.finish()
+
+    @property
+    def address(self) -> int:
+        """Where its machine code is, which is made when it is first asked for."""
+        place = self.key, find_target()[0]
+        found = _addresses.get(place)
+        if found is None:
+            with _lock:
+                found = _addresses[place] = _addresses.get(place) or _load(self)
+        return found
+
+
+def find_target() -> tuple[str, str]:
+    """The processor that is compiled for, and its features: this one, or the environment's MICROGRAD_CPU."""
+    name = os.environ.get("MICROGRAD_CPU")
+    return (name, "") if name else _find_host()
+
+
+@cache
+def _find_host() -> tuple[str, str]:
+    import llvmlite.binding as llvm  # type: ignore[import-untyped]
+
+    return llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
+
+
+def _load(kernel: Kernel) -> int:
+    name = "k" + hashlib.sha256(kernel.key.encode()).hexdigest()[:24]
+    target = find_target()
+    code = _keep(kernel, "\n".join([_version(), platform.machine(), *target, kernel.key]))
+    machine = _make_engine(target)
+    import llvmlite.binding as llvm
+
+    object_file = llvm.ObjectFileRef.from_data(code)
+    machine.add_object_file(object_file)
+    machine.finalize_object()
+    return int(machine.get_function_address(name))
+
+
+def _keep(kernel: Kernel, what: str) -> bytes:
+    # The machine code of a kernel, from the cache or compiled.
+    folder = find_folder()
+    if folder is None:
+        return compile_text(kernel.text())
+    file = folder / hashlib.sha256(what.encode()).hexdigest()[:40]
+    try:
+        checksum, code = (content := file.read_bytes())[:32], content[32:]
+        if hashlib.sha256(what.encode() + code).digest() == checksum:
+            return code
+    except OSError:
+        pass
+    code = compile_text(kernel.text())
+    try:
+        unfinished = file.with_name(f"{file.name}.{os.getpid()}.{threading.get_ident()}")
+        unfinished.write_bytes(hashlib.sha256(what.encode() + code).digest() + code)
+        unfinished.replace(file)
+    except OSError:  # the disk is full, or can't be written to
+        pass
+    return code
+
+
+def compile_text(text: str) -> bytes:
+    """The machine code of a module in LLVM's language."""
+    import llvmlite.binding as llvm
+
+    machine = _make_machine(find_target())
+    module = llvm.parse_assembly(text)
+    module.triple, module.data_layout = machine.triple, str(machine.target_data)
+    passes = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=2))
+    passes.getModulePassManager().run(module, passes)
+    return bytes(machine.emit_object(module))
+
+
+@cache
+def _make_machine(target: tuple[str, str]) -> Any:
+    import llvmlite.binding as llvm
+
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    cpu, features = target
+    return llvm.Target.from_default_triple().create_target_machine(cpu=cpu, features=features, opt=2, jit=True)
+
+
+@cache
+def _make_engine(target: tuple[str, str]) -> Any:
+    import llvmlite.binding as llvm
+
+    machine = _make_machine(target)
+    return llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
+
+
+@cache
+def _version() -> str:
+    # Code that is made by other emitters, or by another LLVM, is other code.
+    digest = hashlib.sha256()
+    for name in ("code", "emit", "elementary", "machine"):
+        source = importlib.import_module(f".{name}", __package__).__spec__.origin
+        digest.update(Path(source).read_bytes() if source else b"")
+    import llvmlite
+
+    return f"{llvmlite.__version__} {digest.hexdigest()}"
+
+
+def find_folder() -> Path | None:
+    """Where machine code is kept: None if there is no folder that is the user's own, in which nobody else may write."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path("~", ".cache")
+    try:
+        folder = Path(home).expanduser() / "micrograd"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        about = folder.stat()
+    except (OSError, RuntimeError):
+        return None
+    is_own = not hasattr(os, "getuid") or about.st_uid == os.getuid()
+    return folder if is_own and not about.st_mode & (stat.S_IWGRP | stat.S_IWOTH) else None
+
+
+Instructions = Iterable[tuple[Kernel, Sequence[int]]]
+
+
+def assemble(instructions: Instructions) -> Whole:
+    """The code of several instructions, given by their kernels and operands."""
+    code: list[int] = []
+    for kernel, operands in instructions:
+        code += (kernel.address, len(operands) + 2, *operands)
+    return np.array(code, dtype=np.int64)
+
+
+def instruction(kernel: Kernel, *operands: int | npt.NDArray[Any]) -> Whole:
+    """An instruction: the address of its function, its length, and its operands.
+
+    Args:
+        kernel: what it runs.
+        operands: whole numbers; or arrays, which are given by their address and have to be kept.
+    """
+    return assemble([(kernel, [x if isinstance(x, int) else address_of(x) for x in operands])])
+
+
+def bind(one: Whole, v: npt.NDArray[Any], u: npt.NDArray[Any], g: npt.NDArray[Any], lanes: int) -> Callable[[], None]:
+    """A call of an instruction with these rows, numbers and sums: all have to be kept."""
+    return partial(_CALL(int(one[0])), *map(address_of, (v, u, g, one[2:])), lanes)
+
+
+def run(one: Whole, v: npt.NDArray[Any], u: npt.NDArray[Any], g: npt.NDArray[Any], lanes: int) -> int:
+    """Runs an instruction, and gives what its first operand has become."""
+    bind(one, v, u, g, lanes)()
+    return int(one[2])
+
+
+def address_of(array: npt.NDArray[Any]) -> int:
+    """Where machine code finds an array, which has to be kept."""
+    if not array.flags.c_contiguous or array.itemsize != 8:
+        raise TypeError(f"machine code reads arrays of float64 or int64, from end to end, not {array.dtype}")
+    return array.ctypes.data
