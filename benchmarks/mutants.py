@@ -26,7 +26,7 @@ from cosmic_ray.plugins import get_operator, operator_names
 from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[1]
-FILES = ["micrograd/rules.py", "micrograd/operations.py", "micrograd/engine.py"]
+FILES = ["micrograd/rules.py", "micrograd/rule.py", "micrograd/engine.py", "micrograd/stepping.py"]
 # Variables that are inserted have to be named one by one, and so are no matter for a whole file.
 OPERATORS = [get_operator(name) for name in operator_names() if "/Variable" not in name]
 PYTEST = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--no-header"]

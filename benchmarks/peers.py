@@ -33,19 +33,19 @@ def trained(first: int, *arguments: Any, **options: Any) -> tuple[list[float], f
         first: in how many steps they are made.
     """
     from micrograd import fit
-    from micrograd.training.run import Run
+    from micrograd.training.resuming import RunState
 
-    record, done = Run.record, [(0, time.perf_counter())]
+    record, done = RunState.record, [(0, time.perf_counter())]
 
-    def noted(run: Any, sizes: Any, losses: Any, norms: Any) -> None:
-        record(run, sizes, losses, norms)
+    def noted(run: Any, batches: Any, losses: Any, norms: Any) -> None:
+        record(run, batches, losses, norms)
         done.append((len(run.history.loss), time.perf_counter()))
 
-    Run.record = noted
+    RunState.record = noted
     try:
         history = fit(*arguments, compile=True, **options)
     finally:
-        Run.record = record
+        RunState.record = record
     begin = next((mark for mark in done if mark[0] >= first), done[0])
     begin, end = done[0] if begin is done[-1] else begin, done[-1]
     return history.loss, (end[1] - begin[1]) / (end[0] - begin[0]) * end[0]

@@ -46,7 +46,7 @@ class GPT(nn.Module):
         self.mlp = nn.MLP(WIDTH, [4 * WIDTH, WIDTH], activation="relu", bias=False, rng=rng)
         self.head = linear(WIDTH, tokens)
 
-    def __call__(self, token: list[float], keys: list[list[Value]], values: list[list[Value]]) -> list[Value]:
+    def forward(self, token: list[float], keys: list[list[Value]], values: list[list[Value]]) -> list[Value]:
         """The logits of what follows a token. Keys and values are those of the tokens before it; its own are added.
 
         So no token sees a later one, and a name that is invented token by token computes each of them once.

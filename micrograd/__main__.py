@@ -1,6 +1,8 @@
-"""The values and the gradients of an expression.
+"""The command line: the values and the gradients of an expression.
 
-python -m micrograd "tanh(x1*w1 + x2*w2 + b)" x1=2 x2=0 w1=-3 w2=1 b=6.88
+micrograd "tanh(x1*w1 + x2*w2 + b)" x1=2 x2=0 w1=-3 w2=1 b=6.88
+
+``python -m micrograd`` is the same command.
 """
 
 from __future__ import annotations
@@ -10,8 +12,10 @@ import ast
 import operator
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
+from . import __version__
 from .arguments import one_line, to_float
 from .engine import Number, Value, lift
 from .naming import name_nodes
@@ -50,7 +54,9 @@ def parse(source: str) -> ast.expr:
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             name = node.func.id
             if name not in RULES:
-                known = ", ".join(name for name in RULES if name.isidentifier())
+                known = ", ".join(
+                    name for name in RULES if name.isidentifier() and not name.endswith(("_slope", "_curvature"))
+                )
                 raise ValueError(f"there is no function {name!r}; there are {known}")
             if any(keyword.arg not in RULES[name].constants for keyword in node.keywords):
                 raise ValueError(f"{name}() has the constants {', '.join(RULES[name].constants) or 'none'}")
@@ -160,8 +166,10 @@ def run(options: argparse.Namespace) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
+    is_command = Path(sys.argv[0]).stem == "micrograd"  # else it is run as a module: its file is __main__.py
     parser = argparse.ArgumentParser(
-        prog="python -m micrograd", description="Prints the values and the gradients of an expression."
+        prog="micrograd" if is_command else "python -m micrograd",
+        description="Prints the values and the gradients of an expression.",
     )
     parser.add_argument("expression", help="numbers, names, + - * / ** and the functions of micrograd.rules")
     parser.add_argument("variables", nargs="*", metavar="name=number", help="a number for each name")
@@ -170,6 +178,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--svg", metavar="FILE", help="draw the graph (.svg, .png, .pdf or .dot)")
     parser.add_argument("--html", metavar="FILE", help="write a page on which both passes can be stepped through")
     parser.add_argument("--debug", action="store_true", help="step through the backward pass at a prompt")
+    parser.add_argument("--version", action="version", version=f"micrograd {__version__}")
     given = sys.argv[1:] if arguments is None else arguments
     # All options but -h begin with two dashes: what begins with one is an expression, like -x.
     escaped = [
@@ -177,11 +186,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ]
     try:
         run(parser.parse_args(escaped))
-    except (ArithmeticError, ImportError, OSError, TypeError, ValueError) as error:
-        print(f"micrograd: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
     except RecursionError:
         print("micrograd: the expression is nested too deeply", file=sys.stderr)
+        return 2
+    except (ArithmeticError, ImportError, OSError, RuntimeError, TypeError, ValueError) as error:
+        print(f"micrograd: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     return 0
 

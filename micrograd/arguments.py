@@ -7,7 +7,7 @@ from importlib import import_module
 from numbers import Real
 from typing import Any
 
-__all__ = ["one_line", "require", "sequence", "to_float"]
+__all__ = ["check_callable", "check_type", "one_line", "require", "sequence", "to_float"]
 
 
 def to_float(x: Any) -> float:
@@ -40,6 +40,30 @@ def sequence(xs: Iterable[Any], where: str) -> list[Any]:
     if isinstance(xs, str) or not (hasattr(xs, "__iter__") or hasattr(xs, "__getitem__")):
         raise TypeError(f"{where} takes a sequence, not {type(xs).__name__} {xs!r}")
     return list(xs)
+
+
+def check_type(x: Any, kind: type, takes: str) -> None:
+    """Raises a TypeError, what the function takes and what it was given, if ``x`` is not of the kind.
+
+    >>> check_type(2.0, str, "save() takes the name of a file")
+    Traceback (most recent call last):
+        ...
+    TypeError: save() takes the name of a file, not float 2.0
+    """
+    if not isinstance(x, kind):
+        raise TypeError(f"{takes}, not {type(x).__name__} {x!r}")
+
+
+def check_callable(x: Any, where: str) -> None:
+    """Raises a TypeError if ``x`` can't be called, as the function ``where`` does.
+
+    >>> check_callable(2.0, "jacobian()")
+    Traceback (most recent call last):
+        ...
+    TypeError: jacobian() takes a function, and float 2.0 is not callable
+    """
+    if not callable(x):
+        raise TypeError(f"{where} takes a function, and {type(x).__name__} {x!r} is not callable")
 
 
 def one_line(label: str, width: int = 60) -> str:

@@ -13,11 +13,12 @@ import math
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, Generic, TypeVar
 
 from .arguments import sequence, to_float
 
-__all__ = ["DataLoader", "Standardisation", "split", "standardise"]
+__all__ = ["DataLoader", "Standardisation", "check_samples", "check_whole", "split", "standardise"]
 
 Sample = TypeVar("Sample")
 
@@ -34,7 +35,7 @@ class DataLoader(Generic[Sample]):
 
     Raises:
         ValueError: if the batch size is not a positive whole number.
-        TypeError: if the data are not a sequence.
+        TypeError: if the data are not a sequence, or another argument is not of its kind.
 
     >>> list(DataLoader("abcde", batch_size=2))
     [['a', 'b'], ['c', 'd'], ['e']]
@@ -50,9 +51,15 @@ class DataLoader(Generic[Sample]):
         rng: Any = random,
         drop_last: bool = False,
     ) -> None:
-        if not hasattr(batch_size, "__index__") or batch_size < 1:
-            raise ValueError(f"batch_size must be a whole number, at least 1, not {batch_size!r}")
-        _sized(data)
+        check_samples(data, "DataLoader()")
+        check_whole("DataLoader(): batch_size", batch_size, 1)
+        for name, value in (("shuffle", shuffle), ("drop_last", drop_last)):
+            if not isinstance(value, bool):
+                raise TypeError(f"DataLoader(): {name} is True or False, not {type(value).__name__} {value!r}")
+        if not callable(getattr(rng, "shuffle", None)):
+            raise TypeError(
+                f"DataLoader(): rng is a random.Random, or the module random, not {type(rng).__name__} {rng!r}"
+            )
         self.data = data
         self.batch_size = batch_size
         self.shuffle = shuffle
@@ -83,7 +90,7 @@ def split(data: Sequence[Sample], fraction: float, rng: Any = random) -> tuple[l
     >>> len(train), len(test), sorted(train + test) == list(range(10))
     (8, 2, True)
     """
-    _sized(data)
+    check_samples(data, "split()")
     if not 0 <= to_float(fraction) <= 1:
         raise ValueError(f"the fraction must be between 0 and 1, not {fraction}")
     order = list(range(len(data)))
@@ -160,6 +167,34 @@ def _table(rows: Iterable[Sequence[float]], width: int | None = None) -> list[li
     return table
 
 
-def _sized(data: Any) -> None:
+def check_samples(data: Any, where: str) -> None:
+    """Checks that data, which the function ``where`` was given, are a sequence of samples.
+
+    Raises:
+        TypeError: if they are not.
+
+    >>> check_samples({1, 2}, "fit()")
+    Traceback (most recent call last):
+    TypeError: fit(): the data are a sequence of samples, not set: put them into a list
+    """
+    if isinstance(data, DataLoader):
+        raise TypeError(f"{where} takes samples, not a DataLoader: give it what that was given")
     if not (hasattr(data, "__len__") and hasattr(data, "__getitem__")) or isinstance(data, dict):
-        raise TypeError(f"the data are a sequence of samples, not {type(data).__name__}: put them into a list")
+        raise TypeError(f"{where}: the data are a sequence of samples, not {type(data).__name__}: put them into a list")
+
+
+def check_whole(what: str, x: Any, least: int) -> None:
+    """Checks that an argument is a whole number that is not too small.
+
+    Raises:
+        TypeError: if it is no number.
+        ValueError: if it is not whole, or below ``least``.
+
+    >>> check_whole("fit(): epochs", 2.5, 0)
+    Traceback (most recent call last):
+    ValueError: fit(): epochs must be a whole number, at least 0, not 2.5
+    """
+    if not isinstance(x, Real) or isinstance(x, bool):
+        raise TypeError(f"{what} is a whole number, not {type(x).__name__} {x!r}")
+    if not hasattr(x, "__index__") or x < least:
+        raise ValueError(f"{what} must be a whole number, at least {least}, not {x!r}")

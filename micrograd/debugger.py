@@ -11,7 +11,7 @@ The commands are pdb's where pdb has one; ``help`` lists them.
 A backward pass of 5 steps from y = 0.761594. help lists the commands.
 next: y = tanh(%4)
 (micrograd) next
-y = tanh(%4): ∂y/∂%4 = 1 - y * y = 0.419974; times y.grad, 1, is 0.419974; %4.grad: 0 → 0.419974
+y = tanh(%4): ∂y/∂%4 = tanh_slope(%4) = 0.419974; times y.grad, 1, is 0.419974; %4.grad: 0 → 0.419974
 next: %4 = %2 + b, by %2
 (micrograd) back
 took back y = tanh(%4): %4.grad is 0 again
@@ -23,9 +23,9 @@ stops at w
 stopped at w
 next: %2 = w * x, by x
 (micrograd) where
-y = tanh(%4)      ∂y/∂%4 = 1 - y * y   0.419974
-%4 = %2 + b       ∂%4/∂%2 = 1          1
-%2 = w * x        ∂%2/∂w = x           2
+y = tanh(%4)      ∂y/∂%4 = tanh_slope(%4)   0.419974
+%4 = %2 + b       ∂%4/∂%2 = 1                1
+%2 = w * x        ∂%2/∂w = x                 2
 multiplied out: ∂y/∂w = 0.839949
 (micrograd) quit
 """
@@ -40,6 +40,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TextIO
 
+from .arguments import check_type
 from .engine import Value
 from .stepping import BackwardPass, BackwardStep, contributions, forward_steps, local_formula, written
 from .tables import lay_out
@@ -65,6 +66,7 @@ def debug(
     Raises:
         TypeError: if ``loss`` is not a Value.
     """
+    check_type(loss, Value, "debug() takes Values")
     debugger = Debugger(loss, names, stdin, stdout)
     try:
         debugger.cmdloop()
@@ -118,9 +120,9 @@ class Debugger(cmd.Cmd):
     no longer stops at w
     no longer stops at if |grad| > 1
     (micrograd) where w
-    y = %3 * x      ∂y/∂%3 = x              2
-    %3 = tanh(%2)   ∂%3/∂%2 = 1 - %3 * %3   0.419974
-    %2 = w * x      ∂%2/∂w = x              2
+    y = %3 * x      ∂y/∂%3 = x                 2
+    %3 = tanh(%2)   ∂%3/∂%2 = tanh_slope(%2)   0.419974
+    %2 = w * x      ∂%2/∂w = x                 2
     multiplied out: ∂y/∂w = 1.6799
     (micrograd) continue
     the pass is complete: all gradients are those of backward()

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .arguments import sequence, to_float
+from .arguments import check_callable, sequence, to_float
 from .engine import Number, Value, grad, lift
 from .functional import dot
 
@@ -33,7 +33,7 @@ def jacobian(f: Function, xs: Sequence[Number]) -> list[list[float]]:
     >>> jacobian(lambda x: [x[0] * x[1], x[0].exp()], [0.0, 3.0])
     [[3.0, 0.0], [1.0, 0.0]]
     """
-    point = _point(xs)
+    point = _point(f, xs, "jacobian()")
     return [list(grad(out, point)) for out in _outputs(f(point))]
 
 
@@ -43,7 +43,7 @@ def hessian(f: Function, xs: Sequence[Number]) -> list[list[float]]:
     Raises:
         TypeError: if ``f`` gives anything but one Value.
     """
-    point = _point(xs)
+    point = _point(f, xs, "hessian()")
     return [list(grad(slope, point)) for slope in grad(_single(f(point), "hessian"), point, create_graph=True)]
 
 
@@ -56,7 +56,7 @@ def vjp(f: Function, xs: Sequence[Number], vector: Sequence[Number]) -> list[flo
     >>> vjp(lambda x: [x[0] * x[1], x[0] ** 2], [2.0, 3.0], [1.0, 10.0])
     [43.0, 2.0]
     """
-    point = _point(xs)
+    point = _point(f, xs, "vjp()")
     outputs = _outputs(f(point))
     return list(grad(dot(outputs, _vector(vector)), point))
 
@@ -73,14 +73,15 @@ def jvp(f: Function, xs: Sequence[Number], vector: Sequence[Number]) -> list[flo
     >>> jvp(lambda x: [x[0] * x[1], x[0] ** 2], [2.0, 3.0], [1.0, 10.0])
     [23.0, 4.0]
     """
-    point = _point(xs)
+    point = _point(f, xs, "jvp()")
     outputs = _outputs(f(point))
     weights = [Value(1.0) for _ in outputs]
     rows = grad(dot(weights, outputs), point, create_graph=True)
     return list(grad(dot(rows, _vector(vector)), weights))
 
 
-def _point(xs: Sequence[Number]) -> list[Value]:
+def _point(f: Function, xs: Sequence[Number], where: str) -> list[Value]:
+    check_callable(f, where)
     return [Value(x.data if isinstance(x, Value) else x) for x in sequence(xs, "the point of a derivative")]
 
 

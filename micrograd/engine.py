@@ -34,13 +34,9 @@ _PLAIN = frozenset((float, int))  # need no closer look
 
 
 @lru_cache
-def _power(n: float) -> Callable[[Value], Value]:
-    return operation(rules.power.bind(f"**{repr(float(n)).removesuffix('.0')}", n=float(n)))
-
-
-@lru_cache
-def _leaky_relu(negative_slope: float) -> Callable[[Value], Value]:
-    return operation(rules.leaky_relu.bind("leaky_relu", negative_slope=negative_slope))
+def _bind(number: float, rule: Rule = rules.power) -> Callable[[Value], Value]:
+    name = f"**{repr(float(number)).removesuffix('.0')}" if rule is rules.power else rule.name
+    return operation(rule.bind(name, **dict.fromkeys(rule.constants, float(number))))
 
 
 class Value(Scalar):
@@ -84,22 +80,26 @@ class Value(Scalar):
 
     def __pow__(self, other: Number) -> Value:
         if other.__class__ in _PLAIN:
-            return _power(other)(self)
+            return _bind(other)(self)
         if isinstance(other, Value) or is_array(other):
             return self._raised(other)
-        return _power(to_float(other))(self)
+        return _bind(to_float(other))(self)
 
     def __pos__(self) -> Value:
         return self
 
-    abs, exp, log, sqrt = __abs__, rules.exp.node, rules.log.node, rules.sqrt.node
-    sin, cos, tanh = rules.sin.node, rules.cos.node, rules.tanh.node
-    sigmoid, softplus, relu = rules.sigmoid.node, rules.softplus.node, rules.relu.node
+    abs, exp, expm1, log, log1p = __abs__, rules.exp.node, rules.expm1.node, rules.log.node, rules.log1p.node
+    sqrt, cbrt, hypot = rules.sqrt.node, rules.cbrt.node, rules.hypot.node
+    sin, cos, tan, asin, acos = rules.sin.node, rules.cos.node, rules.tan.node, rules.asin.node, rules.acos.node
+    atan, atan2, sinh, cosh = rules.atan.node, rules.atan2.node, rules.sinh.node, rules.cosh.node
+    tanh, sigmoid, softplus, silu = rules.tanh.node, rules.sigmoid.node, rules.softplus.node, rules.silu.node
+    relu, erf, gelu = rules.relu.node, rules.erf.node, rules.gelu.node
     maximum, minimum = rules.maximum.node, rules.minimum.node
+    floor, round, stop_gradient = rules.floor.node, rules.rounded.node, rules.stop_gradient.node
 
     def leaky_relu(self, negative_slope: float = 0.01) -> Value:
         """``a`` where it is positive, else ``negative_slope * a``."""
-        return _leaky_relu(to_float(negative_slope))(self)
+        return _bind(to_float(negative_slope), rules.leaky_relu)(self)
 
     def __repr__(self) -> str:
         op = f", op={self.op!r}" if self.op else ""
@@ -140,10 +140,6 @@ class Value(Scalar):
     def _backward(self) -> None:
         if self.parents:
             self.rule.pull(self)
-
-    @staticmethod
-    def _apply(rule: Rule, operands: Iterable[Number]) -> Value:
-        return operation(rule)(*[lift(operand) for operand in operands])
 
     def _find_ancestors(self) -> list[Value]:  # for copy and pickle
         return topological_order(self)[:-1]
@@ -281,9 +277,8 @@ def _vanishes(local: Number, upstream: Number) -> bool:
 def _check_values(where: str, nodes: list[Any]) -> None:
     for node in nodes:
         if not isinstance(node, Value):
-            if callable(node):
-                raise TypeError(f"{where} takes a Value, not the function {node!r}: call it first, as in f(x)")
-            raise TypeError(f"{where} takes Values, not {type(node).__name__} {node!r}")
+            call = ": it takes a Value, so call the function first, as in f(x)" if callable(node) else ""
+            raise TypeError(f"{where} takes Values, not {type(node).__name__} {node!r}{call}")
 
 
 def accumulate(root: Value) -> None:
@@ -348,5 +343,6 @@ def grad(output: Value, inputs: Value | Iterable[Value], create_graph: bool = Fa
 
 
 _create: Callable[[], Value] = partial(object.__new__, Value)
-FLOATS.update(create_=_create, new_=_create, Value_=Value, to_float_=to_float, plain_=_PLAIN, is_array_=is_array)
+FLOATS.update(create_=_create, new_=_create, Value_=Value, lift_=lift)
+FLOATS.update(to_float_=to_float, plain_=_PLAIN, is_array_=is_array)
 VALUES["collect_"] = _collect

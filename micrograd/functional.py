@@ -22,15 +22,23 @@ from typing import Any, TypeGuard
 from . import rules
 from .arguments import sequence, to_float
 from .engine import Number, Value, lift, operation
-from .rules import cos, exp, log, maximum, minimum, relu, sigmoid, sin, softplus, sqrt, tanh
-from .watching import Watcher, find_watcher
+from .watching import find_watcher
 
 __all__ = [
-    "binary_cross_entropy", "binary_cross_entropy_with_logits", "cos", "cross_entropy", "dot", "exp", "hinge_loss",
-    "huber_loss", "kl_div", "l1_loss", "leaky_relu", "log", "log_softmax", "logsumexp", "maximum", "mean", "minimum",
-    "mse_loss", "nll_loss", "one_hot", "relu", "sigmoid", "sin", "softmax", "softplus", "sqrt", "sum", "tanh",
-    "weighted_sums",
+    "acos", "add", "asin", "atan", "atan2", "binary_cross_entropy", "binary_cross_entropy_with_logits", "cbrt", "cos",
+    "cosh", "cross_entropy", "dot", "erf", "exp", "expm1", "floor", "gelu", "hinge_loss", "huber_loss", "hypot",
+    "kl_div", "l1_loss", "leaky_relu", "log", "log1p", "log_softmax", "logsumexp", "maximum", "mean", "minimum",
+    "mse_loss", "nll_loss", "one_hot", "relu", "sigmoid", "silu", "sin", "sinh", "softmax", "softplus", "sqrt",
+    "stop_gradient", "sum", "tan", "tanh", "weighted_sums", "where",
 ]  # fmt: skip
+
+# The functions of one or two Values are lines of the table.
+exp, expm1, log, log1p, sqrt, cbrt = rules.exp, rules.expm1, rules.log, rules.log1p, rules.sqrt, rules.cbrt
+sin, cos, tan, asin, acos, atan = rules.sin, rules.cos, rules.tan, rules.asin, rules.acos, rules.atan
+sinh, cosh, tanh, atan2, hypot = rules.sinh, rules.cosh, rules.tanh, rules.atan2, rules.hypot
+sigmoid, softplus, silu, erf, gelu = rules.sigmoid, rules.softplus, rules.silu, rules.erf, rules.gelu
+relu, maximum, minimum = rules.relu, rules.maximum, rules.minimum
+floor, stop_gradient = rules.floor, rules.stop_gradient
 
 
 def leaky_relu(x: Number, negative_slope: float = 0.01) -> Any:
@@ -61,6 +69,29 @@ def where(condition: Any, a: Number, b: Number) -> Value:
     if isinstance(condition, Value):
         raise TypeError(f"a condition is a comparison, such as x > 0, not {condition!r}")
     return lift(a if condition else b)
+
+
+def add(x: Any, y: Any) -> Any:
+    """x + y, number by number: of two numbers, two lists of one length, or two lists of such lists.
+
+    Between lists, ``+`` is Python's, which joins them.
+
+    Raises:
+        ValueError: if the lengths differ.
+        TypeError: if one is a list and the other a number.
+
+    >>> [total.data for total in add([Value(1), Value(2)], [3, 4])]
+    [4.0, 6.0]
+    """
+    if not is_nested(x) and not is_nested(y):
+        return lift(x) + y
+    if not is_nested(x) or not is_nested(y):
+        other = y if is_nested(x) else x
+        raise TypeError(f"add() takes two numbers or two lists, not a list and {type(other).__name__} {other!r}")
+    x, y = list(x), list(y)
+    if len(x) != len(y):
+        raise ValueError(f"add() takes two lists of one length, not of {len(x)} and {len(y)}")
+    return [add(xi, yi) for xi, yi in zip(x, y, strict=True)]
 
 
 def sum(values: Iterable[Number]) -> Value:
@@ -143,12 +174,21 @@ def log_softmax(logits: Iterable[Number]) -> list[Value]:
 
     Raises:
         ValueError: if there are no logits.
+
+    >>> [round(p.data, 6) for p in log_softmax([Value(1000), Value(1000)])]
+    [-0.693147, -0.693147]
     """
-    logits = _filled(logits, "log_softmax")
-    top = (find_watcher() or Watcher()).find_largest(logits)
-    shifted = [lift(x) - top for x in logits]  # by a constant, which makes no difference but for rounding
-    total = logsumexp(shifted)
-    return [x - total for x in shifted]
+    values = [lift(x) for x in _filled(logits, "log_softmax")]
+    hidden, top = _find_largest(values)
+    if hidden is not None:
+        shifted = [x - hidden for x in values]
+        total = logsumexp(shifted)
+        return [x - total for x in shifted]
+    largest = values[top].data  # subtracting a number makes no difference but for rounding
+    total = operation(rules.exp_sum)(*values, lift(largest)).log()
+    logs = [x - largest - total for x in values]
+    logs[top] = -rules.log1p(_sum_of_others(values, top))  # of a large share, 1 - share would be rounded away
+    return logs
 
 
 def softmax(logits: Iterable[Number]) -> list[Value]:
@@ -160,7 +200,15 @@ def softmax(logits: Iterable[Number]) -> list[Value]:
     >>> [round(p.data, 9) for p in softmax([Value(1000), Value(1000)])]
     [0.5, 0.5]
     """
-    return [x.exp() for x in log_softmax(logits)]
+    values = [lift(x) for x in _filled(logits, "softmax")]
+    hidden, top = _find_largest(values)
+    if hidden is not None:
+        return [x.exp() for x in log_softmax(values)]
+    largest = values[top].data
+    total = operation(rules.exp_sum)(*values, lift(largest))
+    shares = [operation(rules.exp_difference)(x, largest) / total for x in values]
+    shares[top] = 1 / (1 + _sum_of_others(values, top))
+    return shares
 
 
 def one_hot(index: int | Iterable[Any], classes: int) -> list[Any]:
@@ -205,7 +253,14 @@ def cross_entropy(logits: Iterable[Any], target: int | Iterable[int], reduction:
     def loss(logits: Iterable[Number], target: Any) -> Value:
         logits = _filled(logits, "cross_entropy")
         true = _at(target, logits, "logits")
-        return logsumexp([lift(x) - true for x in logits])
+        values = [lift(x) for x in logits]
+        hidden, top = _find_largest([*values, true])
+        if hidden is not None:
+            return logsumexp([x - true for x in values])
+        if top == target:
+            return lift(rules.log1p(_sum_of_others(values, top)))
+        largest = values[top].data
+        return operation(rules.exp_sum)(*values, lift(largest)).log() - (true - largest)
 
     return _of_classes(loss, logits, target, reduction)
 
@@ -416,6 +471,18 @@ def _index(target: Any, count: int, what: str) -> int:
     if not 0 <= target < count:
         raise ValueError(f"the target is the index of one of {count} {what}, 0 to {count - 1}, not {target}")
     return target.__index__()  # type: ignore[no-any-return]
+
+
+def _find_largest(values: Sequence[Value]) -> tuple[Value | None, int]:
+    # The place of the largest one. In a function that is compiled that is known only when it runs: there, it is a node.
+    watcher = find_watcher()
+    hidden = watcher.find_largest(values) if watcher else None
+    return hidden, max(range(len(values)), key=lambda i: values[i]._data)
+
+
+def _sum_of_others(values: Sequence[Value], place: int) -> Value:
+    # Σ exp(xⱼ - x) over all others, for the x at that place
+    return operation(rules.exp_sum)(*values[:place], *values[place + 1 :], values[place])
 
 
 def _filled(values: Iterable[Number], function: str) -> list[Number]:

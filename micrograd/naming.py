@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from .arguments import one_line
+from .arguments import check_type, one_line
 from .engine import Value, topological_order
 
 __all__ = ["name_nodes"]
@@ -31,6 +31,8 @@ def name_nodes(root: Value, names: Mapping[str, Any] | None = None) -> dict[Valu
         root: the last node.
         names: variables and what they hold, like ``locals()``; what is no Value of the graph is passed over.
     """
+    check_type(root, Value, "name_nodes() takes Values")
+    check_type(names or {}, Mapping, "names= takes a mapping, such as locals()")
     nodes = topological_order(root)
     called = {node: one_line(node.label) for node in nodes}
     for name, value in (names or {}).items():

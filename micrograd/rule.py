@@ -22,7 +22,7 @@ import math
 import re
 from collections import UserDict
 from collections.abc import Callable, Iterable, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from keyword import iskeyword
 from operator import mul
 from typing import TYPE_CHECKING, Any, cast
@@ -114,8 +114,8 @@ class Rule:
         if not self.variadic and len(operands) != len(self.names):
             raise TypeError(f"{self.name}() takes {len(self.names)} operands ({self.operands}), not {len(operands)}")
         for operand in operands:
-            if hasattr(operand, "_apply"):
-                return operand._apply(bound, operands)
+            if hasattr(operand, "_parents"):
+                return operation(bound)(*map(FLOATS["lift_"], operands))
             if not hasattr(operand, "__float__"):
                 raise TypeError(f"{self.name}() takes numbers and Values, not {type(operand).__name__} {operand!r}")
         numbers = list(map(float, operands))
@@ -284,6 +284,16 @@ def operation(rule: Rule) -> Callable[..., Value]:
     return rule.node if rule.whole is rule else rule.make_maker()  # kept by a bound rule, it would point back at it
 
 
+def _compile_first(rule: Rule) -> Callable[..., float]:
+    # The rule as a function of floats, compiled when it is first called, which keeps the import instant.
+    def forward(*operands: float) -> float:
+        if FLOATS.get(rule.name) is forward:
+            FLOATS[rule.name] = rule.forward
+        return rule.forward(*operands)
+
+    return forward
+
+
 def _named(name: str) -> Rule:
     return RULES[name]
 
@@ -319,12 +329,13 @@ class Table(UserDict[str, Rule]):
         if not hasattr(builtins, name):  # in a text, abs and sum are Python's, which also take Values
             VALUES[name] = new
             if not _is_of_math(new):
-                FLOATS[name] = new.forward
+                FLOATS[name] = _compile_first(new)
 
     def __delitem__(self, name: str) -> None:
         if name in self.sealed:
             raise ValueError(f"{name!r} is a rule of the package, on which others rest: it can't be deleted")
-        users = [other.name for other in self.values() if other.name != name and name in _free_names(other)]
+        others = [other for other in self.values() if other.name not in {name, *self.sealed}]
+        users = [other.name for other in others if name in _free_names(other)]
         if users:
             raise ValueError(f"the rule {name!r} can't be deleted: {', '.join(users)} uses it")
         super().__delitem__(name)
@@ -414,6 +425,7 @@ def _check_name(new: Rule, replace: bool) -> None:
 # What the texts say
 
 
+@lru_cache(maxsize=1024)
 def _parse(text: str) -> ast.expr:
     return ast.parse(text.strip(), "<rule>", mode="eval").body
 
@@ -452,7 +464,7 @@ def _is_float(text: ast.expr, rule: Rule) -> bool:
         return isinstance(text.op, ast.USub) and _is_float(text.operand, rule)
     if isinstance(text, ast.BinOp):
         sides = [_is_float(side, rule) for side in (text.left, text.right)]
-        return any(sides) if isinstance(text.op, (ast.Add, ast.Sub, ast.Mult, ast.Div)) else False
+        return any(sides) if isinstance(text.op, (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv)) else False
     if isinstance(text, ast.IfExp):
         return _is_float(text.body, rule) and _is_float(text.orelse, rule)
     if isinstance(text, ast.Call) and isinstance(text.func, ast.Name):

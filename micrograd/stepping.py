@@ -5,7 +5,7 @@
 >>> y = (w * x + b).tanh()
 >>> for step in y.steps(names=locals()):
 ...     print(step)
-y = tanh(%4): ∂y/∂%4 = 1 - y * y = 0.419974; times y.grad, 1, is 0.419974; %4.grad: 0 → 0.419974
+y = tanh(%4): ∂y/∂%4 = tanh_slope(%4) = 0.419974; times y.grad, 1, is 0.419974; %4.grad: 0 → 0.419974
 %4 = %2 + b: ∂%4/∂%2 = 1; times %4.grad, 0.419974, is 0.419974; %2.grad: 0 → 0.419974
 %4 = %2 + b: ∂%4/∂b = 1; times %4.grad, 0.419974, is 0.419974; b.grad: 0 → 0.419974
 %2 = w * x: ∂%2/∂w = x = 2; times %2.grad, 0.419974, is 0.839949; w.grad: 0 → 0.839949

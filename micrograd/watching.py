@@ -52,9 +52,9 @@ class Watcher:
         """Compares a Value with another one, or with a number, by a function of their numbers."""
         return compare(a._data, getattr(b, "_data", b))
 
-    def find_largest(self, values: Sequence[Number]) -> Any:
-        """The largest of Values and numbers, as a number through which no gradient passes."""
-        return max(getattr(value, "_data", value) for value in values)
+    def find_largest(self, values: Sequence[Value]) -> Value | None:
+        """The largest of some Values, as a node that passes no gradient on, if nobody may look at their numbers."""
+        return None
 
     def check(self, root: Value, operations: Sequence[Value]) -> None:
         """Is called when the chain rule has been applied to all operations that a root was made of."""

@@ -2,16 +2,19 @@
 
 import errno
 import json
+import math
 import os
 import random
 import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from micrograd import Value, nn, optim
@@ -94,6 +97,42 @@ def test_a_run_interrupted_at_every_step_goes_on_bit_for_bit(tmp_path, uninterru
     for _ in range(16):
         run(tmp_path / "run", at=1, then=stop_here)
     assert run(tmp_path / "run")[1] == uninterrupted
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_schedule_that_steps_with_the_steps_goes_on_in_the_middle_of_an_epoch(tmp_path, compiled):
+    if compiled:
+        pytest.importorskip("numba")
+
+    def train(stops, epochs=3):
+        weight = Value(0.0)
+        optimizer = optim.Adam([weight], lr=0.1)
+        warm_up = optim.LinearLR(optimizer, 0.1, total_iters=5)
+        schedule = optim.SequentialLR(optimizer, [warm_up, optim.CosineAnnealingLR(optimizer, 7)], [5])
+        history = fit(
+            lambda x: (weight - x) ** 2, [float(x) for x in range(10)], optimizer, epochs=epochs, batch_size=3,
+            schedule=schedule, schedule_every="step", checkpoint=tmp_path / str(stops), rng=random.Random(0),
+            clip=lambda _: stop_here() if stops else None, compile=compiled,
+        )  # fmt: skip
+        return history, repr([stateful.state_dict() for stateful in (history, optimizer, schedule)] + [weight.data])
+
+    for _ in range(13):  # the last one ends the last epoch
+        history, interrupted = train(stops=True)
+    assert history.steps == 12
+    assert len(set(history.lr)) > 10
+    assert interrupted == train(stops=False)[1]
+
+
+def test_a_checkpoint_of_a_schedule_that_steps_otherwise_is_refused(tmp_path):
+    def train(every):
+        weight = Value(0.0)
+        optimizer = optim.SGD([weight], lr=0.1)
+        fit(lambda x: weight * x, [1.0], optimizer, epochs=1, checkpoint=tmp_path / "run", schedule_every=every,
+            schedule=optim.StepLR(optimizer, 2))  # fmt: skip
+
+    train("step")
+    with pytest.raises(ValueError, match="schedule_every: step in the checkpoint, epoch here"):
+        train("epoch")
 
 
 def test_a_run_goes_on_with_more_epochs(tmp_path, uninterrupted):
@@ -183,7 +222,7 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path, uninterrupted):
 
 
 def test_what_a_killed_process_left_is_removed(tmp_path):
-    (tmp_path / ".run.123.tmp").write_bytes(b"half")
+    (tmp_path / ".run.0123456789abcdef.tmp").write_bytes(b"half")
     (tmp_path / ".run.txt").write_bytes(b"mine")
     run(tmp_path / "run", epochs=1)
     assert sorted(p.name for p in tmp_path.iterdir()) == [".run.txt", "run"]
@@ -250,6 +289,16 @@ def test_a_folder_that_is_not_there_is_told_before_training(tmp_path):
     weight = Value(1.0)
     with pytest.raises(TrainingError, match=r"could not write .*nowhere"):
         fit(lambda x: weight * x, [1.0], optim.SGD([weight]), epochs=1, checkpoint=tmp_path / "nowhere" / "run")
+    assert weight.data == 1.0
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no such files")
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_a_checkpoint_that_is_no_file_is_told_before_training(tmp_path, make):
+    make(tmp_path / "run")
+    weight = Value(1.0)
+    with pytest.raises(TrainingError, match=r"could not write .*(no regular file|Is a directory)"):
+        fit(lambda x: weight * x, [1.0], optim.SGD([weight]), epochs=1, checkpoint=tmp_path / "run")
     assert weight.data == 1.0
 
 
@@ -346,7 +395,7 @@ def test_a_thousand_random_corruptions_are_refused(refusal):
 
 
 def test_a_checksum_that_lost_its_name_is_no_foreign_file(refusal):
-    lost = refusal.content.replace(b'"micrograd":"1"', b'"microcosm":"1"').replace(b'"checksum"', b'"checkers"')
+    lost = refusal.content.replace(b'"micrograd":"2"', b'"microcosm":"2"').replace(b'"checksum"', b'"checkers"')
     assert b'"checkers"' in lost
     refusal.check_loading(lost)
     refusal.check(lost)
@@ -437,7 +486,7 @@ def test_parameters_are_saved_and_loaded_exactly(tmp_path):
     assert arrays["0.weight"].dtype == np.float64
 
 
-@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16, np.int64, np.uint8])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16, np.int64, np.uint8, np.uint64, np.uint16])
 def test_other_number_formats_are_read(tmp_path, dtype):
     save_file({"weight": np.array([[1, 2]], dtype), "bias": np.array([3], dtype)}, tmp_path / "model")
     line = nn.Linear(2, 1)
@@ -445,11 +494,148 @@ def test_other_number_formats_are_read(tmp_path, dtype):
     assert line([10, 100])[0].data == 213.0
 
 
+def crafted(tensors, data=b"", **metadata):
+    """A safetensors file made by hand: for each tensor the kind of its numbers, its shape, and where they are."""
+    header = {
+        name: {"dtype": kind, "shape": sizes, "data_offsets": ends} for name, (kind, sizes, *ends) in tensors.items()
+    }
+    header = json.dumps({"__metadata__": metadata, **header}).encode()
+    return len(header).to_bytes(8, "little") + header + data
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"hash": "0123456789abcdef" * 4},
+        {"checksum": "0123456789abcdef" * 4},
+        {"checksum": "crc32:01234567"},
+        {"micrograd": "the paper that we cite"},
+        {"micrograd": "1", "checksum": "0123456789abcdef" * 4, "run": "no JSON"},
+        {"run": "[["},
+        {"format": "pt", "training": json.dumps({"checksum": "0123456789abcdef" * 4})},
+    ],
+    ids=str,
+)
+def test_others_files_load_whatever_their_metadata_say(tmp_path, metadata):
+    save_file({"weight": np.array([[1.0, 2.0]]), "bias": np.array([3.0])}, tmp_path / "model", metadata)
+    line = nn.Linear(2, 1)
+    load_parameters(line, tmp_path / "model")
+    assert line([10, 100])[0].data == 213.0
+    with pytest.raises(ValueError, match="holds parameters, but no run"):
+        fit(lambda x: line(x)[0], [[1, 2]], optim.SGD(line.parameters()), epochs=1, checkpoint=tmp_path / "model")
+
+
+LIES = {
+    "no numbers in many rows": ({"a": ("F64", [30_000_000, 0], 0, 0)}, 0),
+    "no numbers in many columns of rows": ({"a": ("F64", [3000, 10_000, 0], 0, 0)}, 0),
+    "many lists of one number": ({"a": ("U8", [20_000, *[1] * 30], 0, 20_000)}, 20_000),
+    "a negative size": ({"a": ("F64", [-1], 0, 8)}, 8),
+    "two negative sizes": ({"a": ("F64", [-1, -1], 0, 8)}, 8),
+    "a huge size": ({"a": ("F64", [2**62], 0, 8)}, 8),
+    "a size beyond 64 bits": ({"a": ("F64", [2**70], 0, 8)}, 8),
+    "a product beyond 64 bits": ({"a": ("F64", [2**32, 2**32], 0, 0)}, 0),
+    "a size that is a fraction": ({"a": ("F64", [1.5], 0, 8)}, 8),
+    "more sizes than there can be": ({"a": ("F64", [1] * 5000, 0, 8)}, 8),
+    "overlapping numbers": ({"a": ("F64", [1], 0, 8), "b": ("F64", [1], 0, 8)}, 8),
+    "a gap": ({"a": ("F64", [1], 8, 16)}, 16),
+    "numbers beyond the end": ({"a": ("F64", [2], 0, 16)}, 8),
+    "numbers that end before they begin": ({"a": ("F64", [1], 8, 0)}, 8),
+    "a negative begin": ({"a": ("F64", [1], -8, 0)}, 8),
+    "bytes that belong to nothing": ({"a": ("F64", [1], 0, 8)}, 16),
+}
+
+
+@pytest.mark.parametrize(("tensors", "size"), LIES.values(), ids=LIES)
+def test_a_header_that_lies_is_refused_before_memory_is_taken(tmp_path, tensors, size):
+    (tmp_path / "model").write_bytes(crafted(tensors, bytes(size)))
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match="is not a safetensors file, or damaged"):
+            read(tmp_path / "model")
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("header", [b"[" * 100_000, b"{}" * 10, b'{"a":1}', b"null", b'{"__metadata__":[]}', b"\xff"])
+def test_a_header_that_is_none_is_refused(tmp_path, header):
+    (tmp_path / "model").write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(ValueError, match="is not a safetensors file, or damaged"):
+        read(tmp_path / "model")
+
+
+def test_tensors_without_numbers_and_numbers_that_are_not_finite_are_read(tmp_path):
+    tensors = {
+        "none": np.zeros((3, 0)), "outside": np.zeros((0, 2**40)), "deep": np.zeros((4, 2, 0, 3)), "one": np.array(5.0),
+        "nested": np.arange(12.0).reshape(2, 3, 2), "kernel": np.ones((64, 32, 1, 1), np.uint8),
+        "wild": np.array([np.inf, -np.inf, np.nan, -0.0]), "narrow": np.array([np.inf, np.nan], np.float16),
+        "flags": np.array([True, False]),
+    }  # fmt: skip
+    save_file(tensors, tmp_path / "file")
+    found, run = read(tmp_path / "file")
+    assert run is None
+    assert {name: repr(entry) for name, entry in found.items()} == {
+        name: repr((array * 1.0).tolist()) for name, array in tensors.items()
+    }
+
+
+def test_a_run_whose_numbers_are_not_finite_is_kept(tmp_path):
+    from micrograd.training import checkpoints
+
+    tensors, run = {"a": [math.inf, -0.0, 5e-324]}, {"best": math.inf, "history": {"loss": [math.nan]}}
+    checkpoints.write(tmp_path / "run", tensors, run)
+    assert repr(read(tmp_path / "run")) == repr((tensors, run))
+
+
+def test_a_file_of_ours_that_another_program_changed_says_so(tmp_path):
+    save_parameters(nn.Linear(2, 1), tmp_path / "ours")
+    with safe_open(tmp_path / "ours", "numpy") as file:
+        metadata = file.metadata()
+    save_file({name: array * 2 for name, array in load_file(tmp_path / "ours").items()}, tmp_path / "changed", metadata)
+    with pytest.raises(ValueError, match="is damaged, or was changed by another program"):
+        load_parameters(nn.Linear(2, 1), tmp_path / "changed")
+
+
+# Two runs with one checkpoint
+
+
+def test_a_second_run_with_the_same_checkpoint_is_refused(tmp_path):
+    weight, other = Value(0.0), Value(0.0)
+
+    def train(weight, **more):
+        loss = lambda x: (weight - x) ** 2  # noqa: E731
+        return fit(loss, [1.0], optim.SGD([weight], lr=0.1), epochs=2, checkpoint=tmp_path / "run", **more)
+
+    def train_another(history):
+        with pytest.raises(TrainingError, match=r"run is in use, by another run in this process or another one"):
+            train(other)
+
+    history = train(weight, callbacks=[train_another])
+    assert history.epochs == 2
+    assert other.data == 0.0
+    train(other)
+    assert other.data == weight.data
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_second_process_with_the_same_checkpoint_is_refused_until_the_first_is_killed(tmp_path, uninterrupted):
+    file = str(tmp_path / "run")
+    program = f"run({file!r}, at=9, then=lambda: (print('here', flush=True), time.sleep(600)))"
+    process = in_a_process(program)
+    assert process.stdout.readline() == "here\n"
+    with pytest.raises(TrainingError, match="run is in use"):
+        run(file)
+    process.kill()
+    process.communicate()
+    assert run(file)[1] == uninterrupted
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
 def test_unknown_formats_and_other_models_are_refused(tmp_path):
     line = nn.Linear(2, 1, rng=random.Random(0))
     before = line.state_dict()
-    save_file({"weight": np.array([[1, 2]], np.uint64)}, tmp_path / "model")
-    with pytest.raises(ValueError, match="its numbers are U64; float64 and float32 can be read"):
+    (tmp_path / "model").write_bytes(crafted({"weight": ("F8_E4M3", [1, 2], 0, 2)}, bytes(2)))
+    with pytest.raises(ValueError, match="its numbers are F8_E4M3; float64 and float32 can be read"):
         load_parameters(line, tmp_path / "model")
     save_file({"weight": np.zeros((1, 3)), "slope": np.zeros(())}, tmp_path / "model")
     with pytest.raises(ValueError, match=r"model: this state does not fit(.|\n)*missing: bias(.|\n)*unknown: slope"):
@@ -474,17 +660,38 @@ def test_without_safetensors_it_says_what_to_install_before_training(tmp_path, m
     assert weight.data == 1.0
 
 
-@pytest.mark.slow
-def test_a_history_too_long_for_the_format_leaves_the_last_checkpoint(tmp_path):
-    weight = Value(1.0)
-    file = tmp_path / "run"
+def test_a_history_too_long_for_the_format_leaves_the_last_checkpoint_and_the_parameters(tmp_path, monkeypatch):
+    weight, file = Value(1.0), tmp_path / "run"
 
     def enlarge(history):
-        history.metrics["padding"] = [1 / 3] * 6_000_000
+        monkeypatch.setattr("micrograd.training.checkpoints._LIMIT", 1000)
 
-    with pytest.raises(TrainingError, match=r"can't be written as safetensors: .*too large"):
-        fit(lambda x: weight * x, [1.0], optim.SGD([weight]), epochs=2, checkpoint=file, callbacks=[enlarge])
+    message = r"after step 1: .* can't hold the run: its state takes .* bytes, most for the history of 1 steps"
+    with pytest.raises(TrainingError, match=message) as caught:
+        fit(
+            lambda x: weight * x, [1.0], optim.SGD([weight], lr=0.5), epochs=2, checkpoint=file, callbacks=[enlarge],
+        )  # fmt: skip
+    assert "the parameters are those after that step" in str(caught.value)
     assert read(file)[1]["epoch"] == 0
+    assert weight.data == 0.5
+
+
+@pytest.mark.slow
+def test_the_limit_is_the_formats_own(tmp_path):
+    from micrograd.training import checkpoints
+
+    def write(count, character="x"):
+        checkpoints.write(tmp_path / "run", {}, {"history": {"loss": []}, "padding": character * count})
+
+    write(checkpoints._LIMIT - 2000)
+    for count, character, message in (
+        (checkpoints._LIMIT, "x", "can't hold the run"),
+        (checkpoints._LIMIT // 4, '"', "can't hold the run"),  # each of them is four characters
+        (checkpoints._LIMIT - 60, "x", "can't be written as safetensors: .*too large"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            write(count, character)
+    assert len(read(tmp_path / "run")[1]["padding"]) == checkpoints._LIMIT - 2000
 
 
 def test_the_state_is_plain_json(refusal):

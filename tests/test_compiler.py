@@ -454,7 +454,7 @@ def test_the_program_is_listed():
     compiled.batch(np.ones((5, 4)))
     listing = str(compiled.program)
     assert "layer  (4 → 8)" in listing
-    assert "relu: 0.0 if a <= 0 else a" in listing
+    assert "relu  (0.0 if a <= 0 else a)" in listing
     assert "outer" in listing
     drawing = compiled.program.draw()
     assert "inputs -> i" in drawing.source

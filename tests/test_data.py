@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from micrograd import Value
-from micrograd.data import Standardisation, standardise
+from micrograd.data import DataLoader, Standardisation, split, standardise
 
 
 @given(st.lists(st.tuples(st.floats(-1e6, 1e6), st.integers(-9, 9)), min_size=1, max_size=20))
@@ -57,6 +57,16 @@ def test_what_was_measured_is_applied_to_other_rows():
         (lambda: standardise([[math.inf]]), ValueError, "row 0 has inf in column 0"),
         (lambda: standardise([[1], [2]])[1]([[1, 2]]), ValueError, "1 numbers, and row 0 has 2"),
         (lambda: standardise([[1], [2]])[1]([[math.nan]]), ValueError, "row 0 has nan"),
+        (lambda: DataLoader({1, 2}), TypeError, r"DataLoader\(\): the data are a sequence of samples, not set"),
+        (lambda: DataLoader(DataLoader([1])), TypeError, r"DataLoader\(\) takes samples, not a DataLoader"),
+        (lambda: DataLoader([1], "2"), TypeError, r"DataLoader\(\): batch_size is a whole number, not str '2'"),
+        (lambda: DataLoader([1], True), TypeError, "batch_size is a whole number, not bool True"),
+        (lambda: DataLoader([1], 0), ValueError, "batch_size must be a whole number, at least 1, not 0"),
+        (lambda: DataLoader([1], 1.5), ValueError, "batch_size must be a whole number, at least 1, not 1.5"),
+        (lambda: DataLoader([1], shuffle="yes"), TypeError, "shuffle is True or False, not str 'yes'"),
+        (lambda: DataLoader([1], drop_last=1), TypeError, "drop_last is True or False, not int 1"),
+        (lambda: DataLoader([1], rng=0), TypeError, r"rng is a random\.Random, or the module random, not int 0"),
+        (lambda: split(5, 0.5), TypeError, r"split\(\): the data are a sequence of samples, not int"),
     ],
 )
 def test_bad_input(action, error, message):

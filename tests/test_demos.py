@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from micrograd import nn
+
 DEMOS = Path(__file__).parents[1] / "demos"
 
 
@@ -182,3 +184,15 @@ def test_regularisation_is_compared(run):
     rows = [line for line in lines if " after " in line]
     assert [row[:17].strip() for row in rows] == load("regularise").METHODS
     assert [row[17:25].strip() for row in rows] == ["2"] * 6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_the_digits_are_learned_by_a_healthy_network(seed):
+    training, test = digits.small_digits()
+    rng = random.Random(seed)
+    model = nn.MLP(64, [32, 10], activation=digits.ACTIVATION, rng=rng)
+    report = digits.train(model, training, test, 10, rng).gradient_flow()
+    assert report.ok
+    assert sum(layer.dead for layer in report.layers) == 0
+    assert sum(digits.guess(digits.score(model, pixels)) == digit for pixels, digit in test) / len(test) >= 0.965

@@ -189,6 +189,40 @@ def test_edges_between_the_same_blocks_are_one_with_their_number(network):
     assert lines.count(["×3"]) == 3  # from x, from y and from the first layer
 
 
+def operations_in_the_box_and_outside(drawing):
+    """Of a drawing with one module."""
+    before, _, rest = drawing.source.partition("subgraph")
+    inside, _, after = rest.partition("\t}")
+    return [sorted(re.findall(r'label="%\d+ = (\S+?)\\n', part)) for part in (inside, before + after)]
+
+
+@pytest.mark.parametrize(
+    ("activation", "operations"),
+    [
+        (lambda x: x * x.sigmoid(), ["dot", "sigmoid", "*"]),
+        (lambda x: 0.5 * x * (1 + (x + x**3).tanh()), ["dot", "*", "**3", "+", "tanh", "+", "*"]),
+        (lambda x: x, ["dot"]),
+        (Value.tanh, ["dot", "tanh"]),
+        (nn.LeakyReLU(0.1), ["dot", "leaky_relu"]),
+    ],
+)
+def test_all_that_an_activation_is_made_of_belongs_to_its_neuron(activation, operations):
+    neuron = nn.Neuron(1, activation=activation)
+    x = Value(2.0, "x")
+    out = neuron([x])
+    loss = (out - 1.0) ** 2 * out.exp()
+    inside, outside = operations_in_the_box_and_outside(draw(loss, module=neuron))
+    assert inside == sorted(operations)
+    assert outside == ["*", "**2", "-", "exp"]
+
+
+def test_a_penalty_on_weights_is_outside_of_the_neuron():
+    neuron = nn.Neuron(1, activation=lambda x: x * x.sigmoid())
+    loss = neuron([Value(2.0)]) + 0.01 * neuron.w[0] ** 2
+    inside, outside = operations_in_the_box_and_outside(draw(loss, module=neuron))
+    assert (inside, outside) == (["*", "**2", "dot", "sigmoid"], ["*", "+"])
+
+
 def test_modules_of_ones_own_and_shared_parameters():
     class Pair(nn.Module):
         def __init__(self):
@@ -425,5 +459,5 @@ def test_an_edge_that_is_none_is_told():
     out = x.exp().sin()
     with pytest.raises(ValueError, match="is no operand of"):
         draw(out, highlight=(out, x))
-    with pytest.raises(TypeError, match="topological_order"):
+    with pytest.raises(TypeError, match=r"draw\(\) takes Values, not float"):
         draw(3.0)

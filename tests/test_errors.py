@@ -5,15 +5,20 @@ are not finite, nothing at all, Values of another graph, cycles, labels, and dat
 """
 
 import math
+import os
+import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
 import micrograd
-from micrograd import Value, functional, grad, nn, optim, rules
+from micrograd import Value, debug, draw, explore, functional, grad, nn, optim, rules
 from micrograd.data import DataLoader, split
 from micrograd.derivatives import hessian, jacobian, jvp, vjp
 from micrograd.engine import topological_order
+from micrograd.naming import name_nodes
 from micrograd.testing import gradcheck, gradgradcheck
 from micrograd.testing.strategies import expressions
 
@@ -116,7 +121,14 @@ ERRORS = [
     (lambda: functional.mean([]), ValueError, r"mean\(\) of no values"),
     (lambda: functional.mean(2), TypeError, r"mean\(\) takes a sequence, not int 2"),
     (lambda: functional.softmax([]), ValueError, "no values"),
-    (lambda: functional.softmax(v), TypeError, "takes a sequence, not Value"),
+    (lambda: functional.softmax(v), TypeError, r"^softmax\(\) takes a sequence, not Value"),
+    (lambda: functional.log_softmax(v), TypeError, r"^log_softmax\(\) takes a sequence, not Value"),
+    (lambda: functional.logsumexp(2.0), TypeError, r"^logsumexp\(\) takes a sequence, not float 2.0"),
+    (lambda: functional.add([v], [v, v]), ValueError, r"add\(\) takes two lists of one length, not of 1 and 2"),
+    (lambda: functional.add([[v], [v]], [[v], [v, v]]), ValueError, r"one length, not of 1 and 2"),
+    (lambda: functional.add([v], 2.0), TypeError, r"add\(\) takes two numbers or two lists, not a list and float 2.0"),
+    (lambda: functional.add(v, [v]), TypeError, r"not a list and Value"),
+    (lambda: functional.add("a", "b"), TypeError, "not str 'a'"),
     (lambda: functional.log_softmax([]), ValueError, "no values"),
     (lambda: functional.logsumexp([]), ValueError, "no values"),
     (lambda: functional.dot([v], [v, v]), ValueError, "1 and 2"),
@@ -133,7 +145,22 @@ ERRORS = [
     (lambda: functional.cross_entropy([v, v], 1.0), TypeError, "the index of one of the logits, not float 1.0"),
     (lambda: functional.cross_entropy([v, v], v), TypeError, "the index of one of the logits, not Value"),
     (lambda: functional.cross_entropy([], 0), ValueError, "no values"),
+    # readers of the graph
+    (lambda: draw(2.0), TypeError, r"draw\(\) takes Values, not float 2.0"),
+    (lambda: draw([v]), TypeError, r"draw\(\) takes Values, not list"),
+    (lambda: draw(v, names=[1]), TypeError, r"draw\(…, names=\) takes a mapping, .* not list \[1\]"),
+    (lambda: draw(v, module=3), TypeError, r"draw\(…, module=\) takes a Module, not int 3"),
+    (lambda: debug(2.0), TypeError, r"debug\(\) takes Values, not float 2.0"),
+    (lambda: debug(v, names=3), TypeError, "names= takes a mapping, .* not int 3"),
+    (lambda: explore(2.0, "x.html"), TypeError, r"explore\(\) takes Values, not float 2.0"),
+    (lambda: explore(v, "x.html", names=3), TypeError, "names= takes a mapping, .* not int 3"),
+    (lambda: name_nodes(2.0), TypeError, r"name_nodes\(\) takes Values, not float 2.0"),
+    (lambda: list(v.steps(3)), TypeError, "names= takes a mapping, .* not int 3"),
     # derivatives
+    (lambda: jacobian(v, [1.0]), TypeError, r"jacobian\(\) takes a function, and Value Value.* is not callable"),
+    (lambda: hessian(2.0, [1.0]), TypeError, r"hessian\(\) takes a function, and float 2.0 is not callable"),
+    (lambda: jvp(v, [1.0], [1.0]), TypeError, r"jvp\(\) takes a function"),
+    (lambda: vjp(v, [1.0], [1.0]), TypeError, r"vjp\(\) takes a function"),
     (lambda: jacobian(lambda x: x[0], 3.0), TypeError, "the point of a derivative takes a sequence, not float 3.0"),
     (lambda: jacobian(lambda x: x[0], ["a"]), TypeError, "not str 'a'"),
     (lambda: jacobian(lambda x: "a", [1.0]), TypeError, "not str 'a'"),
@@ -146,7 +173,8 @@ ERRORS = [
     (lambda: jvp(lambda x: x, [1.0, 2.0], [1.0]), ValueError, "2 and 1"),
     (lambda: jvp(lambda x: x, [1.0], ["a"]), TypeError, "not str 'a'"),
     # testing
-    (lambda: gradcheck(3, [1.0]), TypeError, "not callable"),
+    (lambda: gradcheck(3, [1.0]), TypeError, r"gradcheck\(\) takes a function, and int 3 is not callable"),
+    (lambda: gradgradcheck(3, [1.0]), TypeError, r"gradgradcheck\(\) takes a function, and int 3 is not callable"),
     (lambda: gradcheck(lambda x: x, []), ValueError, "nothing to check: the inputs"),
     (lambda: gradcheck(lambda x: x * v, [1]), ValueError, "neither a Value nor a float"),
     (lambda: gradcheck(lambda x: [], [1.0]), ValueError, "gives no output"),
@@ -160,10 +188,13 @@ ERRORS = [
     (lambda: expressions(max_leaves=0), ValueError, "at most 0"),
     (lambda: expressions(max_leaves="a"), ValueError, "max_leaves is a whole number .* not 'a'"),
     (lambda: expressions(bound=math.nan), ValueError, "bound above 0, not 8 and nan"),
-    (lambda: expressions(operations=["tan"]), ValueError, r"unknown are \['tan'\]"),
+    (lambda: expressions(operations=["cot"]), ValueError, r"unknown are \['cot'\]"),
     (lambda: expressions(operations=[]), ValueError, r"of \[\]"),
     # networks
-    (lambda: nn.MLP(1, [1])(0.5), TypeError, "1 inputs takes a sequence, not float 0.5"),
+    (lambda: nn.MLP(1, [1])(0.5), TypeError, "MLP of 1 inputs takes a sequence, not float 0.5"),
+    (lambda: nn.MLP(1, [1])(v), TypeError, "MLP of 1 inputs takes a sequence, not Value"),
+    (lambda: nn.Linear(1, 1)(2.0), TypeError, "Linear of 1 inputs takes a sequence, not float 2.0"),
+    (lambda: nn.LayerNorm(1)(2.0), TypeError, r"LayerNorm\(1\) takes a sequence, not float 2.0"),
     (lambda: nn.MLP(2, [1])(None), TypeError, "takes a sequence, not NoneType"),
     (lambda: nn.MLP(2, [1])("ab"), TypeError, "takes a sequence, not str"),
     (lambda: nn.MLP(2, [1])(["a", 1]), TypeError, "not str 'a'"),
@@ -198,7 +229,7 @@ ERRORS = [
     (lambda: optim.Optimizer([v]).step(), NotImplementedError, "Optimizer has no update rule"),
     # data
     (lambda: DataLoader([1], batch_size=0), ValueError, "batch_size must be a whole number, at least 1, not 0"),
-    (lambda: DataLoader([1], batch_size="2"), ValueError, "not '2'"),
+    (lambda: DataLoader([1], batch_size="2"), TypeError, "not str '2'"),
     (lambda: DataLoader(3), TypeError, "the data are a sequence of samples, not int"),
     (lambda: DataLoader({"a": 1}), TypeError, "not dict"),
     (lambda: split([1], 1.5), ValueError, "between 0 and 1, not 1.5"),
@@ -353,3 +384,47 @@ def test_an_error_in_a_gradient_shows_the_number_too():
     x.data = 0.0
     with pytest.raises(ZeroDivisionError, match=r"in the gradient of 3.0 / x=0.0"):
         y.backward()
+
+
+# What a feature says if a library is missing. It names the library itself: micrograd[…] on the package index is
+# somebody else's package.
+MISSING = [
+    ("graphviz", "micrograd.draw(v)"),
+    ("graphviz", "micrograd.explore(v, 'x.html')"),
+    ("numpy", "micrograd.compile(lambda x: x)(1.0)"),
+    ("matplotlib", "fit(progress=False).plot()"),
+    ("tqdm", "sys.stderr.isatty = lambda: True; fit()"),
+    ("numpy", "training.save_parameters(model, 'x.safetensors')"),
+    ("safetensors", "training.save_parameters(model, 'x.safetensors')"),
+    ("safetensors", "fit(progress=False, checkpoint='x.safetensors')"),
+    ("hypothesis", "import micrograd.testing.strategies"),
+    ("wasmtime", "os.environ.update(PATH=''); micrograd.draw(v).svg()"),
+    ("resvg_py", "os.environ.update(PATH=''); micrograd.draw(v).save('x.png')"),
+]
+SETTING = """
+import os, sys
+sys.modules[{library!r}] = None
+import micrograd
+from micrograd import Value, nn, optim, training
+v, model = Value(1.0), nn.Linear(1, 1)
+
+def fit(**options):
+    loss = lambda x: model([x])[0] ** 2
+    return micrograd.fit(loss, [1.0], optim.SGD(model.parameters(), lr=0.1), epochs=1, compile=False, **options)
+
+try:
+    {feature}
+except (ImportError, RuntimeError) as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize(("library", "feature"), MISSING)
+def test_a_missing_library_is_named_by_its_own_name(library, feature, tmp_path):
+    code = SETTING.format(library=library, feature=feature)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=environment)
+    name = library.replace("_", "-")
+    assert re.search(rf"needs .*python -m pip install [\w -]*\b{name}\b", done.stdout), done.stdout + done.stderr
+    assert "micrograd[" not in done.stdout
+    assert list(tmp_path.iterdir()) == []

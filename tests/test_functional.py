@@ -237,3 +237,29 @@ def test_bad_input(action, error, message):
     with pytest.raises(error, match=message):
         action()
     assert (v.data, v.grad) == (2.0, 0.0)
+
+
+trees = st.recursive(st.floats(-10, 10), lambda inner: st.lists(inner, min_size=1, max_size=3), max_leaves=8)
+
+
+def flat(tree):
+    return [leaf for item in tree for leaf in flat(item)] if isinstance(tree, list) else [tree]
+
+
+def map_leaves(function, tree):
+    return [map_leaves(function, item) for item in tree] if isinstance(tree, list) else function(tree)
+
+
+@given(trees, st.floats(-10, 10))
+def test_add_adds_number_by_number(tree, shift):
+    x = map_leaves(Value, tree)
+    total = functional.add(x, map_leaves(lambda number: number * shift, tree))
+    assert map_leaves(lambda out: out.data, total) == map_leaves(lambda number: number + number * shift, tree)
+    assert grad(functional.sum(flat(total)), flat(x)) == (1.0,) * len(flat(x))
+
+
+def test_plus_between_lists_joins_them_and_add_does_not():
+    x, y = [Value(1.0), Value(2.0)], [Value(3.0), Value(4.0)]
+    assert x + y == [*x, *y]
+    assert [total.data for total in functional.add(x, y)] == [4.0, 6.0]
+    assert [total.data for total in functional.add(np.array([1.0, 2.0]), (3, 4))] == [4.0, 6.0]

@@ -1,5 +1,6 @@
 """The command line: what it prints, and what it refuses."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import micrograd
 from micrograd.__main__ import main
 
 NEURON = ["tanh(x1*w1 + x2*w2 + b)", "x1=2", "x2=0", "w1=-3", "w2=1", "b=6.8813735870195432"]
@@ -29,6 +31,27 @@ def test_as_a_command():
     assert (done.returncode, done.stdout) == (2, "")
 
 
+@pytest.mark.parametrize(
+    ("called", "name"),
+    [
+        ("/somewhere/micrograd", "micrograd"),
+        ("micrograd.exe", "micrograd"),
+        ("/somewhere/micrograd/__main__.py", "python -m micrograd"),
+    ],
+)
+def test_help_and_version_fit_how_the_command_was_called(called, name, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", [called, "--help"])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 0
+    assert capsys.readouterr().out.startswith(f"usage: {name} [-h]")
+    monkeypatch.setattr(sys, "argv", [called, "--version"])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 0
+    assert capsys.readouterr().out == f"micrograd {micrograd.__version__}\n"
+
+
 def test_steps_and_check(capsys):
     assert main(["relu(x) * 2 + abs(y)", "x=3", "y=0", "--steps", "--check"]) == 0
     out = capsys.readouterr().out
@@ -38,6 +61,15 @@ def test_steps_and_check(capsys):
     assert rows["x"][:4] == ["x", "3", "2", "2"]
     assert rows["x"][-1] == "ok"
     assert rows["y"][-1] == "kink"
+
+
+def test_without_graphviz_a_drawing_is_refused_in_one_line(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setitem(sys.modules, "wasmtime", None)
+    monkeypatch.setattr("micrograd.drawing.rendering._backend", None)
+    assert main(["x", "x=1", "--svg", str(tmp_path / "x.svg")]) == 2
+    assert re.fullmatch(r"micrograd: a drawing needs .*python -m pip install .*\n", capsys.readouterr().err)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_files_and_debugger(tmp_path, capsys, monkeypatch):

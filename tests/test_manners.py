@@ -91,7 +91,9 @@ def test_an_array_is_no_operand_of_a_function():
 
 
 def test_grad_of_a_function_says_to_call_it():
-    with pytest.raises(TypeError, match=r"grad\(\) takes a Value, not the function .*: call it first"):
+    with pytest.raises(
+        TypeError, match=r"grad\(\) takes Values, not function .*: it takes a Value, so call the function first"
+    ):
         grad(lambda x: x, 2.0)
     with pytest.raises(TypeError, match=r"grad\(\) takes Values, not float 2\.0"):
         grad(2.0, [Value(1.0)])

@@ -1,9 +1,11 @@
 """Layers, and the functions that they and the losses are made of."""
 
 import copy
+import functools
 import math
 import pickle
 import random
+import re
 import statistics
 
 import numpy as np
@@ -11,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from micrograd import Value, functional, grad, nn
+from micrograd import Value, draw, fit, functional, grad, nn, optim
 from micrograd.testing import gradcheck, gradgradcheck
 
 numbers = st.floats(-3, 3)
@@ -497,6 +499,157 @@ def test_a_rule_of_ones_own_as_a_module():
     assert numbers_of(Sine()([0.5])) == [math.sin(0.5)]
 
 
+def swish(x):
+    return x * x.sigmoid()
+
+
+class Scaled(nn.Module):
+    """An activation with a parameter of its own."""
+
+    def __init__(self):
+        self.slope = Value(0.5)
+
+    def forward(self, x):
+        return x.maximum(self.slope * x)
+
+
+RULES_AS_FUNCTIONS = [
+    ("tanh", Value.tanh),
+    ("tanh", functional.tanh),
+    ("tanh", nn.Tanh()),
+    ("relu", Value.relu),
+    ("relu", nn.ReLU()),
+    ("leaky_relu", Value.leaky_relu),
+    ("leaky_relu", functional.leaky_relu),
+    ("sin", nn.Activation(Value.sin)),
+]
+
+
+@pytest.mark.parametrize(("name", "function"), RULES_AS_FUNCTIONS, ids=str)
+def test_a_function_that_is_a_rule_is_the_same_activation_as_its_name(name, function):
+    by_name, by_function = (
+        nn.MLP(2, [3, 1], activation=activation, rng=random.Random(0)) for activation in (name, function)
+    )
+    assert [p.data for p in by_function.parameters()] == [p.data for p in by_name.parameters()]  # as initialised
+    assert (repr(by_function), by_function.summary()) == (repr(by_name), by_name.summary())
+    assert by_function([0.5, -1.0]).data == by_name([0.5, -1.0]).data
+    assert by_function.layers[0].neurons[0].activation == name
+
+
+@pytest.mark.parametrize(
+    "function", [swish, lambda x: x * x.sigmoid(), functools.partial(swish), nn.Activation(swish)], ids=str
+)
+@given(x=st.lists(numbers, min_size=2, max_size=2))
+def test_any_function_of_a_value_is_an_activation(function, x):
+    neuron = nn.Neuron(2, activation=function, rng=random.Random(0))
+    plain = nn.Neuron(2, nonlin=False, activation="sigmoid", rng=random.Random(0))
+    out, expected = neuron(x), swish(plain(x))
+    assert out.data == pytest.approx(expected.data, rel=1e-14)
+    assert grad(out, neuron.parameters()) == pytest.approx(grad(expected, plain.parameters()), rel=1e-14)
+    assert numbers_of(nn.Activation(function)([x]))[0] == [pytest.approx(swish(Value(xi)).data) for xi in x]
+    for again in (copy.deepcopy(neuron), copy.deepcopy(nn.MLP(2, [1, 1], activation=function))):
+        assert gradcheck(again, [x]).ok
+
+
+def test_activations_have_names():
+    named = [nn.Layer(2, 1, activation=f) for f in (swish, lambda x: x, functools.partial(swish), nn.LeakyReLU(0.1))]
+    assert [repr(layer) for layer in named] == [
+        "Layer of [SwishNeuron(2)]",
+        "Layer of [LambdaNeuron(2)]",
+        "Layer of [PartialNeuron(2)]",
+        "Layer of [LeakyReLUNeuron(2)]",
+    ]
+    assert [layer.summary().splitlines()[1].strip() for layer in named[:2]] == [
+        "Layer(2, 1, swish)           3",
+        "Layer(2, 1, lambda)           3",
+    ]
+    assert [repr(nn.Activation(f)) for f in (swish, "tanh", Value.sin)] == [
+        f"Activation({name}) with 0 parameters" for name in ("swish", "tanh", "sin")
+    ]
+
+
+def test_a_network_with_functions_can_be_pickled():
+    model = nn.Sequential(nn.Layer(2, 2, activation=swish), nn.Layer(2, 2, activation=Value.tanh), nn.Activation(swish))
+    again = pickle.loads(pickle.dumps(model))
+    assert numbers_of(again([1.0, 2.0])) == numbers_of(model([1.0, 2.0]))
+
+
+def test_an_activation_may_have_parameters_of_its_own():
+    model = nn.MLP(2, [3, 1], activation=Scaled(), rng=random.Random(0))
+    assert len(model.parameters()) == 3 * 3 + 4 + 1
+    assert gradcheck(model, [[1.0, -2.0]]).ok
+    state = model.state_dict()
+    assert state["0.activation.slope"] == 0.5
+    model.parameters()[3].data = 7.0
+    assert "layers.0.neurons.0.activation.slope" in dict(model.named_parameters())
+    model.load_state_dict(state)
+    assert model.state_dict() == state
+    assert model.summary().splitlines()[-1].split() == ["total", "14"]
+
+
+def test_a_module_that_defines_forward_is_called_as_in_pytorch():
+    class Scale(nn.Module):
+        def __init__(self):
+            self.factor = Value(3.0)
+
+        def forward(self, x, power=1):
+            return [self.factor * xi**power for xi in x]
+
+    class Direct(Scale):
+        def __call__(self, x):
+            return super().__call__(x, power=2)
+
+    class Shifted(nn.Linear):
+        def forward(self, x):
+            return functional.add(super().forward(x), [1.0] * 2)
+
+    assert numbers_of(Scale()([1.0, 2.0])) == [3.0, 6.0]
+    assert numbers_of(Scale()([2.0], power=2)) == [12.0]
+    assert numbers_of(Direct()([2.0])) == [12.0]
+    assert numbers_of(nn.Sequential(Scale(), Direct())([1.0])) == [27.0]
+    shifted, linear = Shifted(2, 2, rng=random.Random(0)), nn.Linear(2, 2, rng=random.Random(0))
+    assert numbers_of(shifted([1.0, 2.0])) == [y + 1 for y in numbers_of(linear([1.0, 2.0]))]
+    assert numbers_of(linear.forward([1.0, 2.0])) == numbers_of(linear([1.0, 2.0]))
+
+
+class Nested(nn.Module):
+    def __init__(self):
+        self.body = nn.Sequential(
+            nn.Linear(2, 3), nn.Tanh(), nn.Residual(nn.Linear(3, 3)), nn.LayerNorm(3), nn.MLP(3, [2, 1])
+        )
+        self.heads = {"a": nn.Linear(1, 1), "b": [nn.Layer(1, 2)]}
+
+    def forward(self, x):
+        h = self.body(x)
+        return functional.sum([*self.heads["a"]([h]), *self.heads["b"][0]([h])])
+
+
+@pytest.mark.parametrize(
+    "model",
+    [nn.MLP(2, [3, 1]), nn.Sequential(nn.Linear(2, 3), nn.LayerNorm(3), nn.ReLU(), nn.Linear(3, 1)), Nested()],
+    ids=["MLP", "Sequential", "Nested"],
+)
+def test_summaries_reports_drawings_and_paths_have_the_same_names(model):
+    rows = [line.split() for line in model.summary().splitlines()[1:-1]]
+    names = {row[0] for row in rows if row[-1] != "0"}
+    assert {re.sub(r"\.(neurons|weight|bias)\..*", "", path) for path, _ in model.named_parameters()} == names
+    history = fit(
+        lambda x: functional.sum(y if isinstance(y := model(x), list) else [y]),
+        [([0.5, -1.0],)],
+        optim.SGD(model.parameters(), lr=0.0),
+        epochs=1,
+        model=model,
+        progress=False,
+        compile=False,
+    )
+    assert {layer.name for layer in history.gradient_flow().layers} == names
+    out = model([0.5, -1.0])
+    source = draw(out if isinstance(out, Value) else functional.sum(out), module=model).source
+    boxes = re.findall(r'label="(\S+) (?:Linear|Layer|LayerNorm|Residual|MLP|Sequential)"', source)
+    assert all(any(f".{box}." in f".{name}." for name in names) for box in boxes)
+    assert len(boxes) >= len(names)
+
+
 v = Value(2.0)
 
 
@@ -524,12 +677,39 @@ class Colliding(nn.Module):
         (lambda: nn.Activation(), ValueError, "no activation ''; there are .*relu"),
         (lambda: nn.LeakyReLU("a"), TypeError, "not str 'a'"),
         (lambda: nn.Softmax()([]), ValueError, "no values"),
-        (lambda: nn.Softmax()(v), TypeError, "takes a sequence, not Value"),
+        (lambda: nn.Softmax()(v), TypeError, "Softmax takes a sequence, not Value"),
+        (lambda: nn.Softmax()(2.0), TypeError, "Softmax takes a sequence, not float 2.0"),
+        (lambda: nn.Linear(2, 1)([1, 2, 3, 4]), ValueError, r"Linear takes 2 inputs, not 4\. .*functional\.add"),
+        (lambda: nn.LayerNorm(2)([1, 2, 3, 4]), ValueError, r"samples of 2 numbers, not of 4\. .*functional\.add"),
+        (lambda: nn.BatchNorm(2)([1, 2, 3, 4]), ValueError, r"samples of 2 numbers, not of 4\. .*functional\.add"),
+        (lambda: nn.Residual(nn.Softmax())([[1, 2], 3]), TypeError, "Softmax takes a sequence, not int 3"),
+        (lambda: nn.Residual(nn.Layer(2, 1))([1, 2]), ValueError, "there are 2 in and 1 out"),
+        (lambda: nn.MLP(2, [1])([[1, 2], [3, 4]]), TypeError, "MLP takes one sample, a list of 2 numbers, not a batch"),
+        (lambda: nn.Layer(2, 1)([[1, 2], [3, 4]]), TypeError, "Layer takes one sample"),
+        (lambda: nn.Neuron(2)([[1, 2], [3, 4]]), TypeError, "Neuron takes one sample"),
+        (lambda: nn.Sequential(nn.ReLU())(None), TypeError, "ReLU takes numbers and Values, .* not NoneType None"),
+        (lambda: nn.Module()(1.0), NotImplementedError, r"Module has no forward\(self, x\)"),
+        (lambda: nn.Sequential(nn.Module())(1.0), NotImplementedError, r"Module has no forward\(self, x\)"),
+        (lambda: nn.Neuron(2, activation=3), TypeError, "a function of a Value, such as Value.tanh, not int 3"),
+        (lambda: nn.Neuron(2, activation=nn.ReLU), TypeError, "such as Value.tanh, not type <class"),
+        (lambda: nn.Neuron(2, activation=""), ValueError, "no activation ''"),
+        (lambda: nn.Neuron(2, activation=lambda x: x.data)([1, 2]), TypeError, "gives a Value, and lambda gave float"),
+        (lambda: nn.Activation(lambda x: 3)([1, 2]), TypeError, "gives a Value, and lambda gave int 3"),
+        (lambda: nn.ReLU(True), TypeError, r"ReLU\(\) takes no activation"),
+        (lambda: nn.Layer(2, 1, "tanh"), TypeError, "nonlin is True or False, not str 'tanh'"),
+        (lambda: nn.Linear(2, 1, "he"), TypeError, "bias is True or False, not str 'he'"),
+        (lambda: nn.Linear(2, 1, rng=0), TypeError, r"rng is a random.Random, .* which int 0 has not"),
+        (lambda: nn.Neuron(2, gain="a"), TypeError, "gain is a number, not str 'a'"),
+        (lambda: nn.Neuron(2, init=[]), ValueError, r"no initialisation \[\]"),
         (lambda: nn.Dropout(1.5), ValueError, "dropout must be between 0 and 1, not 1.5"),
         (lambda: nn.Dropout(-0.1), ValueError, "not -0.1"),
         (lambda: nn.Dropout(math.nan), ValueError, "not nan"),
         (lambda: nn.Dropout("0.5"), TypeError, "not str '0.5'"),
-        (lambda: nn.Dropout(0.5, rng=3), AttributeError, "random"),
+        (
+            lambda: nn.Dropout(0.5, rng=3),
+            TypeError,
+            r"rng is a random.Random, .* needs a method random\(\), which int 3",
+        ),
         (lambda: nn.BatchNorm(0), ValueError, "size must be a whole number, at least 1, not 0"),
         (lambda: nn.BatchNorm(2, eps=-1), ValueError, "eps must be at least 0, not -1"),
         (lambda: nn.BatchNorm(2, eps="a"), TypeError, "eps is a number, not str 'a'"),
@@ -548,6 +728,7 @@ class Colliding(nn.Module):
         (lambda: nn.LayerNorm(2, eps=0)([1, 1]), ZeroDivisionError, "-0.5"),
         (lambda: nn.Sequential([nn.ReLU()]), TypeError, "modules, one argument each, not of list"),
         (lambda: nn.Sequential(math.tanh), TypeError, "modules, .* not of builtin_function"),
+        (lambda: nn.Sequential(Value.tanh), TypeError, r"of function .*: nn\.Activation\(function\) is a module"),
         (lambda: nn.Sequential(nn.ReLU), TypeError, "modules, .* not of type"),
         (lambda: nn.Sequential(nn.Linear(2, 3), nn.Linear(2, 1))([1, 2]), ValueError, "takes 2 inputs, not 3"),
         (lambda: nn.Residual(3), TypeError, "modules, .* not of int 3"),

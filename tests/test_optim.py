@@ -1,14 +1,18 @@
 """Update rules against their formulas, on floats and on arrays; schedules, clipping, penalties and states."""
 
 import copy
+import inspect
 import json
 import math
 import random
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from micrograd import Value, functional, optim
+from micrograd.optim.settings import number
 
 MAKERS = {
     "descent": lambda p: optim.SGD(p, lr=0.05),
@@ -427,6 +431,81 @@ def test_what_else_is_an_error(make, error, message):
     assert (sgd.lr, v.data) == (0.1, 2.0)
 
 
+class Declared(optim.Optimizer):
+    """A user's optimizer, whose alpha is no part, as RMSprop's is."""
+
+    alpha: float = optim.setting(number(0, 10), default=2.0)
+    memory = 1
+
+    def update(self, parameter, gradient, state, step):
+        return parameter - self.lr * gradient * self.alpha, state
+
+
+class Listed(Declared):
+    """A user's optimizer with a constructor of its own, as in version 1.0.0."""
+
+    def __init__(self, params, lr=0.5, alpha=3.0, beta=None):
+        super().__init__(params, lr, alpha=alpha, beta=beta)
+
+
+def test_a_users_optimizer_has_settings_of_its_own():
+    x = Value(1.0)
+    x.grad = 1.0
+    for optimizer in (Declared([x], 0.5, alpha=4), Listed([x], alpha=4)):
+        x.data = 1.0
+        optimizer.step()
+        assert x.data == -1.0
+        other = type(optimizer)([x])
+        other.load_state_dict(through_json(optimizer.state_dict()))
+        assert other.settings == copy.deepcopy(optimizer).settings == optimizer.settings
+        optimizer.alpha = 10
+        with pytest.raises(ValueError, match="alpha must be at least 0 and below 10, not 10"):
+            optimizer.step()
+        with pytest.raises(ValueError, match="alpha must be at least 0 and below 10, not 10"):
+            other.load_state_dict(optimizer.state_dict())
+        with pytest.raises(ValueError, match="alpha must be at least 0 and below 10, not 11"):
+            type(optimizer)([x], alpha=11)
+    assert repr(Declared([x])) == "Declared(lr=0.001, alpha=2.0)"
+    assert repr(Listed([x], beta="b")) == "Listed(lr=0.5, alpha=3.0, beta='b')"
+
+
+def test_signatures_show_the_settings():
+    assert str(inspect.signature(optim.SGD)) == (
+        "(params, lr=0.001, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False, *, averaged=False)"
+    )
+    assert str(inspect.signature(optim.AdamW)) == (
+        "(params, lr=0.001, betas=(0.9, 0.999), eps=1e-08, weight_decay=0.01, amsgrad=False, *, bias_correction=True)"
+    )
+    assert str(inspect.signature(optim.Lookahead)) == "(optimizer, k=5, alpha=0.5)"
+    assert str(inspect.signature(optim.StepLR)) == "(optimizer, step_size, gamma=0.1)"
+    assert str(inspect.signature(optim.SequentialLR)) == "(optimizer, schedulers, milestones)"
+    assert str(inspect.signature(Declared)) == "(params, lr=0.001, alpha=2.0)"
+    assert str(inspect.signature(Listed)) == "(params, lr=0.5, alpha=3.0, beta=None)"
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: optim.Adam([v], beta=1), r"Adam\(params, lr=.*\): got an unexpected keyword argument 'beta'"),
+        (lambda: optim.Adam([v], 0.1, lr=0.1), "multiple values for argument 'lr'"),
+        (lambda: optim.AdamW([v], decoupled_weight_decay=False), "unexpected keyword argument"),
+        (lambda: optim.SGD([v], 0.1, 0, 0, 0, False, True), "too many positional arguments"),
+        (lambda: optim.StepLR(sgd), r"StepLR\(.*\): missing a required argument: 'step_size'"),
+    ],
+)
+def test_settings_that_there_are_not(make, message):
+    with pytest.raises(TypeError, match=message):
+        make()
+
+
+def test_settings_are_given_in_pytorchs_order():
+    assert optim.Adam([v], 0.1, (0.9, 0.99), 1e-6, 0.5, True).settings == {
+        "lr": 0.1, "betas": (0.9, 0.99), "eps": 1e-6, "weight_decay": 0.5, "amsgrad": True,
+        "decoupled_weight_decay": False, "bias_correction": True,
+    }  # fmt: skip
+    assert optim.RMSprop([v], 0.1, 0.2, 0.3, 0.4, 0.5, True).centered
+
+
 def test_lookahead_needs_a_fresh_optimizer():
     inner = optim.SGD([Value(1.0)])
     inner.step()
@@ -477,6 +556,50 @@ def test_the_formulas():
         assert make["sequence"].formula(e) == pytest.approx(
             BASE * (0.1 + 0.9 * e / 5 if e < 5 else (1 + math.cos((e - 5) * math.pi / 95)) / 2)
         )
+
+
+@every_schedule
+@pytest.mark.parametrize("resumed", [False, True])
+def test_a_learning_rate_of_0_stays_0(make, resumed):
+    optimizer = optim.SGD([Value(1.0)], lr=0.0)
+    schedule = make(optim.SGD([Value(1.0)], lr=0.0) if resumed else optimizer)
+    if resumed:
+        state = schedule.state_dict()
+        schedule = make(optimizer)
+        schedule.load_state_dict(state)
+    if "eta_min=0.01" not in repr(schedule):
+        for _ in range(200):
+            schedule.step()
+            assert optimizer.lr == 0.0
+
+
+@pytest.mark.parametrize(("base", "eta_min"), [(0.0, 0.0), (0.1, 0.1), (0.0, 0.1), (0.1, 0.2)])
+def test_a_cosine_from_or_to_its_least(base, eta_min):
+    for period in range(1, 9):
+        optimizer = optim.SGD([Value(1.0)], lr=base)
+        schedule = optim.CosineAnnealingLR(optimizer, period, eta_min)
+        for epoch in range(40):
+            assert optimizer.lr == pytest.approx(schedule.formula(epoch), abs=1e-15)
+            schedule.step()
+
+
+def test_a_cosine_that_is_so_long_that_its_end_is_rounded():
+    optimizer = optim.SGD([Value(1.0)], lr=0.0)
+    schedule = optim.CosineAnnealingLR(optimizer, 10**9)
+    schedule.load_state_dict({**schedule.state_dict(), "last_epoch": 10**9 - 1})
+    for _ in range(3):
+        schedule.step()
+        assert optimizer.lr == 0.0
+
+
+@given(st.floats(1e-3, 1.0), st.sampled_from([0.0, 0.5, 1.0]), st.integers(1, 30), st.floats(0, 10))
+def test_a_straight_line_is_never_below_0(start, end, total, base):
+    optimizer = optim.SGD([Value(1.0)], lr=base)
+    schedule = optim.LinearLR(optimizer, start, end, total)
+    for epoch in range(total + 3):
+        assert optimizer.lr == pytest.approx(schedule.formula(epoch), rel=1e-9, abs=1e-12)
+        optimizer.step()  # which refuses a learning rate below 0
+        schedule.step()
 
 
 def test_schedules_of_one_optimizer_multiply():

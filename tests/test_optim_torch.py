@@ -5,6 +5,7 @@ the same order, and PyTorch runs here without fused multiplications and addition
 where two operations round twice: on the chaotic paths among these a last bit's difference doubles with every step.
 """
 
+import inspect
 import math
 import random
 
@@ -85,6 +86,40 @@ OPTIMIZERS = [
     ("NAdam", {"lr": 0.01, "betas": (0.8, 0.99), "weight_decay": 0.1, "momentum_decay": 0.1}),
     ("NAdam", {"lr": 0.01, "weight_decay": 0.1, "decoupled_weight_decay": True}),
 ]
+
+
+@pytest.mark.parametrize(
+    ("name", "theirs"),
+    [(n, torch.optim) for n in ("SGD", "Adagrad", "RMSprop", "Adadelta", "Adam", "AdamW", "NAdam")]
+    + [(n, torch.optim.lr_scheduler) for n in ("StepLR", "MultiStepLR", "ExponentialLR", "LinearLR", "SequentialLR",
+                                               "CosineAnnealingLR", "ReduceLROnPlateau")],
+)  # fmt: skip
+def test_settings_are_called_and_ordered_alike_and_have_the_same_defaults(name, theirs):
+    ours = list(inspect.signature(getattr(optim, name)).parameters.values())
+    reference = list(inspect.signature(getattr(theirs, name)).parameters.values())
+    plain = [(p.name, p.default) for p in ours if p.kind is p.POSITIONAL_OR_KEYWORD]
+    assert plain == [(p.name, p.default) for p in reference][: len(plain)]
+
+
+SMALL = {
+    "cosine": lambda m, o: m.CosineAnnealingLR(o, 5),
+    "cosine to the base": lambda m, o: m.CosineAnnealingLR(o, 5, eta_min=0.1),
+    "cosine above the base": lambda m, o: m.CosineAnnealingLR(o, 5, eta_min=0.2),
+    "linear": lambda m, o: m.LinearLR(o),
+    "sequence": lambda m, o: m.SequentialLR(o, [m.LinearLR(o, 0.1), m.CosineAnnealingLR(o, 4)], [5]),
+}
+
+
+@pytest.mark.parametrize("base", [0.0, 0.1])
+@pytest.mark.parametrize("make", SMALL.values(), ids=SMALL)
+def test_a_schedule_from_0_or_from_its_least_sets_the_same_rates(make, base):
+    mine, reference = optim.SGD([Value(1.0)], lr=base), torch.optim.SGD([torch.ones(1)], lr=base)
+    my_schedule, its_schedule = make(optim, mine), make(torch.optim.lr_scheduler, reference)
+    for _ in range(50):
+        assert mine.lr == reference.param_groups[0]["lr"]
+        reference.step()
+        my_schedule.step()
+        its_schedule.step()
 
 
 @pytest.fixture(autouse=True)

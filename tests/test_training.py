@@ -1,5 +1,6 @@
 """The training loop: what it computes, when it stops, what it leaves behind, and what it says."""
 
+import contextlib
 import gc
 import io
 import math
@@ -7,9 +8,11 @@ import os
 import random
 import re
 import signal
+import subprocess
 import sys
 import threading
 import time
+from dataclasses import dataclass
 
 import pytest
 
@@ -17,6 +20,7 @@ import micrograd
 from micrograd import Value, detect_anomaly, nn, optim
 from micrograd.data import DataLoader
 from micrograd.functional import cross_entropy, mean
+from micrograd.optim.settings import whole
 from micrograd.training import EarlyStopping, GradientNorm, StopCondition, TrainingError, fit
 
 SAMPLES = [([x / 10, (7 * x % 10) / 10], x % 3) for x in range(20)]
@@ -122,6 +126,48 @@ def test_a_schedule_by_the_loss_is_given_the_validation_loss():
     assert (schedule.best, optimizer.lr) == (7.0, 0.25)
 
 
+class TransformerLR(optim.LRScheduler):
+    """base · min(t^−½, t · warm_up^−1.5), with t from 1 (Vaswani et al., *Attention is all you need*, 2017)."""
+
+    warm_up: int = optim.setting(whole(1))
+
+    def formula(self, epoch):
+        return self.base_lr * min((epoch + 1) ** -0.5, (epoch + 1) * self.warm_up**-1.5)
+
+    def following(self, lr):
+        return self.formula(self.last_epoch)
+
+
+def test_a_schedule_that_steps_with_the_steps():
+    weight = Value(0.0)
+    optimizer = optim.SGD([weight], lr=0.1)
+    schedule = TransformerLR(optimizer, 4)
+    schedule.restart()
+    history = fit(
+        lambda x: (weight - x) ** 2, range(9), optimizer, epochs=2, batch_size=2, schedule=schedule,
+        schedule_every="step",
+    )  # fmt: skip
+    assert history.lr == [schedule.formula(step) for step in range(10)]
+    assert history.lr.index(max(history.lr)) == 3
+    assert schedule.last_epoch == 10
+
+
+def test_a_schedule_by_the_loss_that_steps_with_the_steps_is_given_the_steps_loss():
+    weight, measures = Value(0.0), []
+
+    class Noting(optim.ReduceLROnPlateau):
+        def step(self, metrics):
+            measures.append(metrics)
+            super().step(metrics)
+
+    optimizer = optim.SGD([weight], lr=0.1)
+    history = fit(
+        lambda x: (weight - x) ** 2, range(4), optimizer, epochs=2, batch_size=2, validation=[7.0],
+        schedule=Noting(optimizer), schedule_every="step",
+    )  # fmt: skip
+    assert measures == history.loss
+
+
 def test_dropout_rests_in_validation_and_modes_are_given_back():
     model = nn.Sequential(nn.Linear(2, 8), nn.Dropout(0.5), nn.Linear(8, 3)).eval()
     modes = []
@@ -199,6 +245,19 @@ def test_conditions_are_all_asked():
     history = fit(lambda _: weight * 1, [0], optim.SGD([weight]), epochs=5, stop=conditions)
     assert [condition.count for condition in conditions] == [2, 2]
     assert history.reason == "now; now"
+
+
+def test_a_condition_that_json_can_not_hold_is_no_matter_without_a_checkpoint():
+    @dataclass
+    class When(StopCondition):
+        test: object
+
+        def after_step(self, history):
+            return "so it is" if self.test(history) else ""
+
+    weight = Value(1.0)
+    stop = When(lambda history: history.steps == 3)
+    assert fit(lambda _: weight * 1, [0], optim.SGD([weight]), epochs=5, stop=stop).steps == 3
 
 
 # What a failed step leaves behind
@@ -452,18 +511,47 @@ def test_one_samples_graph_at_a_time():
         ({"metrics": {"m": abs}}, ValueError, "metrics are taken over the validation set"),
         ({"stop": [5]}, TypeError, r"stop takes conditions like EarlyStopping\(5\), not int"),
         ({"callbacks": [5]}, TypeError, "are functions, not int"),
-        ({"loss": Value(1.0)}, TypeError, "are functions, not Value"),
+        ({"loss": Value(1.0)}, TypeError, "loss must be a function that gives the loss of a sample, not Value"),
         ({"checkpoint_every": -1}, ValueError, "a number of seconds"),
-        ({"rng": 5}, TypeError, "rng must have a state"),
+        ({"rng": 5}, TypeError, "rng must be a random.Random, or the module random, not int 5"),
         ({"rng": random.SystemRandom()}, TypeError, "rng must have a state"),
         ({"schedule": optim.StepLR(optim.SGD([Value(1.0)]), 1)}, ValueError, "the schedule is for another optimizer"),
+        ({"optimizer": "adam"}, TypeError, "optimizer must be an optimizer, like optim.SGD.*, not str 'adam'"),
+        ({"optimizer": optim.Adam}, TypeError, "optimizer must be an optimizer, like .*, not type"),
+        ({"schedule": "cosine"}, TypeError, "schedule must be a schedule, like optim.StepLR.*, not str 'cosine'"),
+        ({"schedule": optim.StepLR}, TypeError, "schedule must be a schedule, like .*, not type"),
+        ({"schedule": optim.SGD([Value(1.0)])}, TypeError, "schedule must be a schedule, like .*, not SGD"),
+        ({"schedule_every": "batch"}, ValueError, "schedule_every is 'epoch' or 'step', not 'batch'"),
+        ({"model": "mlp"}, TypeError, "model must be a Module, or None, not str 'mlp'"),
+        ({"model": nn.MLP}, TypeError, "model must be a Module, or None, not type"),
+        ({"rng": 0}, TypeError, "rng must be a random.Random, or the module random, not int 0"),
+        (
+            {"metrics": [abs], "validation": [1.0]},
+            TypeError,
+            "metrics must be a dict of functions by their names, not list",
+        ),
+        ({"metrics": {"m": 5}, "validation": [1.0]}, TypeError, "metrics must be a dict of functions by their names"),
+        ({"metrics": {5: abs}, "validation": [1.0]}, TypeError, "metrics must be a dict of functions by their names"),
+        ({"batch_size": "8"}, TypeError, "batch_size is a whole number, not str '8'"),
+        ({"batch_size": True}, TypeError, "batch_size is a whole number, not bool True"),
+        ({"batch_size": 2.5}, ValueError, "batch_size must be a whole number, at least 1, not 2.5"),
+        ({"epochs": "3"}, TypeError, "epochs is a whole number, not str '3'"),
+        ({"progress": "yes"}, TypeError, "progress must be True or False, not str 'yes'"),
+        ({"shuffle": None}, TypeError, "shuffle must be True or False, not NoneType None"),
+        ({"clip": 1.0}, TypeError, "clip must be a function of the parameters, or None, not float 1.0"),
+        ({"checkpoint": 5}, TypeError, "checkpoint must be the path of a file, or None, not int 5"),
+        ({"checkpoint_every": "1m"}, TypeError, "checkpoint_every must be a number of seconds, or None, not str '1m'"),
+        ({"checkpoint_every": math.nan}, ValueError, "a number of seconds, at least 0, not nan"),
+        ({"data": 5}, TypeError, "the data are a sequence of samples, not int"),
+        ({"stop": 5}, TypeError, "stop takes a sequence, not int 5"),
+        ({"callbacks": print}, TypeError, "callbacks takes a sequence, not builtin"),
     ],
 )
 def test_wrong_settings_are_refused(options, error, message):
     weight = Value(1.0)
     defaults = {"loss": lambda x: weight * x, "data": [1.0], "optimizer": optim.SGD([weight]), "epochs": 1}
     options = {**defaults, **options}
-    with pytest.raises(error, match=message):
+    with pytest.raises(error, match=rf"fit\(\).*{message}"):
         fit(options.pop("loss"), options.pop("data"), options.pop("optimizer"), **options)
     assert weight.data == 1.0
 
@@ -507,6 +595,78 @@ def test_the_bar_shows_loss_and_metrics_on_a_terminal(monkeypatch):
     last = terminal.getvalue().rstrip().rpartition("\r")[2]
     for part in ("epoch 2/2", "100%", "40/40", "step/s", "loss=", "validation=", "accuracy=0.75"):
         assert part in last
+
+
+BAR = """if True:
+    import random
+    from micrograd import Value, fit, optim
+    weight = Value(0.0)
+    fit(
+        lambda x: (weight - x) ** 2, [1.0, 2.0] * 300, optim.SGD([weight], lr=0.1), epochs=100, batch_size=300,
+        validation=[1.0], metrics={"accuracy": lambda x: 0.9375}, rng=random.Random(0), compile=False,
+    )
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no pseudo-terminals")
+@pytest.mark.parametrize(
+    ("columns", "shown", "left_out"),
+    [
+        (120, ["200/200", "step/s", "validation="], []),
+        (80, ["left", "accuracy="], ["validation=", "step/s"]),
+        (60, ["accuracy="], ["validation=", "left"]),
+        (40, [], ["accuracy="]),
+    ],
+)
+def test_the_bar_fits_into_a_terminal(columns, shown, left_out):
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    process = subprocess.Popen([sys.executable, "-c", BAR], stderr=theirs)
+    os.close(theirs)
+    written = b""
+    with contextlib.suppress(OSError):  # which Linux raises at the end
+        while part := os.read(ours, 4096):
+            written += part
+    os.close(ours)
+    assert process.wait() == 0
+    lines = [line for line in re.split(r"[\r\n]+", written.decode()) if line.strip()]
+    assert max(map(len, lines)) <= columns
+    last = lines[-1]
+    assert last.startswith("epoch 100/100: 100%|")
+    assert len(re.search(r"█+", last)[0]) >= 8
+    for part in ("loss=", *shown):
+        assert part in last
+    for part in left_out:
+        assert part not in last
+
+
+def test_the_bars_estimate_does_not_count_the_time_before_the_first_steps(monkeypatch):
+    weight, terminal, seconds = Value(1.0), Terminal(), [0.0]
+
+    def loss(x):
+        seconds[0] += 3600.0 if seconds[0] == 0 else 1.0  # the first one is compiled, or stands for it
+        return weight * x
+
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setattr("tqdm.std.time", lambda: seconds[0])
+    fit(loss, [1.0] * 20, optim.SGD([weight], lr=0.0), epochs=1, compile=False)
+    lines = terminal.getvalue().split("\r")
+    assert "1/20 [00:00<?" in lines[2]
+    assert "11/20 [00:10<00:09,  1.00step/s]" in lines[12]
+    assert "20/20 [00:19<00:00,  1.00step/s]" in lines[-1]
+
+
+def test_names_of_metrics_with_braces_are_shown(monkeypatch):
+    weight, terminal = Value(1.0), Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    options = {"validation": [1.0], "metrics": {"F{β}": lambda x: 0.5}}
+    fit(lambda x: weight * x, [1.0], optim.SGD([weight]), epochs=1, **options)
+    assert "F{β}=0.5" in terminal.getvalue().split("\r")[-1]
 
 
 @pytest.mark.parametrize("terminal", [True, False])

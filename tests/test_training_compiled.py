@@ -14,7 +14,7 @@ from micrograd import Value, fit, functional, nn, optim
 from micrograd.compiler import TraceError
 from micrograd.training import EarlyStopping, GradientNorm, TrainingError
 from micrograd.training import compiled as machine
-from micrograd.training.run import Run
+from micrograd.training.eager import EagerSteps
 
 rng = random.Random(5)
 POINTS = [([rng.gauss(0, 1), rng.gauss(0, 1)], rng.randrange(3)) for _ in range(23)]
@@ -85,6 +85,8 @@ def test_each_optimizer(optimizer, settings):
         {"clip": lambda parameters: optim.clip_grad_norm_(parameters, 0.1)},
         {"lookahead": 3},
         {"data": tuple(POINTS)},
+        {"schedule": lambda optimizer: optim.CosineAnnealingLR(optimizer, 20), "schedule_every": "step"},
+        {"schedule": lambda optimizer: optim.ReduceLROnPlateau(optimizer, patience=2), "schedule_every": "step"},
     ],
     ids=str,
 )
@@ -317,7 +319,8 @@ def test_a_run_goes_on_without_compiling_where_it_has_to():
         descent(True, data, loss)
 
 
-def test_what_a_schedule_or_a_callback_of_the_users_changes_is_seen():
+@pytest.mark.parametrize("every", ["epoch", "step"])
+def test_what_a_schedule_or_a_callback_of_the_users_changes_is_seen(every):
     settings = {"b": 1.0, "f": "relu"}
     beta = Value(1.0)
 
@@ -335,7 +338,7 @@ def test_what_a_schedule_or_a_callback_of_the_users_changes_is_seen():
     for how in (False, True):
         settings.update(b=1.0, f="relu")
         beta.data = 1.0
-        found.append(descent(how, [(3.0, -1.0), *LINE], loss, schedule=lambda w: Anneal()))
+        found.append(descent(how, [(3.0, -1.0), *LINE], loss, schedule=lambda w: Anneal(), schedule_every=every))
     assert found[1][0] == pytest.approx(found[0][0], rel=1e-12)
 
 
@@ -389,8 +392,8 @@ def words_and_weights():
 @pytest.mark.parametrize("batch_size", [1, 7, 90])
 def test_samples_of_all_lengths_are_compiled(monkeypatch, batch_size):
     eager = []
-    step = Run.step
-    monkeypatch.setattr(Run, "step", lambda self, batch: (eager.append(batch), step(self, batch)))
+    step = EagerSteps.run
+    monkeypatch.setattr(EagerSteps, "run", lambda *given: (eager.append(given), step(*given))[1])
     ends = []
     for compiled in (True, False):
         words, w, loss = words_and_weights()
@@ -461,3 +464,170 @@ def test_what_clip_changes_is_seen():
             compile=compiled, clip=clip, shuffle=False, progress=False)  # fmt: skip
         ends.append(w.data)
     assert ends[0] == pytest.approx(ends[1], rel=1e-12)
+
+
+def test_a_schedule_that_steps_with_the_steps_gives_the_same_bits():
+    found = []
+    for compiled in (True, False):
+        w = Value(1.0)
+        optimizer = optim.SGD([w], lr=0.01)
+        schedule = optim.SequentialLR(
+            optimizer, [optim.LinearLR(optimizer, 0.1, total_iters=30), optim.ExponentialLR(optimizer, 0.99)], [30]
+        )
+        history = fit(lambda x, y, w=w: (w * x - y) ** 2, LINE, optimizer, epochs=2, schedule=schedule,
+                      schedule_every="step", rng=random.Random(0), compile=compiled)  # fmt: skip
+        assert history.lr == pytest.approx([schedule.formula(step) for step in range(200)], rel=1e-12)
+        found.append((w.data, history.lr, history.loss, history.gradient_norm, schedule.state_dict()))
+    assert found[0] == found[1]
+
+
+# A fallback that nobody listed
+
+
+def plant(monkeypatch, where, at, error):
+    """An error in a part of the compiled steps, from its call with this number on."""
+    calls, original = [], getattr(machine.CompiledSteps, where)
+
+    def fail(*arguments):
+        calls.append(1)
+        if len(calls) >= at:
+            raise error
+        return original(*arguments)
+
+    monkeypatch.setattr(machine.CompiledSteps, where, fail)
+    monkeypatch.setattr(machine, "_BURST", 1e-9)  # so that there are many calls
+
+
+PLANTED = [
+    ("steps", 3),
+    ("work", 3),
+    ("burst", 3),
+    ("finish", 3),
+    ("update", 4),
+    ("program", 1),
+    ("read", 1),
+    ("take", 1),
+]
+
+
+@pytest.mark.parametrize("error", [KeyError("planted"), ValueError("planted"), ZeroDivisionError("planted")], ids=repr)
+@pytest.mark.parametrize(("where", "at"), PLANTED)
+def test_an_error_in_compiled_steps_is_raised(monkeypatch, where, at, error):
+    plant(monkeypatch, where, at, error)
+    w = Value(1.0)
+    optimizer = optim.SGD([w], lr=0.01, momentum=0.5)
+    train = lambda w, optimizer, epochs, how: fit(  # noqa: E731
+        lambda x, y: (w * x - y) ** 2, LINE, optimizer, epochs=epochs, batch_size=10, shuffle=False, compile=how
+    )
+    with pytest.raises(type(error), match="planted"):
+        train(w, optimizer, 4, True)
+    assert (where in ("steps", "work", "burst", "finish", "update")) == bool(optimizer.steps)
+    other = Value(1.0)
+    again = optim.SGD([other], lr=0.01, momentum=0.5)
+    data = [sample for _ in range(4) for sample in LINE][: 10 * optimizer.steps]
+    if data:
+        fit(lambda x, y: (other * x - y) ** 2, data, again, epochs=1, batch_size=10, shuffle=False, compile=False)
+    assert (w.data, optimizer.steps) == (pytest.approx(other.data, rel=1e-12), again.steps)
+    assert optimizer.state[0] == pytest.approx(again.state[0], rel=1e-9)
+
+
+@pytest.mark.parametrize("error", [KeyError("planted"), ValueError("planted"), ZeroDivisionError("planted")], ids=repr)
+@pytest.mark.parametrize(("where", "at"), PLANTED)
+def test_an_error_in_compiled_steps_is_one_warning_where_compiling_is_automatic(monkeypatch, where, at, error):
+    expected = descent(False, LINE, lambda w, x, y: (w * x - y) ** 2)
+    plant(monkeypatch, where, at, error)
+    with pytest.warns(UserWarning, match="fit runs without compiling") as caught:
+        found = descent("auto", LINE, lambda w, x, y: (w * x - y) ** 2)
+    assert [str(warning.message).partition(": ")[2] for warning in caught] == [f"{type(error).__name__}: {error}"]
+    assert caught[0].filename == __file__
+    assert (found[0], len(found[1])) == (pytest.approx(expected[0], rel=1e-12), 150)
+
+
+@pytest.mark.parametrize("fails", [lambda x: {1.0: 2.0}[x], lambda x: only_a_float(x)])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_loss_that_fails_only_when_it_is_compiled_is_not_left_to_values_in_silence(fails, first):
+    data = [([1.0, 1.0], 2.0)] * 60
+    data.insert(0 if first else 30, ([1.0], 2.0))
+
+    def loss(w, xs, y):
+        return (w * (fails(xs[0]) if len(xs) == 1 else 1.0) - y) ** 2
+
+    with pytest.raises((KeyError, ValueError), match=r"Value|only"):
+        descent(True, data, loss)
+    with pytest.warns(UserWarning, match=r"fit runs without compiling.*(KeyError|ValueError)") as caught:
+        found = descent("auto", data, loss)
+    assert len(caught) == 1
+    assert found[0] == pytest.approx(descent(False, data, loss)[0], rel=1e-12)
+
+
+def only_a_float(x):
+    if not isinstance(x, float):
+        raise ValueError("only floats")
+    return x
+
+
+def test_a_validation_that_can_not_be_compiled_is_raised_or_said():
+    model = nn.Linear(1, 1, rng=random.Random(0))
+
+    def loss(x, y):
+        out = model([x])[0]
+        return (out - y) ** 2 if model.training or out.data > -100 else out
+
+    def train(how):
+        optimizer = optim.SGD(model.parameters(), lr=0.01)
+        return fit(loss, LINE, optimizer, epochs=3, batch_size=10, model=model, validation=LINE[:5], compile=how)
+
+    with pytest.raises(TraceError, match="data of a Value"):
+        train(True)
+    with pytest.warns(UserWarning, match="fit runs without compiling.*the validation: TraceError") as caught:
+        history = train("auto")
+    assert len(caught) == 1
+    assert len(history.validation_loss) == 3
+
+
+@pytest.mark.parametrize("error", [KeyError("planted"), ValueError("planted"), ZeroDivisionError("planted")], ids=repr)
+def test_an_error_in_the_compiled_validation_is_raised_or_said(monkeypatch, error):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(machine.Compiled, "values", fail)
+    train = lambda how: descent(how, LINE, lambda w, x, y: (w * x - y) ** 2, validation=LINE[:5])  # noqa: E731
+    with pytest.raises(type(error), match="planted"):
+        train(True)
+    with pytest.warns(UserWarning, match="the validation: .*planted") as caught:
+        assert train("auto")[0] == pytest.approx(train(False)[0], rel=1e-12)
+    assert len(caught) == 1
+
+
+@pytest.mark.parametrize("how", [True, "auto"])
+def test_a_validation_of_several_forms_is_computed_from_values(how):
+    words, w, loss = words_and_weights()
+    options = {"epochs": 2, "batch_size": 10, "shuffle": False, "validation": words[:10]}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        histories = [fit(loss, words, optim.SGD(w, lr=0.0), compile=it, **options) for it in (how, False)]
+    assert histories[0].validation_loss == pytest.approx(histories[1].validation_loss, rel=1e-12)
+
+
+def test_a_failing_part_of_the_callers_own_is_what_it_is_without_compiling():
+    class Data(list):
+        def __getitem__(self, i):
+            if i == 40:
+                raise KeyError("of the data")
+            return super().__getitem__(i)
+
+    def train(how, data=LINE, setting=None):
+        w = Value(1.0)
+        optimizer = optim.SGD([w], lr=0.01)
+
+        def change(history):
+            optimizer.momentum = setting
+
+        fit(lambda x, y: (w * x - y) ** 2, data, optimizer, epochs=2, shuffle=False, compile=how,
+            callbacks=[change] if setting else [])  # fmt: skip
+
+    for how in (True, False):
+        with pytest.raises(TrainingError, match=r"step 41 of 100, data\[40\]: KeyError: 'of the data'"):
+            train(how, Data(LINE))
+        with pytest.raises(TrainingError, match=r"epoch 2, step 1 of 100.*momentum must be at least 0"):
+            train(how, setting=-1.0)

@@ -44,9 +44,9 @@ class Instruction:
         kernel: what it runs.
         operands: its numbers, as :mod:`micrograd.compiler.emit` describes them.
         name: what it is.
+        note: what it is made of.
         count: how many operations of the graph it does.
         work: how many additions and multiplications a lane takes.
-        note: what it is made of.
         reads: the rows that it reads.
         writes: the rows that it writes; sums over lanes are no rows.
     """
@@ -54,9 +54,9 @@ class Instruction:
     kernel: Kernel
     operands: Whole
     name: str
+    note: str
     count: int
     work: int
-    note: str
     reads: Whole
     writes: Whole
 
@@ -216,7 +216,7 @@ class _Planner:
         reads = [1 + row for row, kind in zip(rows, kinds, strict=True) if kind == "L"]
         work = sum([max(1, len(args)) for _, args in steps])
         plan.lanes.append(
-            Instruction(kernel, np.zeros(5, np.int64), "fused", len(steps), work, _brief(body), _array(reads), _array([]))
+            self.instruction(kernel, [0] * 5, "fused", _describe(body)[1], len(steps), work, reads, [])
         )
         return plan
 
@@ -251,7 +251,7 @@ class _Planner:
         if self.filled:  # the last rows, one after the other
             operands = [len(self.filled), 0, *[x for u, row in self.filled.items() for x in (row, u)]]
             kernel, rows = emit.elementwise(Body("U", (), (0,))), list(self.filled.values())
-            plan.lanes.append(self.instruction(kernel, operands, "fill", len(rows), 0, "the same in all", [], rows))
+            plan.lanes.append(self.instruction(kernel, operands, "fill", "the same in all", len(rows), 0, [], rows))
         plan.places = [
             (i, not graph.is_uniform[i], self.row[i]) for i in self.row if graph.ops[i] not in (CONSTANT, CAPTURED, INPUT)
         ]
@@ -369,10 +369,10 @@ class _Planner:
     # Rows and instructions
 
     def instruction(
-        self, kernel: Kernel, operands: Sequence[int], name: str, count: int, work: int, note: str,
+        self, kernel: Kernel, operands: Sequence[int], name: str, note: str, count: int, work: int,
         reads: Sequence[int], writes: Sequence[int],
     ) -> Instruction:  # fmt: skip
-        return Instruction(kernel, _array(operands), name, count, work, note, _array(reads), _array(writes))
+        return Instruction(kernel, _array(operands), name, note, count, work, _array(reads), _array(writes))
 
     def new_rows(self, members: Sequence[int], is_uniform: bool) -> int:
         plan = self.plan
@@ -496,7 +496,7 @@ class _Planner:
         writes = range(first, first + len(members))
         program.append(
             self.instruction(
-                emit.elementwise(body), operands, _brief(body), len(members) * len(body.steps), work, "", reads, writes
+                emit.elementwise(body), operands, *_describe(body), len(members) * len(body.steps), work, reads, writes
             )
         )
 
@@ -520,7 +520,7 @@ class _Planner:
             operands += (row[i], start, len(mixed) // 2, len(lanes) // 2, *mixed, *lanes)
             reads += [*mixed[1::2], *lanes]
         note, writes = f"of up to {most} products", [row[i] for i in members]
-        program.append(self.instruction(emit.DOT, operands, "dot", len(members), work, note, reads, writes))
+        program.append(self.instruction(emit.DOT, operands, "dot", note, len(members), work, reads, writes))
 
     def layers(self, groups: list[list[int]], program: list[Instruction]) -> None:
         # Those of the same weights are places of one.
@@ -544,7 +544,7 @@ class _Planner:
             count = height * len(places)
             work = 2 * width * count
             writes = range(first, first + count)
-            program.append(self.instruction(emit.LAYER, operands, "layer", count, work, note, reads, writes))
+            program.append(self.instruction(emit.LAYER, operands, "layer", note, count, work, reads, writes))
 
     def copy(self, numbers: list[int]) -> int:
         # Copies numbers of u to places that follow each other.
@@ -555,7 +555,7 @@ class _Planner:
             operands += (first + k, self.row[x])
         body = Body("L", (), (0,))
         self.plan.uniform.append(
-            self.instruction(emit.elementwise(body), operands, "copy", len(numbers), 0, "", operands[3::2], operands[2::2])
+            self.instruction(emit.elementwise(body), operands, "copy", "", len(numbers), 0, operands[3::2], operands[2::2])
         )
         return first
 
@@ -596,15 +596,15 @@ class _Planner:
             follow = steps_[2] == 1 and all([b == list(range(b[0], b[0] + wide)) for _, b in places])
             operands = [high, wide, len(places), *steps_, int(follow), *rows, *columns]
             note, count = f"{high} × {wide}" + f", at {len(places)} places" * (len(places) > 1), high * wide * len(places)
-            program.append(self.instruction(emit.OUTER, operands, "outer", count, 2 * count, note, rows + columns, []))
+            program.append(self.instruction(emit.OUTER, operands, "outer", note, count, 2 * count, rows + columns, []))
         for place, a, b in singles:
-            program.append(self.instruction(emit.OUTER, [1, 1, 1, place, 0, 0, 0, a, b], "outer", 1, 2, "1 × 1", [a, b], []))
+            program.append(self.instruction(emit.OUTER, [1, 1, 1, place, 0, 0, 0, a, b], "outer", "1 × 1", 1, 2, [a, b], []))
         if totals:
             count = len(totals) // 3
-            program.append(self.instruction(emit.TOTAL, [count, *totals], "total", count, count, "", totals[1::3], []))
+            program.append(self.instruction(emit.TOTAL, [count, *totals], "total", "", count, count, totals[1::3], []))
         if times:
             count = len(times) // 2
-            program.append(self.instruction(emit.TIMES, [count, *times], "times", count, 0, "", [], []))
+            program.append(self.instruction(emit.TIMES, [count, *times], "times", "", count, 0, [], []))
 
 
 def _find_blocks(products: dict[int, dict[int, list[int]]]) -> list[dict[int, dict[int, int]]]:
@@ -636,6 +636,9 @@ def _array(numbers: Iterable[int]) -> Whole:
     return np.array(list(numbers), dtype=np.int64)
 
 
-def _brief(body: Body) -> str:
+def _describe(body: Body) -> tuple[str, str]:
+    # What a kernel is called, and what it is made of.
+    if len(body.steps) == 1 and body.steps[0][0].text:
+        return body.steps[0][0].name, body.steps[0][0].text
     text = str(body) if len(body.steps) < 40 else "…"
-    return text if len(text) < 100 else f"{text[:96]} …"
+    return "expression", text if len(text) < 100 else f"{text[:96]} …"

@@ -144,8 +144,8 @@ class Tracing(Watcher):
             return operation(_LESS if compare is operator.gt else _LESS_EQUAL)(lift(b), a)
         return operation(_LESS if compare is operator.lt else _LESS_EQUAL)(a, lift(b))
 
-    def find_largest(self, values: Sequence[Number]) -> Value:
-        out, *others = map(lift, values)
+    def find_largest(self, values: Sequence[Value]) -> Value:
+        out, *others = values
         for value in others:
             out = operation(_LARGEST)(out, value)
         return out

@@ -24,7 +24,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..arguments import check_type
 from ..engine import Value, topological_order
+from ..files import write_file
 from ..nn import Module
 from .dot import Writer
 from .graph import Graph
@@ -67,6 +69,7 @@ class Drawing:
 
         Raises:
             ValueError: if the name ends otherwise.
+            OSError: if it can't be written, or what stands there is no regular file.
             RuntimeError: if something isn't installed: what to install.
         """
         written = {
@@ -81,8 +84,7 @@ class Drawing:
             raise ValueError(
                 f"a drawing is saved as {', '.join(written)}, not as {suffix or 'a file without suffix'!r}"
             )
-        content = written[suffix]()  # before the file is opened, which empties it
-        Path(path).write_bytes(content)
+        write_file(path, written[suffix]())
 
 
 def draw(
@@ -99,7 +101,7 @@ def draw(
     """The graph of everything that ``root`` was made of, drawn.
 
     To a module belong its parameters, each operation that has one of them as an operand, and the activation on top of
-    such an operation: one of that single operand, and for a :class:`~micrograd.nn.Neuron` the one it was made with.
+    such an operation: one of that single operand, and for a :class:`~micrograd.nn.Neuron` all that its own is made of.
     An operation on parameters of several modules belongs to the module around them, and so does a constant that is
     used by modules alone. All else stands outside.
 
@@ -130,6 +132,8 @@ def draw(
     3 nodes are not folded
     24 nodes are not folded
     """
+    check_type(root, Value, "draw() takes Values")
+    check_type(names or {}, Mapping, "draw(…, names=) takes a mapping, such as locals()")
     order = topological_order(root)
     _check(module, depth, direction, max_nodes)
     lit = _lit(highlight, set(order))
@@ -139,8 +143,8 @@ def draw(
 
 
 def _check(module: Any, depth: Any, direction: str, max_nodes: Any) -> None:
-    if module is not None and not isinstance(module, Module):
-        raise TypeError(f"draw() takes a Module, not {type(module).__name__} {module!r}")
+    if module is not None:
+        check_type(module, Module, "draw(…, module=) takes a Module")
     if depth is not None and module is None:
         raise ValueError(f"depth={depth!r} folds a module: say which, with module=")
     for name, number, least in (("depth", depth, 0), ("max_nodes", max_nodes, 1)):

@@ -8,7 +8,10 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-import graphviz  # type: ignore[import-untyped]
+try:
+    import graphviz  # type: ignore[import-untyped]
+except ImportError as error:
+    raise ImportError("a drawing needs graphviz: python -m pip install graphviz") from error
 
 from .. import rules
 from ..engine import Value

@@ -9,8 +9,9 @@ from functools import cached_property
 from typing import Any
 
 from .. import rules
-from ..engine import Value
+from ..engine import Value, topological_order
 from ..nn import Module, Neuron
+from ..nn.activations import activate
 
 __all__ = ["Edge", "Graph", "Item", "Items", "Place"]
 
@@ -102,16 +103,22 @@ class Graph:
             self._place_operations()
 
     def _place_operations(self) -> None:
-        direct: set[Value] = set()
+        # An activation begins with its neuron's sum. By each of its nodes: that sum; by the sum: how many are to come.
+        below: dict[Value, Value] = {}
+        room: Counter[Value] = Counter()
         users: dict[Value, list[Place]] = {}
         for node in self.order:
             parents = node.parents
             owners = [self.places[parent] for parent in parents if parent in self.parameters]
+            starts = {below.get(parent) for parent in parents if parent.rule is not rules.constant}
+            start = starts.pop() if len(starts) == 1 else None
             if owners:
                 self.places[node] = _common(owners)
-                direct.add(node)
-            elif len(parents) == 1 and parents[0] in direct and self._activates(node, self.places[parents[0]]):
-                self.places[node] = self.places[parents[0]]
+                below[node], room[node] = node, self._count_activation(node)
+            elif start is not None and room[start] and (len(parents) == 1 or self._is_neuron(start)):
+                self.places[node] = self.places[start]
+                below[node] = start
+                room[start] -= 1
             for parent in parents:
                 if parent.rule is rules.constant:
                     users.setdefault(parent, []).append(self.places.get(node, ()))
@@ -119,9 +126,20 @@ class Graph:
             if common := _common(places):
                 self.places[constant] = common
 
-    def _activates(self, node: Value, place: Place) -> bool:
-        owner = self.modules[place]
-        return not isinstance(owner, Neuron) or (owner.nonlin and node.op == owner.activation)
+    def _is_neuron(self, node: Value) -> bool:
+        return isinstance(self.modules[self.places[node]], Neuron)
+
+    def _count_activation(self, node: Value) -> int:
+        # How many nodes the activation of its neuron makes of this one.
+        owner = self.modules[self.places[node]]
+        if not isinstance(owner, Neuron):
+            return 1  # what an activation module makes, or nothing
+        if not owner.nonlin or node.op != "dot":  # of other operations on weights, as in penalties, nothing follows
+            return 0
+        try:
+            return sum(bool(made.op) for made in topological_order(activate(owner.activation, Value(node.data))))
+        except (ArithmeticError, ValueError):  # it is not defined there
+            return 0
 
     def folded(self, depth: int | None) -> Items:
         """Every node, or the module at that depth that it is in."""

@@ -3,6 +3,7 @@
 >>> from micrograd import Value
 >>> w, x = Value(-3.0, label="w"), Value(2.0, label="x")
 >>> loss = (w * x + 1).tanh()
+>>> from pathlib import Path
 >>> from tempfile import TemporaryDirectory
 >>> with TemporaryDirectory() as folder:
 ...     explore(loss, f"{folder}/loss.html", names=locals())
@@ -25,13 +26,14 @@ import re
 import sys
 from collections.abc import Mapping
 from importlib.resources import files
-from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 from .. import rules
+from ..arguments import check_type
 from ..drawing import draw
 from ..engine import Value, topological_order
+from ..files import write_file
 from ..naming import name_nodes
 from ..rule import CHAIN_RULE, Rule
 from ..stepping import BackwardStep, backward_steps, forward_steps, written
@@ -57,10 +59,11 @@ def explore(root: Value, path: str | os.PathLike[str], names: Mapping[str, Any] 
         TypeError: if ``root`` is not a Value.
         ValueError, ArithmeticError: if the graph is too large; if a rule in it can't be translated to JavaScript; and
             what Python's float raises in one of the passes.
+        OSError: if the file can't be written, or what stands there is no regular file; one that exists is then kept.
         RuntimeError: if there is no Graphviz: what to install.
     """
-    content = _page(root, names)  # before the file is opened, which empties it
-    Path(path).write_text(content, encoding="utf-8", newline="\n")
+    check_type(root, Value, "explore() takes Values")
+    write_file(path, _page(root, names).encode())
 
 
 def _page(root: Value, names: Mapping[str, Any] | None) -> str:

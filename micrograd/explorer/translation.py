@@ -4,11 +4,11 @@ What Python's operators and functions do where JavaScript's differ, errors above
 translation calls it ``py``.
 
 >>> from micrograd import rules
->>> print(translate([rules.tanh]).source)
+>>> print(translate([rules.sin]).source)
 [
-{ // tanh
-  value: ({}, $out, [$a]) => py.tanh($a),
-  local: [({}, $out, [$a]) => (1 - ($out * $out))],
+{ // sin
+  value: ({}, $out, [$a]) => py.sin($a),
+  local: [({}, $out, [$a]) => py.cos($a)],
   branch: [null],
   constants: {},
 }
@@ -33,9 +33,10 @@ __all__ = ["Translation", "branches", "depends", "number", "translate"]
 # The functions of the module math, and Python's own, that python.js has.
 _FUNCTIONS = re.findall(
     r"\w+",
-    """acos acosh asin asinh atan atan2 atanh cbrt ceil copysign cos cosh degrees exp exp2 expm1 fabs floor fmod hypot
-    isfinite isinf isnan log log10 log1p log2 pow prod radians sin sinh sqrt tan tanh trunc
-    abs all any chance enumerate float fsum len list map max min mul range real reversed sorted sum tuple zip""",
+    """acos acosh asin asinh atan atan2 atanh cbrt ceil copysign cos cosh degrees erf erfc exp exp2 expm1 fabs floor
+    fmod hypot isfinite isinf isnan log log10 log1p log2 pow prod radians sin sinh sqrt tan tanh trunc
+    abs all any chance enumerate float fsum len list map max min mul range real reversed round sorted sum
+    tuple zip""",
 )
 _BOOLEAN = {"all", "any", "isfinite", "isinf", "isnan"}
 _SEQUENCE = {"enumerate", "list", "map", "range", "reversed", "sorted", "tuple", "zip"}

@@ -1,6 +1,7 @@
-"""Modules without parameters that work on each number: activations and dropout; and softmax, which works on each list.
+"""Activations: names and functions that neurons take, and modules that work on each number; dropout and softmax.
 
-They take a number, a sample (a list of numbers) or a batch (a list of samples), and give Values in the same lists.
+The modules take a number, a sample (a list of numbers) or a batch (a list of samples), and give Values in the same
+lists. Softmax works on each list.
 
 >>> [y.data for y in ReLU()([-1.0, 2.0])]
 [0.0, 2.0]
@@ -9,26 +10,35 @@ They take a number, a sample (a list of numbers) or a batch (a list of samples),
 from __future__ import annotations
 
 import random
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Union
 
 from .. import functional
-from ..arguments import sequence, to_float
+from ..arguments import sequence
 from ..engine import Value, lift, operation
 from ..rules import RULES
-from .layers import is_batch, known_activation
+from .inputs import check_rng, is_batch, read_number
 from .module import Module
 
 __all__ = ["Activation", "Dropout", "LeakyReLU", "ReLU", "Sigmoid", "Softmax", "Softplus", "Tanh"]
 
+Function = Union[str, Callable[[Value], Value]]  # noqa: UP007 (evaluated where Python 3.10 can't use | on a string)
+
 
 class _Elementwise(Module):
-    def __call__(self, x: Any) -> Any:
+    def forward(self, x: Any) -> Any:
         """The same of each number, in the same lists."""
         if functional.is_nested(x) or isinstance(x, str):
-            return [self(item) for item in sequence(x, type(self).__name__)]
-        return self._of(lift(x))
+            return [self.forward(item) for item in sequence(x, type(self).__name__)]
+        try:
+            number = lift(x)
+        except TypeError:
+            raise TypeError(
+                f"{type(self).__name__} takes numbers and Values, alone or in lists, not {type(x).__name__} {x!r}"
+            ) from None
+        return self._apply(number)
 
-    def _of(self, x: Value) -> Value:
+    def _apply(self, x: Value) -> Value:
         raise NotImplementedError(f"{type(self).__name__} does not say what it does with a number")
 
     def _title(self) -> str:
@@ -36,24 +46,94 @@ class _Elementwise(Module):
 
 
 class Activation(_Elementwise):
-    """A rule of one operand as a module; one of your own is a subclass with the rule's name.
+    """A function of a number as a module. A subclass names its function once, as ``activation``.
+
+    Args:
+        activation: the name of a rule of one operand, or any function of a Value, such as ``Value.sin``.
 
     Raises:
         ValueError: if there is no such rule.
+        TypeError: if it is neither a name nor a function, or the class has its function already.
 
+    >>> Activation(lambda x: x * x.sigmoid())(0.0).data
+    0.0
     >>> class Sine(Activation):
     ...     activation = "sin"
     >>> Sine()(0.0).data
     0.0
     """
 
-    activation = ""
+    activation: Function = ""
 
-    def __init__(self) -> None:
-        known_activation(self.activation)
+    def __init__(self, activation: Function | None = None) -> None:
+        own = type(self).activation
+        if activation is not None and own:
+            raise TypeError(f"{type(self).__name__}() takes no activation: it has one already")
+        self.activation = read_activation(own if activation is None else activation)
 
-    def _of(self, x: Value) -> Value:
-        return operation(RULES[self.activation])(x)
+    def _apply(self, x: Value) -> Value:
+        return activate(self.activation, x)
+
+    def _title(self) -> str:
+        name = "" if type(self).activation else name_activation(self.activation)
+        return f"{type(self).__name__}({name})"
+
+
+def read_activation(function: Function) -> Function:
+    """The name of the rule that the function is, or the function itself if it is not a rule.
+
+    Raises:
+        ValueError: if it is a name, and not that of a rule of one operand.
+        TypeError: if it is neither a name nor a function.
+
+    >>> read_activation("tanh"), read_activation(Value.tanh), read_activation(functional.tanh), read_activation(Tanh())
+    ('tanh', 'tanh', 'tanh', 'tanh')
+    """
+    names = [name for name, rule in RULES.items() if len(rule.local) == 1 and not rule.variadic]
+    if isinstance(function, str):
+        if function not in names:
+            raise ValueError(f"there is no activation {function!r}; there are {', '.join(names)}")
+        return function
+    if isinstance(function, Activation):
+        return function.activation
+    if isinstance(function, type) or not callable(function):
+        raise TypeError(
+            "an activation is the name of a rule of one operand, or a function of a Value, such as Value.tanh, not "
+            f"{type(function).__name__} {function!r}"
+        )
+    for name in names:
+        if any(function is known for known in (RULES[name], getattr(Value, name, 0), getattr(functional, name, 0))):
+            return name
+    return function
+
+
+def name_activation(function: Function) -> str:
+    """What an activation is called in a ``repr`` and in tables.
+
+    >>> name_activation("tanh"), name_activation(lambda x: x), name_activation(LeakyReLU(0.1))
+    ('tanh', 'lambda', 'LeakyReLU')
+    """
+    if isinstance(function, str):
+        return function
+    name: str = getattr(function, "__name__", type(function).__name__)
+    return name.strip("<>")
+
+
+def activate(function: Function, x: Value) -> Value:
+    """The activation of ``x``.
+
+    Raises:
+        TypeError: if the function gives no Value.
+    """
+    if isinstance(function, str):
+        return operation(RULES[function])(x)
+    out = function(x)
+    if not isinstance(out, Value):
+        raise TypeError(
+            f"an activation gives a Value, and {name_activation(function)} gave {type(out).__name__} {out!r}, which "
+            "has no gradient"
+        )
+    return out
 
 
 class ReLU(Activation):
@@ -91,9 +171,9 @@ class LeakyReLU(_Elementwise):
     """
 
     def __init__(self, negative_slope: float = 0.01) -> None:
-        self.negative_slope = to_float(negative_slope)
+        self.negative_slope = read_number("negative_slope", negative_slope)
 
-    def _of(self, x: Value) -> Value:
+    def _apply(self, x: Value) -> Value:
         return x.leaky_relu(self.negative_slope)
 
     def _title(self) -> str:
@@ -107,13 +187,15 @@ class Softmax(Module):
     [0.5, 0.5]
     """
 
-    def __call__(self, x: Any) -> list[Any]:
+    def forward(self, x: Any) -> list[Any]:
         """The probabilities, of a sample or of each in a batch.
 
         Raises:
             ValueError: if there are no numbers.
         """
-        return [functional.softmax(sample) for sample in x] if is_batch(x) else functional.softmax(x)
+        samples = [sequence(sample, "Softmax") for sample in (x if is_batch(x) else [x])]
+        out = [functional.softmax(sample) for sample in samples]
+        return out if is_batch(x) else out[0]
 
     def _title(self) -> str:
         return "Softmax()"
@@ -141,12 +223,13 @@ class Dropout(_Elementwise):
     """
 
     def __init__(self, p: float = 0.5, rng: Any = random) -> None:
-        self.p = to_float(p)
+        self.p = read_number("p", p)
         if not 0 <= self.p <= 1:
             raise ValueError(f"the probability of dropout must be between 0 and 1, not {p}")
+        check_rng(rng, "random")
         self._draw = rng.random  # the method, for a model with it can be copied and pickled; the module random can't
 
-    def _of(self, x: Value) -> Value:
+    def _apply(self, x: Value) -> Value:
         if not self.training or not self.p:
             return x
         return x * 0.0 if self._draw() < self.p else x * (1 / (1 - self.p))

@@ -51,6 +51,8 @@ INITIALISERS: dict[str, Callable[[Any, int, int, float], float]] = {
 - ``he_uniform`` and ``xavier_uniform``: uniform, with mean 0 and the same variances.
 """
 
-# The gains are those of torch.nn.init.calculate_gain; 1 for other activations.
-GAINS = {"relu": math.sqrt(2), "leaky_relu": math.sqrt(2 / (1 + 0.01**2)), "tanh": 5 / 3}
-RECTIFIERS = ("relu", "leaky_relu", "softplus")
+# The gains are those of torch.nn.init.calculate_gain; ReLU's for its smooth relatives; 1 for other activations.
+GAINS = {"leaky_relu": math.sqrt(2 / (1 + 0.01**2)), "tanh": 5 / 3} | dict.fromkeys(
+    ("relu", "gelu", "silu"), math.sqrt(2)
+)
+RECTIFIERS = ("relu", "leaky_relu", "softplus", "gelu", "silu")

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..arguments import sequence
-from ..engine import Number, Value, lift, operation
-from ..functional import is_nested, weighted_sums
-from ..rules import RULES
+from ..engine import Number, Value
+from ..functional import add, is_nested, weighted_sums
+from .activations import Function, activate, name_activation, read_activation
 from .initialisers import GAINS, INITIALISERS, RECTIFIERS
+from .inputs import check_flags, check_length, check_rng, check_sizes, is_batch, read_number
 from .module import Module
 
 __all__ = ["MLP", "Layer", "Linear", "Neuron", "Residual", "Sequential"]
@@ -23,9 +24,10 @@ class Neuron(Module):
     Args:
         nin: the number of inputs.
         nonlin: whether there is an activation at all.
-        activation: the name of a rule of one operand; ReLU if none is given.
-        init: a name in :data:`INITIALISERS`. If none is given, it is ``"uniform"`` for a neuron without an activation
-            by name, ``"he"`` for the rectifiers and ``"xavier"`` for other activations.
+        activation: the name of a rule of one operand, ``"tanh"``, or any function of a Value, ``Value.tanh``; ReLU if
+            none is given.
+        init: a name in :data:`INITIALISERS`. If none is given, it is ``"uniform"`` if no activation is given, ``"he"``
+            for the rectifiers and ``"xavier"`` for other activations.
         rng: what the weights are drawn from: a ``random.Random``, or the module ``random`` itself.
         nout: the number of neurons in the layer, for Xavier's initialisation.
         bias: whether there is a b.
@@ -33,11 +35,14 @@ class Neuron(Module):
 
     Raises:
         ValueError: if a size is not positive, or a name is unknown.
+        TypeError: if an argument is not of its kind.
 
     >>> neuron = Neuron(2)
     >>> neuron.w[0].data, neuron.w[1].data, neuron.b.data = 2.0, -1.0, 0.5
     >>> neuron([1, 1])
     Value(data=1.5, grad=0.0, op='relu')
+    >>> Neuron(2, activation=Value.tanh)
+    TanhNeuron(2)
     """
 
     def __init__(
@@ -45,7 +50,7 @@ class Neuron(Module):
         nin: int,
         nonlin: bool = True,
         *,
-        activation: str | None = None,
+        activation: Function | None = None,
         init: str | None = None,
         rng: Any = random,
         nout: int = 1,
@@ -53,64 +58,59 @@ class Neuron(Module):
         gain: float | None = None,
     ) -> None:
         check_sizes(nin=nin, nout=nout)
-        name = known_activation(activation or "relu")
+        check_flags(nonlin=nonlin, bias=bias)
+        check_rng(rng, "uniform", "gauss")
+        function = read_activation("relu" if activation is None else activation)
+        name = name_activation(function)
         if init is None:
             init = "uniform" if activation is None else "he" if name in RECTIFIERS else "xavier"
-        if init not in INITIALISERS:
+        if not isinstance(init, str) or init not in INITIALISERS:
             raise ValueError(f"there is no initialisation {init!r}; there are {', '.join(INITIALISERS)}")
         if gain is None:
             gain = GAINS.get(name, 1.0) if nonlin else 1.0
+        gain = read_number("gain", gain)
         self.w = [Value(INITIALISERS[init](rng, nin, nout, gain)) for _ in range(nin)]
         if bias:
             self.b = Value(0)
         self.bias = bias
         self.nonlin = nonlin
-        self.activation = name
+        self.activation = function
 
-    def __call__(self, x: Sequence[Number]) -> Value:
+    def forward(self, x: Sequence[Number]) -> Value:
         """The output for inputs x, Values or plain numbers.
 
         Raises:
             ValueError: if there are not as many inputs as weights.
+            TypeError: if they are not a list of numbers.
         """
-        return self._respond(_weighted_sums(x, self, self))
+        return self._respond(_weigh(_read_inputs(x, self, self), self))
 
     def _respond(self, of_inputs: Callable[[Sequence[Value]], Value]) -> Value:
         out = of_inputs([self.b, *self.w] if self.bias else self.w)
-        return operation(RULES[self.activation])(out) if self.nonlin else out
+        return activate(self.activation, out) if self.nonlin else out
 
     def __repr__(self) -> str:
-        kind = self.activation.title().replace("_", "").replace("Relu", "ReLU") if self.nonlin else "Linear"
+        words = name_activation(self.activation).split("_") if self.nonlin else ["linear"]
+        kind = "".join(word[:1].upper() + word[1:] for word in words).replace("Relu", "ReLU")
         return f"{kind}Neuron({len(self.w)})"
 
     _title = __repr__
 
 
-def known_activation(name: str) -> str:
-    """The name, if it is that of a rule of one operand.
-
-    Raises:
-        ValueError: if it is not.
-    """
-    if name not in RULES or RULES[name].operands.startswith("*") or len(RULES[name].local) != 1:
-        known = ", ".join(n for n, rule in RULES.items() if len(rule.local) == 1 and rule.operands[0] != "*")
-        raise ValueError(f"there is no activation {name!r}; there are {known}")
-    return name
-
-
-def _weighted_sums(x: Sequence[Number], neuron: Neuron, where: Module) -> Callable[[Sequence[Value]], Value]:
+def _read_inputs(x: Sequence[Number], neuron: Neuron, where: Module) -> list[Number]:
     name, nin = type(where).__name__, len(neuron.w)
     inputs = sequence(x, f"{name} of {nin} inputs")
-    if len(inputs) != nin:
-        raise ValueError(f"{name} takes {nin} inputs, not {len(inputs)}")
+    check_length(inputs, nin, f"{name} takes {nin} inputs, not")
+    if is_nested(inputs[0]):
+        raise TypeError(
+            f"{name} takes one sample, a list of {nin} numbers, not a batch: call it for each sample, or build the "
+            "model of Sequential and Linear, which take batches"
+        )
+    return inputs
+
+
+def _weigh(inputs: list[Number], neuron: Neuron) -> Callable[[Sequence[Value]], Value]:
     return weighted_sums([1.0, *inputs] if neuron.bias else inputs)  # the bias weighs an input that is always 1
-
-
-def check_sizes(**sizes: int) -> None:
-    """Raises a ValueError if one of them is not a whole number, at least 1."""
-    for name, size in sizes.items():
-        if not hasattr(size, "__index__") or size < 1:
-            raise ValueError(f"{name} must be a whole number, at least 1, not {size!r}")
 
 
 class Layer(Module):
@@ -129,17 +129,18 @@ class Layer(Module):
         check_sizes(nin=nin, nout=nout)
         self.neurons = [Neuron(nin, nonlin, nout=nout, **options) for _ in range(nout)]
 
-    def __call__(self, x: Sequence[Any]) -> Any:
+    def forward(self, x: Sequence[Any]) -> Any:
         """The outputs for inputs x, Values or plain numbers.
 
         Raises:
             ValueError: if there are not as many inputs as each neuron has weights.
+            TypeError: if they are not a list of numbers.
         """
         out = self._respond(x)
         return out[0] if len(out) == 1 else out
 
     def _respond(self, x: Sequence[Number]) -> list[Value]:
-        of_inputs = _weighted_sums(x, self.neurons[0], self)
+        of_inputs = _weigh(_read_inputs(x, self.neurons[0], self), self.neurons[0])
         return [neuron._respond(of_inputs) for neuron in self.neurons]
 
     def __repr__(self) -> str:
@@ -147,12 +148,17 @@ class Layer(Module):
 
     def _title(self) -> str:
         neuron = self.neurons[0]
-        more = f", {neuron.activation}" * neuron.nonlin + ", bias=False" * (not neuron.bias)
+        more = f", {name_activation(neuron.activation)}" * neuron.nonlin + ", bias=False" * (not neuron.bias)
         return f"{type(self).__name__}({len(neuron.w)}, {len(self.neurons)}{more})"
 
     def _state(self) -> dict[str, Any]:
-        bias = {"bias": [neuron.b for neuron in self.neurons]} if self.neurons[0].bias else {}
-        return {"weight": [neuron.w for neuron in self.neurons], **bias}
+        first, state = self.neurons[0], {"weight": [neuron.w for neuron in self.neurons]}
+        bias = {"bias": [neuron.b for neuron in self.neurons]} if first.bias else {}
+        activation = {"activation": first.activation} if isinstance(first.activation, Module) else {}
+        return {**state, **bias, **activation}
+
+    def _parts(self) -> dict[str, Any]:  # its neurons are not listed one by one
+        return self._state()
 
 
 class Linear(Layer):
@@ -180,20 +186,16 @@ class Linear(Layer):
         gain = math.sqrt(2) if str(init).startswith("he") else 1.0
         super().__init__(nin, nout, False, bias=bias, init=init, rng=rng, gain=gain)
 
-    def __call__(self, x: Sequence[Any]) -> list[Any]:
+    def forward(self, x: Sequence[Any]) -> list[Any]:
         """The outputs for inputs x, Values or plain numbers, or for each of several such lists.
 
         Raises:
             ValueError: if there are not ``nin`` inputs.
+            TypeError: if they are not a list of numbers.
         """
         return [self._respond(sample) for sample in x] if is_batch(x) else self._respond(x)
 
     __repr__ = Module.__repr__
-
-
-def is_batch(x: Any) -> bool:
-    """Whether ``x`` is a list of samples, not one sample."""
-    return is_nested(x) and not isinstance(x, Iterator) and is_nested(next(iter(x), None))
 
 
 class MLP(Module):
@@ -215,15 +217,16 @@ class MLP(Module):
             raise ValueError("an MLP has at least one layer: nouts is empty")
         self.layers = [Layer(sizes[i], sizes[i + 1], nonlin=i != len(nouts) - 1, **options) for i in range(len(nouts))]
 
-    def __call__(self, x: Sequence[Number]) -> Any:
+    def forward(self, x: Sequence[Number]) -> Any:
         """The outputs for inputs x: a list, or the output if there is just one.
 
         Raises:
             ValueError: if there are not ``nin`` inputs.
+            TypeError: if they are not a list of numbers.
         """
-        out: Any = x
+        out: Any = _read_inputs(x, self.layers[0].neurons[0], self)
         for layer in self.layers:
-            out = layer(out if isinstance(out, (list, tuple)) or layer is self.layers[0] else [out])
+            out = layer(out if isinstance(out, (list, tuple)) else [out])
         return out
 
     def __repr__(self) -> str:
@@ -259,10 +262,10 @@ class Sequential(Module):
     def __init__(self, *modules: Module) -> None:
         self.layers = [a_module(module, "Sequential") for module in modules]
 
-    def __call__(self, x: Any) -> Any:
+    def forward(self, x: Any) -> Any:
         """What the last module gives."""
         for module in self.layers:
-            x = module(x)  # type: ignore[operator]  # a Module need not be callable, but one in here is
+            x = module(x)
         return x
 
     def _title(self) -> str:
@@ -288,26 +291,24 @@ class Residual(Module):
     def __init__(self, module: Module) -> None:
         self.module = a_module(module, "Residual")
 
-    def __call__(self, x: Any) -> Any:
+    def forward(self, x: Any) -> Any:
         """The sums, of a sample or of each in a batch.
 
         Raises:
             ValueError: if there are not as many outputs as inputs.
         """
         x = sequence(x, "Residual")
-        return _added(x, self.module(x))  # type: ignore[operator]
+        out = self.module(x)
+        out = list(out) if is_nested(out) else [out]  # a Layer of one neuron gives no list
+        for a, b in [(x, out), *(zip(x, out, strict=False) if is_batch(x) and is_batch(out) else ())]:
+            if len(a) != len(b):
+                raise ValueError(
+                    f"Residual adds a module's outputs to its inputs, but there are {len(a)} in and {len(b)} out"
+                )
+        return add(x, out)
 
     def _title(self) -> str:
         return f"{type(self).__name__}({self.module._title()})"
-
-
-def _added(x: Any, y: Any) -> Any:
-    if not is_nested(x) and not is_nested(y):
-        return lift(x) + y
-    x, y = (list(part) if is_nested(part) else [part] for part in (x, y))  # a Layer of one neuron gives no list
-    if len(x) != len(y):
-        raise ValueError(f"Residual adds a module's outputs to its inputs, but there are {len(x)} in and {len(y)} out")
-    return [_added(a, b) for a, b in zip(x, y, strict=True)]
 
 
 def a_module(module: Any, where: str) -> Module:
@@ -316,6 +317,10 @@ def a_module(module: Any, where: str) -> Module:
     Raises:
         TypeError: if it is none.
     """
-    if not isinstance(module, Module) or not callable(module):
-        raise TypeError(f"{where} is made of modules, one argument each, not of {type(module).__name__} {module!r}")
+    if not isinstance(module, Module):
+        is_function = callable(module) and not isinstance(module, type)
+        hint = ": nn.Activation(function) is a module that calls a function on each number" if is_function else ""
+        raise TypeError(
+            f"{where} is made of modules, one argument each, not of {type(module).__name__} {module!r}{hint}"
+        )
     return module

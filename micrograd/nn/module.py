@@ -18,12 +18,20 @@ Self = TypeVar("Self", bound="Module")
 class Module:
     """Something with parameters: its attributes that are leaf Values, and those of the modules and lists in it.
 
+    A module that is called gives what its ``forward`` gives.
+
     >>> class Line(Module):
     ...     def __init__(self):
-    ...         self.slope, self.intercept = Value(1.0), Value(0.0)
-    >>> [name for name, _ in Line().named_parameters()]
+    ...         self.slope, self.intercept = Value(2.0), Value(1.0)
+    ...
+    ...     def forward(self, x):
+    ...         return self.slope * x + self.intercept
+    >>> line = Line()
+    >>> line(3.0).data
+    7.0
+    >>> [name for name, _ in line.named_parameters()]
     ['slope', 'intercept']
-    >>> Line()
+    >>> line
     Line with 2 parameters
     """
 
@@ -40,6 +48,20 @@ class Module:
     @training.setter
     def training(self, is_training: bool) -> None:
         vars(self)["training"] = is_training
+
+    def __call__(self, *inputs: Any, **options: Any) -> Any:
+        """What :meth:`forward` gives."""
+        return self.forward(*inputs, **options)
+
+    def forward(self, *inputs: Any, **options: Any) -> Any:
+        """The outputs for the inputs. Each class of modules defines its own.
+
+        Raises:
+            NotImplementedError: if the class doesn't.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} has no forward(self, x), which says what it gives when called"
+        )
 
     def parameters(self) -> list[Value]:
         """The parameters, each once."""
@@ -146,22 +168,23 @@ class Module:
             setattr(buffer.module, buffer.name, given)
 
     def summary(self) -> str:
-        """A table of the modules in it, by where they are in the state, with the number of their parameters.
+        """A table of the modules in it, by where they are, as in :meth:`named_parameters`, and how many parameters each
+        has.
 
         >>> from micrograd.nn import MLP
         >>> print(MLP(2, [4, 1], activation="tanh").summary())
-        name   module             parameters
-        0      Layer(2, 4, tanh)          12
-        2      Layer(4, 1)                 5
-        total                             17
+        name      module             parameters
+        layers.0  Layer(2, 4, tanh)          12
+        layers.1  Layer(4, 1)                 5
+        total                                17
         """
-        modules = {part: name for name, part in _walk(self, "", set(), _state) if isinstance(part, Module)}
+        modules = {part: name for name, part in _walk(self, "", set(), _parts) if isinstance(part, Module)}
         rows = [("name", "module", "parameters")]
         seen: set[Value] = set()
         for module, name in modules.items():
-            own = {value for _, value in _walk(module._state(), "", set(modules), _state)} - seen
+            own = {value for _, value in _walk(module._parts(), "", set(modules), _parts)} - seen
             seen |= own
-            parts = [part for _, part in _walk(module, "", set(), _state) if isinstance(part, Module)]
+            parts = [part for _, part in _walk(module, "", set(), _parts) if isinstance(part, Module)]
             if own or parts == [module]:
                 rows.append((name, module._title(), str(len(own))))
         rows.append(("total", "", str(len(seen))))
@@ -177,6 +200,9 @@ class Module:
     def _state(self) -> dict[str, Any]:  # what its state is made of, by the names that it has there
         return vars(self)
 
+    def _parts(self) -> dict[str, Any]:  # what a summary lists
+        return vars(self)
+
     def _entries(self) -> dict[str, Any]:
         entries: dict[str, Any] = {}
         for key, entry in _entries(self, "", frozenset()):
@@ -186,8 +212,8 @@ class Module:
         return entries
 
 
-def _state(module: Module) -> dict[str, Any]:
-    return module._state()
+def _parts(module: Module) -> dict[str, Any]:
+    return module._parts()
 
 
 class _Buffer:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..arguments import sequence, to_float
+from ..arguments import sequence
 from ..engine import Number, Value, lift
 from ..functional import dot, mean
-from .layers import check_sizes, is_batch
+from .inputs import check_length, check_sizes, is_batch, read_number
 from .module import Module
 
 __all__ = ["BatchNorm", "LayerNorm"]
@@ -24,7 +24,7 @@ class _Normalisation(Module):
             self.weight = [Value(1) for _ in range(size)]
             self.bias = [Value(0) for _ in range(size)]
 
-    def _scaled(self, deviations: Sequence[Number], variance: Number, weights: Sequence[Any]) -> list[Value]:
+    def _scale(self, deviations: Sequence[Number], variance: Number, weights: Sequence[Any]) -> list[Value]:
         # deviation/√(variance + eps)·weight + bias, where weights are pairs of the two, or None without
         scale = (lift(variance) + self.eps) ** -0.5
         return [scale * d * w[0] + w[1] if w else scale * d for d, w in zip(deviations, weights, strict=True)]
@@ -33,10 +33,9 @@ class _Normalisation(Module):
         return list(zip(self.weight, self.bias, strict=True)) if self.affine else [None] * self.size
 
     def _sample(self, x: Any) -> list[Value]:
-        sample = [lift(xi) for xi in sequence(x, self._title())]
-        if len(sample) != self.size:
-            raise ValueError(f"{type(self).__name__} takes samples of {self.size} numbers, not of {len(sample)}")
-        return sample
+        sample = sequence(x, self._title())
+        check_length(sample, self.size, f"{type(self).__name__} takes samples of {self.size} numbers, not of")
+        return [lift(xi) for xi in sample]
 
     def _title(self) -> str:
         return f"{type(self).__name__}({self.size})"
@@ -78,14 +77,16 @@ class BatchNorm(_Normalisation):
         self.running_var = [1.0] * size
         self.num_batches_tracked = 0
 
-    def __call__(self, x: Sequence[Any]) -> list[Any]:
+    def forward(self, x: Sequence[Any]) -> list[Any]:
         """The batch, normalised; after ``eval()`` also one sample.
 
         Raises:
             ValueError: if a sample has not ``size`` numbers; if there are not two samples at least in training.
         """
         if not self.training:
-            return [self._by_running(sample) for sample in x] if is_batch(x) else self._by_running(x)
+            return (
+                [self._normalise_by_running(sample) for sample in x] if is_batch(x) else self._normalise_by_running(x)
+            )
         batch = [self._sample(sample) for sample in x] if is_batch(x) else [self._sample(x)]
         if len(batch) < 2:
             raise ValueError("BatchNorm in training takes a batch of two samples at least: one alone has no variance")
@@ -94,16 +95,16 @@ class BatchNorm(_Normalisation):
         deviations = [[x - center for x in column] for column, center in zip(columns, means, strict=True)]
         variances = [dot(column, column) / len(batch) for column in deviations]
         out = [
-            self._scaled(column, variance, [weight] * len(batch))
+            self._scale(column, variance, [weight] * len(batch))
             for column, variance, weight in zip(deviations, variances, self._weights(), strict=True)
         ]
         self._remember(means, variances, len(batch))
         return [list(sample) for sample in zip(*out, strict=True)]
 
-    def _by_running(self, x: Any) -> list[Value]:
+    def _normalise_by_running(self, x: Any) -> list[Value]:
         sample = self._sample(x)
         moments = zip(sample, self.running_mean, self.running_var, self._weights(), strict=True)
-        return [self._scaled([xi - m], v, [w])[0] for xi, m, v, w in moments]
+        return [self._scale([xi - m], v, [w])[0] for xi, m, v, w in moments]
 
     def _remember(self, means: list[Value], variances: list[Value], n: int) -> None:
         self.num_batches_tracked += 1
@@ -138,26 +139,23 @@ class LayerNorm(_Normalisation):
     def __init__(self, size: int, eps: float = 1e-5, elementwise_affine: bool = True) -> None:
         super().__init__(size, eps, elementwise_affine)
 
-    def __call__(self, x: Sequence[Any]) -> list[Any]:
+    def forward(self, x: Sequence[Any]) -> list[Any]:
         """The sample, or each sample of a batch, normalised.
 
         Raises:
             ValueError: if a sample has not ``size`` numbers.
         """
-        return [self._normalised(sample) for sample in x] if is_batch(x) else self._normalised(x)
+        return [self._normalise(sample) for sample in x] if is_batch(x) else self._normalise(x)
 
-    def _normalised(self, x: Any) -> list[Value]:
+    def _normalise(self, x: Any) -> list[Value]:
         sample = self._sample(x)
         center = mean(sample)
         deviations = [xi - center for xi in sample]
-        return self._scaled(deviations, dot(deviations, deviations) / self.size, self._weights())
+        return self._scale(deviations, dot(deviations, deviations) / self.size, self._weights())
 
 
 def _at_least_0(name: str, number: float) -> float:
-    try:
-        number = to_float(number)
-    except TypeError:
-        raise TypeError(f"{name} is a number, not {type(number).__name__} {number!r}") from None
+    number = read_number(name, number)
     if not 0 <= number < float("inf"):
         raise ValueError(f"{name} must be at least 0, not {number}")
     return number

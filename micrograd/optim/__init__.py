@@ -30,9 +30,10 @@ from .schedules import (
     SequentialLR,
     StepLR,
 )
+from .settings import setting
 
 __all__ = [
     "SGD", "AdaBelief", "Adadelta", "Adagrad", "Adam", "AdamW", "CosineAnnealingLR", "ExponentialLR", "LRScheduler",
     "LinearLR", "Lookahead", "MultiStepLR", "NAdam", "Optimizer", "RMSprop", "ReduceLROnPlateau", "SequentialLR",
-    "StepLR", "clip_grad_norm_", "clip_grad_value_", "l1_penalty", "l2_penalty",
+    "StepLR", "clip_grad_norm_", "clip_grad_value_", "l1_penalty", "l2_penalty", "setting",
 ]  # fmt: skip

@@ -5,13 +5,14 @@ The letters are those of :mod:`micrograd.optim.descent`, and the order of operat
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
-from ..engine import Value
 from .optimizer import Optimizer, State, lerp, maximum, sqrt
+from .settings import flag, number, pair, setting
 
 __all__ = ["AdaBelief", "Adam", "AdamW", "NAdam"]
+
+_BETAS = pair(number(high=1.0))
 
 
 class Adam(Optimizer):
@@ -33,6 +34,7 @@ class Adam(Optimizer):
     Raises:
         ValueError: if a setting is out of its range.
 
+    >>> from micrograd import Value
     >>> x = Value(1.0)
     >>> optimizer = Adam([x], lr=0.5, eps=0)
     >>> x.grad = 3.0
@@ -41,35 +43,15 @@ class Adam(Optimizer):
     0.5
     """
 
-    state_size = 2
-    betas: tuple[float, float]
-    eps: float
-    amsgrad: bool
-    bias_correction: bool
+    betas: tuple[float, float] = setting(_BETAS, default=(0.9, 0.999))
+    eps: float = setting(default=1e-8)
+    weight_decay: float = setting(default=0.0)
+    amsgrad: bool = setting(flag, default=False)
+    decoupled_weight_decay: bool = setting(flag, default=False, kw_only=True)
+    bias_correction: bool = setting(flag, default=True, kw_only=True)
 
-    def __init__(
-        self,
-        params: Iterable[Value],
-        lr: float = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float = 0.0,
-        amsgrad: bool = False,
-        *,
-        decoupled_weight_decay: bool = False,
-        bias_correction: bool = True,
-    ) -> None:
-        self.state_size = 3 if amsgrad else 2
-        super().__init__(
-            params,
-            lr,
-            betas=betas,
-            eps=eps,
-            weight_decay=weight_decay,
-            amsgrad=amsgrad,
-            decoupled_weight_decay=decoupled_weight_decay,
-            bias_correction=bias_correction,
-        )
+    def first_state(self, parameter: float) -> State:
+        return (0.0, 0.0, 0.0) if self.amsgrad else (0.0, 0.0)
 
     def update(self, parameter: Any, gradient: Any, state: State, step: int) -> tuple[Any, State]:
         (beta1, beta2), (m, v, *largest) = self.betas, state
@@ -99,6 +81,7 @@ class AdamW(Adam):
     Raises:
         ValueError: if a setting is out of its range.
 
+    >>> from micrograd import Value
     >>> x = Value(2.0)
     >>> optimizer = AdamW([x], lr=0.5, weight_decay=0.5)
     >>> optimizer.step()
@@ -106,27 +89,8 @@ class AdamW(Adam):
     1.5
     """
 
-    def __init__(
-        self,
-        params: Iterable[Value],
-        lr: float = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float = 1e-2,
-        amsgrad: bool = False,
-        *,
-        bias_correction: bool = True,
-    ) -> None:
-        super().__init__(
-            params,
-            lr,
-            betas,
-            eps,
-            weight_decay,
-            amsgrad,
-            decoupled_weight_decay=True,
-            bias_correction=bias_correction,
-        )
+    weight_decay: float = setting(default=1e-2)
+    decoupled_weight_decay = True
 
 
 class NAdam(Optimizer):
@@ -148,6 +112,7 @@ class NAdam(Optimizer):
     Raises:
         ValueError: if a setting is out of its range.
 
+    >>> from micrograd import Value
     >>> x = Value(1.0)
     >>> optimizer = NAdam([x], lr=0.5, eps=0)
     >>> x.grad = 3.0
@@ -156,30 +121,12 @@ class NAdam(Optimizer):
     0.472
     """
 
-    state_size = 3
-    betas: tuple[float, float]
-    eps: float
-    momentum_decay: float
-
-    def __init__(
-        self,
-        params: Iterable[Value],
-        lr: float = 2e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float = 0.0,
-        momentum_decay: float = 4e-3,
-        decoupled_weight_decay: bool = False,
-    ) -> None:
-        super().__init__(
-            params,
-            lr,
-            betas=betas,
-            eps=eps,
-            weight_decay=weight_decay,
-            momentum_decay=momentum_decay,
-            decoupled_weight_decay=decoupled_weight_decay,
-        )
+    lr: float = setting(default=2e-3)
+    betas: tuple[float, float] = setting(_BETAS, default=(0.9, 0.999))
+    eps: float = setting(default=1e-8)
+    weight_decay: float = setting(default=0.0)
+    momentum_decay: float = setting(default=4e-3)
+    decoupled_weight_decay: bool = setting(flag, default=False)
 
     def first_state(self, parameter: float) -> State:
         return (0.0, 0.0, 1.0)
@@ -213,6 +160,7 @@ class AdaBelief(Optimizer):
     Raises:
         ValueError: if a setting is out of its range.
 
+    >>> from micrograd import Value
     >>> x = Value(1.0)
     >>> optimizer = AdaBelief([x], lr=0.5, betas=(0.5, 0.5))
     >>> x.grad = 3.0
@@ -222,26 +170,10 @@ class AdaBelief(Optimizer):
     """
 
     state_size = 2
-    betas: tuple[float, float]
-    eps: float
-
-    def __init__(
-        self,
-        params: Iterable[Value],
-        lr: float = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-16,
-        weight_decay: float = 0.0,
-        decoupled_weight_decay: bool = True,
-    ) -> None:
-        super().__init__(
-            params,
-            lr,
-            betas=betas,
-            eps=eps,
-            weight_decay=weight_decay,
-            decoupled_weight_decay=decoupled_weight_decay,
-        )
+    betas: tuple[float, float] = setting(_BETAS, default=(0.9, 0.999))
+    eps: float = setting(default=1e-16)
+    weight_decay: float = setting(default=0.0)
+    decoupled_weight_decay: bool = setting(flag, default=True)
 
     def update(self, parameter: Any, gradient: Any, state: State, step: int) -> tuple[Any, State]:
         (beta1, beta2), (m, s) = self.betas, state

@@ -5,11 +5,10 @@ The letters are those of :mod:`micrograd.optim.descent`, and the order of operat
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
-from ..engine import Value
 from .optimizer import Optimizer, State, lerp, maximum, sqrt
+from .settings import flag, number, setting
 
 __all__ = ["Adadelta", "Adagrad", "RMSprop"]
 
@@ -32,6 +31,7 @@ class Adagrad(Optimizer):
     Raises:
         ValueError: if a setting is out of its range.
 
+    >>> from micrograd import Value
     >>> x = Value(1.0)
     >>> optimizer = Adagrad([x], lr=0.5, eps=16, eps_inside_root=True)
     >>> x.grad = 3.0
@@ -40,32 +40,12 @@ class Adagrad(Optimizer):
     0.7
     """
 
-    state_size = 1
-    lr_decay: float
-    initial_accumulator_value: float
-    eps: float
-    eps_inside_root: bool
-
-    def __init__(
-        self,
-        params: Iterable[Value],
-        lr: float = 1e-2,
-        lr_decay: float = 0.0,
-        weight_decay: float = 0.0,
-        initial_accumulator_value: float = 0.0,
-        eps: float = 1e-10,
-        *,
-        eps_inside_root: bool = False,
-    ) -> None:
-        super().__init__(
-            params,
-            lr,
-            lr_decay=lr_decay,
-            weight_decay=weight_decay,
-            initial_accumulator_value=initial_accumulator_value,
-            eps=eps,
-            eps_inside_root=eps_inside_root,
-        )
+    lr: float = setting(default=1e-2)
+    lr_decay: float = setting(default=0.0)
+    weight_decay: float = setting(default=0.0)
+    initial_accumulator_value: float = setting(default=0.0)
+    eps: float = setting(default=1e-10)
+    eps_inside_root: bool = setting(flag, default=False, kw_only=True)
 
     def first_state(self, parameter: float) -> State:
         return (self.initial_accumulator_value,)
@@ -97,6 +77,7 @@ class RMSprop(Optimizer):
     Raises:
         ValueError: if a setting is out of its range.
 
+    >>> from micrograd import Value
     >>> x = Value(1.0)
     >>> optimizer = RMSprop([x], lr=0.5, alpha=0.75, eps=0)
     >>> x.grad = 3.0
@@ -106,24 +87,12 @@ class RMSprop(Optimizer):
     """
 
     state_size = 3
-    alpha: float
-    eps: float
-    momentum: float
-    centered: bool
-
-    def __init__(
-        self,
-        params: Iterable[Value],
-        lr: float = 1e-2,
-        alpha: float = 0.99,
-        eps: float = 1e-8,
-        weight_decay: float = 0.0,
-        momentum: float = 0.0,
-        centered: bool = False,
-    ) -> None:
-        super().__init__(
-            params, lr, alpha=alpha, eps=eps, weight_decay=weight_decay, momentum=momentum, centered=centered
-        )
+    lr: float = setting(default=1e-2)
+    alpha: float = setting(number(high=1.0, ends="[]"), default=0.99)
+    eps: float = setting(default=1e-8)
+    weight_decay: float = setting(default=0.0)
+    momentum: float = setting(default=0.0)
+    centered: bool = setting(flag, default=False)
 
     def update(self, parameter: Any, gradient: Any, state: State, step: int) -> tuple[Any, State]:
         v, m, velocity = state
@@ -156,6 +125,7 @@ class Adadelta(Optimizer):
     Raises:
         ValueError: if a setting is out of its range.
 
+    >>> from micrograd import Value
     >>> x = Value(1.0)
     >>> optimizer = Adadelta([x], rho=0.5, eps=4.5)
     >>> x.grad = 3.0
@@ -165,18 +135,10 @@ class Adadelta(Optimizer):
     """
 
     state_size = 2
-    rho: float
-    eps: float
-
-    def __init__(
-        self,
-        params: Iterable[Value],
-        lr: float = 1.0,
-        rho: float = 0.9,
-        eps: float = 1e-6,
-        weight_decay: float = 0.0,
-    ) -> None:
-        super().__init__(params, lr, rho=rho, eps=eps, weight_decay=weight_decay)
+    lr: float = setting(default=1.0)
+    rho: float = setting(number(high=1.0, ends="[]"), default=0.9)
+    eps: float = setting(default=1e-6)
+    weight_decay: float = setting(default=0.0)
 
     def update(self, parameter: Any, gradient: Any, state: State, step: int) -> tuple[Any, State]:
         v, u = state

@@ -6,11 +6,11 @@ The order of operations is PyTorch's, so that both take the same path where the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from ..engine import Value
 from .optimizer import Optimizer, State
+from .settings import flag, setting
 
 __all__ = ["SGD"]
 
@@ -39,6 +39,7 @@ class SGD(Optimizer):
         ValueError: if a setting is out of its range, or Nesterov's momentum is wanted without momentum, or with
             dampening or averaging, or averaging with dampening.
 
+    >>> from micrograd import Value
     >>> x = Value(1.0)
     >>> optimizer = SGD([x], lr=0.5, momentum=0.75, averaged=True)
     >>> x.grad = 1.0
@@ -48,31 +49,11 @@ class SGD(Optimizer):
     """
 
     state_size = 1
-    momentum: float
-    dampening: float
-    nesterov: bool
-    averaged: bool
-
-    def __init__(
-        self,
-        params: Iterable[Value],
-        lr: float = 1e-3,
-        momentum: float = 0.0,
-        dampening: float = 0.0,
-        weight_decay: float = 0.0,
-        nesterov: bool = False,
-        *,
-        averaged: bool = False,
-    ) -> None:
-        super().__init__(
-            params,
-            lr,
-            momentum=momentum,
-            dampening=dampening,
-            weight_decay=weight_decay,
-            nesterov=nesterov,
-            averaged=averaged,
-        )
+    momentum: float = setting(default=0.0)
+    dampening: float = setting(default=0.0)
+    weight_decay: float = setting(default=0.0)
+    nesterov: bool = setting(flag, default=False)
+    averaged: bool = setting(flag, default=False, kw_only=True)
 
     def check(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         settings = super().check(settings)

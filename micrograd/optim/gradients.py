@@ -8,9 +8,11 @@ from collections.abc import Iterable
 from .. import functional
 from ..arguments import sequence
 from ..engine import Value
-from .settings import checked
+from .settings import number
 
 __all__ = ["clip_grad_norm_", "clip_grad_value_", "l1_penalty", "l2_penalty"]
+
+_UPTO_INF = number(ends="[]")
 
 
 def clip_grad_norm_(
@@ -47,7 +49,7 @@ def clip_grad_norm_(
     (0.6, -0.8)
     """
     values = _values(parameters, "clip_grad_norm_()")
-    max_norm, norm_type = checked("max_norm", max_norm), checked("norm_type", norm_type)
+    max_norm, norm_type = _UPTO_INF("max_norm", max_norm), number(ends="(]")("norm_type", norm_type)
     norm = _norm([abs(value.grad) for value in values], norm_type)
     if error_if_nonfinite and not math.isfinite(norm):
         raise ValueError(f"the norm of the gradients is {norm}: no gradient was clipped")
@@ -72,7 +74,7 @@ def clip_grad_value_(parameters: Value | Iterable[Value], clip_value: float) -> 
     -0.5
     """
     values = _values(parameters, "clip_grad_value_()")
-    clip_value = checked("clip_value", clip_value)
+    clip_value = _UPTO_INF("clip_value", clip_value)
     for value in values:
         value.grad = max(min(value.grad, clip_value), -clip_value)  # nan, on the left, stays
 
@@ -107,7 +109,7 @@ def l2_penalty(parameters: Iterable[Value], factor: float) -> Value:
 
 
 def _factor(factor: float) -> float:
-    return checked("factor of the penalty", factor)  # type: ignore[no-any-return]
+    return number()("factor of the penalty", factor)  # type: ignore[no-any-return]
 
 
 def _values(parameters: Value | Iterable[Value], where: str) -> list[Value]:

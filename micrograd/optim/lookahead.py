@@ -6,9 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from .optimizer import Optimizer, State
-from .settings import Configured
+from .settings import Configured, number, setting, whole
 
 __all__ = ["Lookahead"]
+
+
+def _handed_on(name: str) -> Any:
+    return property(lambda self: getattr(self.optimizer, name), lambda self, x: setattr(self.optimizer, name, x))
 
 
 class Lookahead(Optimizer):
@@ -41,38 +45,24 @@ class Lookahead(Optimizer):
     0.5
     """
 
-    k: int
-    alpha: float
+    k: int = setting(whole(1), default=5)
+    alpha: float = setting(number(high=1.0, ends="[]"), default=0.5)
 
-    def __init__(self, optimizer: Optimizer, k: int = 5, alpha: float = 0.5) -> None:
+    def __init__(self, optimizer: Optimizer, *values: Any, **named: Any) -> None:
         if not isinstance(optimizer, Optimizer):
             raise TypeError(f"Lookahead is around an optimizer, not {type(optimizer).__name__} {optimizer!r}")
         if optimizer.steps:
             raise ValueError(f"Lookahead is around an optimizer that has made no steps, not {optimizer.steps}")
         self.optimizer = optimizer
-        self._configure(k=k, alpha=alpha)
+        self._configure(values, named)
         self.parameters = optimizer.parameters
-        self.state_size = optimizer.state_size + 1
         self.initial_lr = optimizer.initial_lr
         self.slow: list[Any] = [parameter.data for parameter in self.parameters]
 
     # The other optimizer holds what is its own; what is here reads it and writes it there.
 
-    @property
-    def lr(self) -> float:
-        return self.optimizer.lr
-
-    @lr.setter
-    def lr(self, lr: float) -> None:
-        self.optimizer.lr = lr
-
-    @property
-    def steps(self) -> int:
-        return self.optimizer.steps
-
-    @steps.setter
-    def steps(self, steps: int) -> None:
-        self.optimizer.steps = steps
+    lr: float = _handed_on("lr")
+    steps: int = _handed_on("steps")
 
     @property
     def state(self) -> list[State]:
@@ -101,6 +91,9 @@ class Lookahead(Optimizer):
 
     def _progress(self) -> dict[str, Any]:
         return {"slow": [float(x) for x in self.slow], "optimizer": self.optimizer.state_dict()}
+
+    def _pattern(self) -> dict[str, Any]:
+        return {**super()._pattern(), "optimizer": self.optimizer._pattern()}
 
     def _verify(self, state: Mapping[str, Any]) -> None:
         super()._verify(state)

@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Iterable, Mapping
+from dataclasses import InitVar
 from typing import Any
 
 from .. import functional
 from ..arguments import one_line, sequence
 from ..engine import Value
-from .settings import Configured
+from .settings import Configured, setting
 
 __all__ = ["Optimizer", "State", "lerp", "maximum", "sqrt"]
 
@@ -22,38 +23,42 @@ State = tuple[Any, ...]
 
 
 class Optimizer(Configured):
-    """What all optimizers share. A new one gives the size of its state and its update rule.
+    """What all optimizers share. A new one declares its settings, and gives the size of its state and its update rule.
+
+    Settings are attributes, and may be changed between steps; what they then are is checked in the next step.
 
     Args:
         params: the Values to train.
-        lr: the learning rate, at least 0. It is an attribute, and may be changed between steps.
-        settings: other settings, which become attributes, too.
+        lr: the learning rate, at least 0.
 
     Raises:
         TypeError: if a parameter is not a Value, or a setting not of its kind.
         ValueError: if there are no parameters, one is given twice or is not a leaf, or a setting is out of its range.
 
     >>> class SignDescent(Optimizer):
+    ...     margin: float = setting(default=0.0)  # a number that is at least 0; setting() takes other checks
+    ...
     ...     def update(self, parameter, gradient, state, step):
-    ...         return parameter - self.lr * (gradient > 0) + self.lr * (gradient < 0), state
+    ...         return parameter - self.lr * ((gradient > self.margin) - (gradient < -self.margin)), state
     >>> x = Value(1.0)
     >>> (x * x).backward()
-    >>> SignDescent([x], lr=0.5).step()
+    >>> SignDescent([x], lr=0.5, margin=0.1).step()
     >>> x.data
     0.5
+    >>> SignDescent([x], margin=-1)
+    Traceback (most recent call last):
+    ValueError: margin must be at least 0 and below inf, not -1.0
     """
 
+    params: InitVar[Iterable[Value]]
+    lr: float = setting(default=1e-3)
+    weight_decay = 0.0
+    decoupled_weight_decay = False
+
     state_size = 0
-    """How many numbers are remembered for each parameter."""
+    """How many zeros are remembered for each parameter at first, if ``first_state`` is not overridden."""
 
-    lr: float
-    weight_decay: float = 0.0
-    decoupled_weight_decay: bool = False
-
-    initial_lr: float | None = None
-    """The learning rate when the first schedule was made for this optimizer: schedules start from it."""
-
-    def __init__(self, params: Iterable[Value], lr: float = 1e-3, **settings: Any) -> None:
+    def __init__(self, params: Iterable[Value], *values: Any, **named: Any) -> None:
         self.parameters = sequence(params, "an optimizer")
         for parameter in self.parameters:
             if not isinstance(parameter, Value):
@@ -64,7 +69,8 @@ class Optimizer(Configured):
             raise ValueError("an optimizer needs parameters: the list is empty")
         if len(set(self.parameters)) < len(self.parameters):
             raise ValueError("a parameter was given to the optimizer twice")
-        self._configure(lr=lr, **settings)
+        self._configure(values, named)
+        self.initial_lr: float | None = None  # that when the first schedule was made, from which schedules start
         self.steps = 0
         self.state: list[State] = [self.first_state(parameter.data) for parameter in self.parameters]
 

@@ -21,13 +21,13 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ..arguments import sequence, to_float
 from ..engine import Value
 from .optimizer import Optimizer
-from .settings import Configured
+from .settings import Configured, increasing, number, one_of, setting, whole
 
 __all__ = [
     "CosineAnnealingLR", "ExponentialLR", "LRScheduler", "LinearLR", "MultiStepLR", "ReduceLROnPlateau",
@@ -38,12 +38,19 @@ __all__ = [
 class _Schedule(Configured):
     # What has an optimizer whose learning rate it sets, and counts epochs.
 
-    def __init__(self, optimizer: Optimizer, **settings: Any) -> None:
+    optimizer: Optimizer
+
+    def __init__(self, optimizer: Optimizer, *values: Any, **named: Any) -> None:
         if not isinstance(optimizer, Optimizer):
             raise TypeError(f"a schedule is for an optimizer, not {type(optimizer).__name__} {optimizer!r}")
-        self._configure(**settings)
+        self._configure(values, named)
         self.optimizer = optimizer
         self.last_epoch = 0
+        self._start()
+
+    def _start(self) -> None:
+        # Makes what a schedule needs besides its settings.
+        raise NotImplementedError
 
     def _progress(self) -> dict[str, Any]:
         return {"lr": self.optimizer.lr, "last_epoch": self.last_epoch}
@@ -58,31 +65,34 @@ class _Schedule(Configured):
 class LRScheduler(_Schedule):
     """What schedules share that know the learning rate beforehand. A new one says how the rate follows from the last.
 
+    It declares its settings, as a new optimizer does: see :class:`~micrograd.optim.Optimizer`.
+
     Args:
         optimizer: whose learning rate is set.
-        settings: the schedule's settings, which become attributes.
 
     Raises:
         TypeError: if it is not an optimizer, or a setting not of its kind.
         ValueError: if a setting is out of its range.
 
     >>> from micrograd.optim import SGD
-    >>> class Halving(LRScheduler):
+    >>> class Division(LRScheduler):
+    ...     by: float = setting(default=2.0)
+    ...
     ...     def formula(self, epoch):
-    ...         return self.base_lr * 0.5**epoch
+    ...         return self.base_lr / self.by**epoch
+    ...
     ...     def following(self, lr):
-    ...         return lr * 0.5
+    ...         return lr / self.by
     >>> optimizer = SGD([Value(1.0)], lr=0.8)
-    >>> Halving(optimizer).step()
+    >>> Division(optimizer, by=4).step()
     >>> optimizer.lr
-    0.4
+    0.2
     """
 
-    def __init__(self, optimizer: Optimizer, **settings: Any) -> None:
-        super().__init__(optimizer, **settings)
-        if optimizer.initial_lr is None:
-            optimizer.initial_lr = optimizer.lr
-        self.base_lr: float = optimizer.initial_lr
+    def _start(self) -> None:
+        if self.optimizer.initial_lr is None:
+            self.optimizer.initial_lr = self.optimizer.lr
+        self.base_lr: float = self.optimizer.initial_lr
 
     def formula(self, epoch: int) -> float:
         """The learning rate in an epoch, 0 being the first, if nothing else changes it."""
@@ -126,11 +136,8 @@ class StepLR(LRScheduler):
     [1.0, 1.0, 0.1, 0.1, 0.01]
     """
 
-    step_size: int
-    gamma: float
-
-    def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1) -> None:
-        super().__init__(optimizer, step_size=step_size, gamma=gamma)
+    step_size: int = setting(whole(1))
+    gamma: float = setting(default=0.1)
 
     def formula(self, epoch: int) -> float:
         return self.base_lr * self.gamma ** (epoch // self.step_size)
@@ -155,11 +162,8 @@ class MultiStepLR(LRScheduler):
     [1.0, 0.5, 0.5, 0.25, 0.25]
     """
 
-    milestones: list[int]
-    gamma: float
-
-    def __init__(self, optimizer: Optimizer, milestones: Iterable[int], gamma: float = 0.1) -> None:
-        super().__init__(optimizer, milestones=milestones, gamma=gamma)
+    milestones: Sequence[int] = setting(increasing)
+    gamma: float = setting(default=0.1)
 
     def formula(self, epoch: int) -> float:
         return self.base_lr * self.gamma ** bisect_right(self.milestones, epoch)
@@ -183,10 +187,7 @@ class ExponentialLR(LRScheduler):
     [1.0, 0.5, 0.25]
     """
 
-    gamma: float
-
-    def __init__(self, optimizer: Optimizer, gamma: float) -> None:
-        super().__init__(optimizer, gamma=gamma)
+    gamma: float = setting()
 
     def formula(self, epoch: int) -> float:
         return self.base_lr * self.gamma**epoch
@@ -214,15 +215,13 @@ class LinearLR(LRScheduler):
     [0.5, 0.75, 1.0, 1.0]
     """
 
-    start_factor: float
-    end_factor: float
-    total_iters: int
+    start_factor: float = setting(number(high=1.0, ends="(]"), default=1 / 3)
+    end_factor: float = setting(number(high=1.0, ends="[]"), default=1.0)
+    total_iters: int = setting(whole(1), default=5)
 
-    def __init__(
-        self, optimizer: Optimizer, start_factor: float = 1 / 3, end_factor: float = 1.0, total_iters: int = 5
-    ) -> None:
-        super().__init__(optimizer, start_factor=start_factor, end_factor=end_factor, total_iters=total_iters)
-        optimizer.lr *= self.start_factor
+    def _start(self) -> None:
+        super()._start()
+        self.optimizer.lr *= self.start_factor
 
     def formula(self, epoch: int) -> float:
         rise = (self.end_factor - self.start_factor) * min(self.total_iters, epoch) / self.total_iters
@@ -232,7 +231,8 @@ class LinearLR(LRScheduler):
         if self.last_epoch > self.total_iters:
             return lr
         rise = self.end_factor - self.start_factor
-        return lr * (1 + rise / (self.total_iters * self.start_factor + (self.last_epoch - 1) * rise))
+        factor = 1 + rise / (self.total_iters * self.start_factor + (self.last_epoch - 1) * rise)
+        return lr * max(factor, 0.0)  # on the way to 0, rounding may leave it just below
 
 
 class CosineAnnealingLR(LRScheduler):
@@ -253,19 +253,17 @@ class CosineAnnealingLR(LRScheduler):
     [1.0, 0.854, 0.5, 0.146, 0.0]
     """
 
-    T_max: int
-    eta_min: float
-
-    def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0) -> None:  # noqa: N803  PyTorch's name
-        super().__init__(optimizer, T_max=T_max, eta_min=eta_min)
+    T_max: int = setting(whole(1))
+    eta_min: float = setting(default=0.0)
 
     def formula(self, epoch: int) -> float:
         return self.eta_min + (self.base_lr - self.eta_min) * self._wave(epoch) / 2
 
     def following(self, lr: float) -> float:
-        if (self.last_epoch - 1 - self.T_max) % (2 * self.T_max) == 0:  # from the least, where the quotient is 0/0
+        before = self._wave(self.last_epoch - 1)
+        if before == 0 or (self.last_epoch - 1 - self.T_max) % (2 * self.T_max) == 0:  # from the least: 0/0
             return lr + (self.base_lr - self.eta_min) * (1 - math.cos(math.pi / self.T_max)) / 2
-        return self._wave(self.last_epoch) / self._wave(self.last_epoch - 1) * (lr - self.eta_min) + self.eta_min
+        return self._wave(self.last_epoch) / before * (lr - self.eta_min) + self.eta_min
 
     def _wave(self, epoch: int) -> float:
         return 1 + math.cos(math.pi * epoch / self.T_max)
@@ -292,9 +290,9 @@ class SequentialLR(LRScheduler):
     [0.25, 0.5, 0.75, 1.0, 0.5, 0.25]
     """
 
-    milestones: list[int]
+    milestones: Sequence[int] = setting(increasing)
 
-    def __init__(self, optimizer: Optimizer, schedulers: Iterable[LRScheduler], milestones: Iterable[int]) -> None:
+    def __init__(self, optimizer: Optimizer, schedulers: Iterable[LRScheduler], *values: Any, **named: Any) -> None:
         self.schedulers: list[LRScheduler] = sequence(schedulers, "SequentialLR")
         for schedule in self.schedulers:
             if not isinstance(schedule, LRScheduler):
@@ -303,7 +301,7 @@ class SequentialLR(LRScheduler):
                 raise ValueError(f"{schedule!r} is for another optimizer")
         if len(set(self.schedulers)) < len(self.schedulers):
             raise ValueError("a schedule was given to SequentialLR twice")
-        super().__init__(optimizer, milestones=milestones)
+        super().__init__(optimizer, *values, **named)
         self.restart()
 
     def check(self, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -333,6 +331,9 @@ class SequentialLR(LRScheduler):
 
     def _progress(self) -> dict[str, Any]:
         return {**super()._progress(), "schedulers": [schedule.state_dict() for schedule in self.schedulers]}
+
+    def _pattern(self) -> dict[str, Any]:
+        return {**super()._pattern(), "schedulers": [schedule._pattern() for schedule in self.schedulers]}
 
     def _verify(self, state: Mapping[str, Any]) -> None:
         super()._verify(state)
@@ -375,38 +376,16 @@ class ReduceLROnPlateau(_Schedule):
     0.5
     """
 
-    mode: str
-    factor: float
-    patience: int
-    threshold: float
-    threshold_mode: str
-    cooldown: int
-    min_lr: float
-    eps: float
+    mode: str = setting(one_of("min", "max"), default="min")
+    factor: float = setting(number(high=1.0), default=0.1)
+    patience: int = setting(whole(0), default=10)
+    threshold: float = setting(default=1e-4)
+    threshold_mode: str = setting(one_of("rel", "abs"), default="rel")
+    cooldown: int = setting(whole(0), default=0)
+    min_lr: float = setting(default=0.0)
+    eps: float = setting(default=1e-8)
 
-    def __init__(
-        self,
-        optimizer: Optimizer,
-        mode: str = "min",
-        factor: float = 0.1,
-        patience: int = 10,
-        threshold: float = 1e-4,
-        threshold_mode: str = "rel",
-        cooldown: int = 0,
-        min_lr: float = 0.0,
-        eps: float = 1e-8,
-    ) -> None:
-        super().__init__(
-            optimizer,
-            mode=mode,
-            factor=factor,
-            patience=patience,
-            threshold=threshold,
-            threshold_mode=threshold_mode,
-            cooldown=cooldown,
-            min_lr=min_lr,
-            eps=eps,
-        )
+    def _start(self) -> None:
         self.best: float | None = None
         self.num_bad_epochs = 0
         self.cooldown_counter = 0
@@ -443,7 +422,7 @@ class ReduceLROnPlateau(_Schedule):
         return {**super()._progress(), **{name: getattr(self, name) for name in names}}
 
     def _pattern(self) -> dict[str, Any]:
-        return {**self.state_dict(), "best": None}
+        return {**super()._pattern(), "best": None}
 
     def _adopt(self, state: Mapping[str, Any]) -> None:
         super()._adopt(state)

@@ -1,39 +1,71 @@
-"""Settings, which are checked wherever they come from, and states that are saved and loaded.
+"""Settings, which are declared once, with their checks; and states that are saved and loaded.
 
-What a setting must be depends on its name alone, and is said once, in the table :data:`CHECKS`.
+A setting is an attribute of the class: its line says what it must be, and its default. There is no constructor that
+lists it again, and no other place that checks it.
+
+>>> class Thermostat(Configured):
+...     rooms: int = setting(whole(1))
+...     degrees: float = setting(number(5, 30), default=20.0)
+>>> Thermostat(2)
+Thermostat(rooms=2, degrees=20.0)
+>>> Thermostat(2, degrees=31)
+Traceback (most recent call last):
+ValueError: degrees must be at least 5 and below 30, not 31.0
 """
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..arguments import sequence, to_float
 
-__all__ = ["CHECKS", "Configured", "checked"]
+if TYPE_CHECKING:
+    from typing_extensions import dataclass_transform
+else:
+
+    def dataclass_transform(**_: Any) -> Callable[[type], type]:
+        return lambda decorated: decorated
+
+
+__all__ = ["Configured", "flag", "increasing", "number", "one_of", "pair", "setting", "whole"]
 
 Check = Callable[[str, Any], Any]
+"""From the name of a setting and a value: the value as it is held. It raises what is wrong with it."""
 
 
-def _number(low: float = 0.0, high: float = math.inf, ends: str = "[)") -> Check:
+def number(low: float = 0.0, high: float = math.inf, ends: str = "[)") -> Check:
+    """The check of a number in an interval, whose ends belong to it as in mathematics: ``"[)"``, ``"(]"`` and so on.
+
+    >>> number(high=1.0)("momentum", 0)
+    0.0
+    """
     left = "at least" if ends[0] == "[" else "above"
     right = "at most" if ends[1] == "]" else "below"
 
     def check(name: str, value: Any) -> float:
         try:
-            number = to_float(value)
+            found = to_float(value)
         except TypeError:
             raise TypeError(f"{name} is a number, not {type(value).__name__} {value!r}") from None
-        inside = low < number < high or (number == low and ends[0] == "[") or (number == high and ends[1] == "]")
+        inside = low < found < high or (found == low and ends[0] == "[") or (found == high and ends[1] == "]")
         if not inside:
-            raise ValueError(f"{name} must be {left} {low:g} and {right} {high:g}, not {number}")
-        return number
+            raise ValueError(f"{name} must be {left} {low:g} and {right} {high:g}, not {found}")
+        return found
 
     return check
 
 
-def _whole(low: int) -> Check:
+def whole(low: int) -> Check:
+    """The check of a whole number that is at least ``low``.
+
+    >>> whole(1)("k", 5)
+    5
+    """
+
     def check(name: str, value: Any) -> int:
         if not hasattr(value, "__index__"):
             raise TypeError(f"{name} is a whole number, not {type(value).__name__} {value!r}")
@@ -44,7 +76,13 @@ def _whole(low: int) -> Check:
     return check
 
 
-def _one_of(*choices: str) -> Check:
+def one_of(*choices: str) -> Check:
+    """The check of a word that is one of these.
+
+    >>> one_of("min", "max")("mode", "max")
+    'max'
+    """
+
     def check(name: str, value: Any) -> Any:
         if value not in choices:
             raise ValueError(f"{name} must be {' or '.join(map(repr, choices))}, not {value!r}")
@@ -53,69 +91,97 @@ def _one_of(*choices: str) -> Check:
     return check
 
 
-def _flag(name: str, value: Any) -> bool:
+def flag(name: str, value: Any) -> bool:
+    """The check of True or False.
+
+    >>> flag("nesterov", True)
+    True
+    """
     if not isinstance(value, bool):
         raise TypeError(f"{name} is True or False, not {type(value).__name__} {value!r}")
     return value
 
 
-def _betas(name: str, value: Any) -> tuple[float, ...]:
-    betas = sequence(value, name)
-    if len(betas) != 2:
-        raise ValueError(f"{name} are two numbers, not {value!r}")
-    return tuple(_number(high=1.0)(f"{name}[{i}]", beta) for i, beta in enumerate(betas))
+def pair(check: Check) -> Check:
+    """The check of two values, each of which has this check.
 
-
-def _milestones(name: str, value: Any) -> list[int]:
-    milestones = [_whole(1)(f"{name}[{i}]", epoch) for i, epoch in enumerate(sequence(value, name))]
-    if sorted(set(milestones)) != milestones:
-        raise ValueError(f"{name} must increase, unlike {milestones}")
-    return milestones
-
-
-_FLAGS = ["nesterov", "averaged", "eps_inside_root", "centered", "bias_correction", "amsgrad", "decoupled_weight_decay"]
-
-CHECKS: dict[str, Check] = {
-    "lr": _number(),
-    "betas": _betas,
-    "milestones": _milestones,
-    "mode": _one_of("min", "max"),
-    "threshold_mode": _one_of("rel", "abs"),
-    "start_factor": _number(high=1.0, ends="(]"),
-    "factor": _number(high=1.0),
-    "norm_type": _number(ends="(]"),
-    **dict.fromkeys(["max_norm", "clip_value"], _number(ends="[]")),
-    **dict.fromkeys(["alpha", "rho", "end_factor"], _number(high=1.0, ends="[]")),
-    **dict.fromkeys(["k", "step_size", "total_iters", "T_max"], _whole(1)),
-    **dict.fromkeys(["patience", "cooldown"], _whole(0)),
-    **dict.fromkeys(_FLAGS, _flag),
-}
-"""By the name of a setting, what turns a value into the setting or says what is wrong with it.
-
-A setting without an entry is a number that is at least 0, and finite.
-"""
-
-
-def checked(name: str, value: Any) -> Any:
-    """The value as the setting ``name`` holds it.
-
-    Raises:
-        TypeError: if it is not of the setting's kind.
-        ValueError: if it is out of the setting's range.
-
-    >>> checked("betas", [0, 0.5])
-    (0.0, 0.5)
-    >>> checked("betas", [0, 1])
+    >>> pair(number(high=1.0))("betas", [0, 1])
     Traceback (most recent call last):
     ValueError: betas[1] must be at least 0 and below 1, not 1.0
     """
-    return CHECKS.get(name, CHECKS["lr"])(name, value)
+
+    def check_both(name: str, value: Any) -> tuple[Any, ...]:
+        found = sequence(value, name)
+        if len(found) != 2:
+            raise ValueError(f"{name} are two numbers, not {value!r}")
+        return tuple(check(f"{name}[{i}]", x) for i, x in enumerate(found))
+
+    return check_both
 
 
+def increasing(name: str, value: Any) -> list[int]:
+    """The check of epochs, from 1, that increase.
+
+    >>> increasing("milestones", (1, 3))
+    [1, 3]
+    """
+    found = [whole(1)(f"{name}[{i}]", epoch) for i, epoch in enumerate(sequence(value, name))]
+    if sorted(set(found)) != found:
+        raise ValueError(f"{name} must increase, unlike {found}")
+    return found
+
+
+_PLAIN, _NAMED = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
+_EMPTY = inspect.Parameter.empty
+
+
+@dataclass(frozen=True)
+class _Setting:
+    check: Check
+    default: Any
+    kind: Any
+
+
+def setting(check: Check | None = None, *, default: Any = _EMPTY, kw_only: bool = False) -> Any:
+    """Declares a setting of an optimizer or a schedule, as an attribute of its class.
+
+    Args:
+        check: what it must be, from :mod:`micrograd.optim.settings`; or a function that is given the setting's name and
+            a value, and returns the value or raises an error. If none is given, it is a number, finite and at least 0.
+        default: its value if none is given; without one, it has to be given.
+        kw_only: whether it can be given by its name alone.
+    """
+    return _Setting(check or number(), default, _NAMED if kw_only else _PLAIN)
+
+
+@dataclass_transform(eq_default=False, field_specifiers=(setting,))
 class Configured:
-    """Something with settings, which are attributes, and with a state to save."""
+    """Something with settings, which are attributes, and with a state to save.
 
-    setting_names: tuple[str, ...] = ()
+    A subclass declares its settings, after those that it inherits. It may declare one again, with another default. Its
+    constructor takes them; what it takes before them, an ``__init__`` with ``*values`` and ``**named`` says, which
+    hands those to :meth:`_configure`. One that lists its settings itself may have some that are not declared.
+    """
+
+    _declared: ClassVar[dict[str, _Setting]] = {}
+    _lists_settings: ClassVar[bool] = False
+    __signature__: ClassVar[inspect.Signature]
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        lines = [vars(base).items() for base in reversed(cls.__mro__)]
+        names = [name for line in lines for name, part in line if isinstance(part, _Setting)]
+        found = {name: inspect.getattr_static(cls, name) for name in names}  # a subclass may make it something else
+        cls._declared = {name: part for name, part in found.items() if isinstance(part, _Setting)}
+        _, *own = inspect.signature(cls.__init__).parameters.values()
+        cls._lists_settings = not any(parameter.kind is parameter.VAR_POSITIONAL for parameter in own)
+        if not cls._lists_settings:
+            own = [parameter.replace(annotation=_EMPTY) for parameter in own if parameter.kind in (_PLAIN, _NAMED)]
+            own = sorted([*own, *_parameters(cls._declared)], key=lambda parameter: parameter.kind)
+        cls.__signature__ = inspect.Signature(own)
+
+    def __init__(self, *values: Any, **named: Any) -> None:
+        self._configure(values, named)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.settings.items())})"
@@ -123,20 +189,26 @@ class Configured:
     @property
     def settings(self) -> dict[str, Any]:
         """The settings by their names, as they are now."""
-        return {name: getattr(self, name) for name in self.setting_names}
+        return {name: getattr(self, name) for name in self._declared}
 
     def check(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """The settings as they are held. An override checks what single ones can't show: how they go together.
 
         Raises:
-            TypeError, ValueError: if one is wrong; see :func:`checked`.
+            TypeError, ValueError: if one is wrong, with its name, its value and its range.
         """
-        return {name: checked(name, value) for name, value in settings.items()}
+        return {name: self._declared[name].check(name, value) for name, value in settings.items()}
 
-    def _configure(self, **settings: Any) -> None:
-        settings = self.check(settings)
-        vars(self).update(settings)
-        self.setting_names = tuple(settings)
+    def _configure(self, values: tuple[Any, ...], named: Mapping[str, Any]) -> None:
+        if self._lists_settings:  # a constructor of its own may have settings that it alone knows
+            undeclared = {name: _Setting(_anything, None, _NAMED) for name in named if name not in self._declared}
+            vars(self)["_declared"] = {**self._declared, **undeclared}
+        try:
+            bound = inspect.Signature(_parameters(self._declared)).bind(*values, **named)
+        except TypeError as error:
+            raise TypeError(f"{type(self).__name__}{self.__signature__}: {error}") from None
+        bound.apply_defaults()
+        vars(self).update(self.check(bound.arguments))
 
     def state_dict(self) -> dict[str, Any]:
         """All that is needed to go on from here: a copy, of dicts, lists, numbers, strings and None, as JSON has."""
@@ -161,8 +233,8 @@ class Configured:
         raise NotImplementedError
 
     def _pattern(self) -> dict[str, Any]:
-        # A state that shows what there must be, with None where None may be.
-        return self.state_dict()
+        # A state that shows what there must be, with None where None may be, and each setting's declaration.
+        return {**self.state_dict(), "settings": self._declared}
 
     def _verify(self, state: Mapping[str, Any]) -> None:
         # Raises what is wrong beyond the pattern, before _adopt() changes anything.
@@ -170,6 +242,15 @@ class Configured:
 
     def _adopt(self, state: Mapping[str, Any]) -> None:
         vars(self).update(self.check(state["settings"]))
+
+
+def _anything(name: str, value: Any) -> Any:
+    return value
+
+
+def _parameters(declared: Mapping[str, _Setting]) -> list[inspect.Parameter]:
+    both = [inspect.Parameter(name, part.kind, default=part.default) for name, part in declared.items()]
+    return sorted(both, key=lambda parameter: parameter.kind)
 
 
 def _problems(expected: Any, given: Any, where: str) -> Iterator[str]:
@@ -181,13 +262,15 @@ def _problems(expected: Any, given: Any, where: str) -> Iterator[str]:
         yield from (f"{where} has no {name!r}" for name in expected if name not in given)
         yield from (f"{where} has an unknown {name!r}" for name in given if name not in expected)
         for name in expected:
-            if name in given and where.endswith("['settings']"):
-                try:
-                    checked(name, given[name])
-                except (TypeError, ValueError, OverflowError) as error:
-                    yield f"{where}: {error}"
-            elif name in given:
+            if name not in given:
+                continue
+            if not isinstance(expected[name], _Setting):
                 yield from _problems(expected[name], given[name], f"{where}[{name!r}]")
+                continue
+            try:
+                expected[name].check(name, given[name])
+            except (TypeError, ValueError, OverflowError) as error:
+                yield f"{where}: {error}"
     elif isinstance(expected, list):
         if not isinstance(given, (list, tuple)):
             yield f"{where} is not a list but {type(given).__name__} {given!r}"

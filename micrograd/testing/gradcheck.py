@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
+from ..arguments import check_callable
 from ..engine import Value, grad, topological_order
 from ..nn import Module
 from ..stepping import contributions
@@ -101,6 +102,7 @@ def gradcheck(f: Callable[..., Any], inputs: Any, raises: bool = True) -> Report
     x.a    0         0.5      ...      kink
     x.b.0  1         1        ...      ok
     """
+    check_callable(f, "gradcheck()")
     arguments = _arguments(inputs)
     return _check(f, arguments, _parameter_names(f, len(arguments)), raises)
 
@@ -152,6 +154,7 @@ def gradgradcheck(f: Callable[..., Any], inputs: Any, raises: bool = True) -> Re
     >>> gradgradcheck(lambda x: x.exp() * x, [0.5]).ok
     True
     """
+    check_callable(f, "gradgradcheck()")
     arguments = _arguments(inputs)
     names = _parameter_names(f, len(arguments))
     leaves = [leaf for _, leaf in _named(names, arguments)]
@@ -208,8 +211,9 @@ def _named(names: Sequence[str], arguments: Sequence[Any]) -> Iterator[tuple[str
 
 def _parameter_names(f: Callable[..., Any], count: int) -> list[str]:
     # The function's own names of its arguments if it has as many, else x0, x1, ….
+    called = f.forward if isinstance(f, Module) and type(f).__call__ is Module.__call__ else f
     try:
-        names = [p.name for p in inspect.signature(f).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+        names = [p.name for p in inspect.signature(called).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
     except (TypeError, ValueError):
         names = []
     return (names if len(names) >= count else [f"x{i}" for i in range(count)])[:count]

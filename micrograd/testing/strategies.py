@@ -38,6 +38,9 @@ def values(min_value: float = -1e3, max_value: float = 1e3) -> st.SearchStrategy
     return finite_floats(min_value, max_value).map(Value)
 
 
+_CHOSEN = ("floor", "round", "stop_gradient", "upper_half")  # their gradients are chosen: no difference quotient agrees
+
+
 @dataclass(frozen=True)
 class Step:
     """One node of an expression: an operation, and the numbers of the nodes that are its operands."""
@@ -137,13 +140,13 @@ def expressions(
 
     Args:
         max_leaves: the most operations that one expression has.
-        operations: names in ``RULES``; all of them if none are given.
+        operations: names in ``RULES``; if none are given, all whose gradient is their derivative.
         bound: of the size of all values and slopes.
 
     Raises:
         ValueError: if there is no operation of a given name, or nothing to make expressions of.
     """
-    chosen = list(RULES if operations is None else operations)
+    chosen = [name for name in RULES if name not in _CHOSEN] if operations is None else list(operations)
     unknown = [name for name in chosen if name not in RULES]
     if not isinstance(max_leaves, int) or not bound > 0:
         raise ValueError(f"max_leaves is a whole number and bound above 0, not {max_leaves!r} and {bound!r}")

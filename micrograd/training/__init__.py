@@ -15,7 +15,7 @@ from .checkpoints import load_parameters, save_parameters
 from .flow import GradientFlow, LayerFlow
 from .history import History
 from .loop import fit
-from .run import TrainingError
+from .resuming import TrainingError
 from .stopping import EarlyStopping, GradientNorm, StopCondition
 
 __all__ = [

@@ -1,30 +1,43 @@
 """Files of parameters, and of whole runs: safetensors, which PyTorch reads too, and in which no code can hide.
 
 The parameters are tensors of float64 by their names in ``model.state_dict()``; a run's other state is JSON in the
-file's metadata. The metadata also have a checksum over the whole file, which the format has not: of a file that was
-damaged nothing is taken.
+file's metadata. The metadata also have a checksum over the whole file, which the format has not: of a file of ours that
+was damaged nothing is taken. That a file is ours is written on both sides of the checksum, so that damage to one place
+does not make it somebody else's, who may have any metadata.
 """
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
+import math
 import os
 import re
 import struct
 from collections.abc import Iterator, Mapping
+from itertools import accumulate
+from operator import mul
 from pathlib import Path
 from typing import Any
 
 from ..arguments import require
+from ..files import write_file
 from ..nn import Module
 
-__all__ = ["load_parameters", "read", "remove_remains", "save_parameters", "shape", "write"]
+__all__ = ["load_parameters", "read", "save_parameters", "shape", "write"]
 
-_UNSUMMED = b"0" * 64
-_CHECKSUM = re.compile(rb'"checksum":"([0-9a-f]{64})"')
-_FORMATS = {"F64": "d", "F32": "f", "F16": "e", "I64": "q", "I32": "i", "I16": "h", "I8": "b", "U8": "B", "BOOL": "?"}
+_LEFT, _RIGHT = b"micrograd:sha256:", b":micrograd:sha256"
+_UNSUMMED = _LEFT + b"0" * 64 + _RIGHT
+_CHECKSUM = re.compile(_LEFT + rb"([0-9a-f]{64})" + _RIGHT)
+_LIMIT = 100_000_000  # bytes of the header, in which the metadata are: the format's own
+_MOST_SIZES = 64  # of a tensor: as many as NumPy's have
+_FORMATS = {"F64": "d", "F32": "f", "F16": "e", "I64": "q", "I32": "i", "I16": "h", "I8": "b"} | {
+    "U64": "Q",
+    "U32": "I",
+    "U16": "H",
+    "U8": "B",
+    "BOOL": "?",
+}
 
 
 def save_parameters(model: Module, file: str | os.PathLike[str]) -> None:
@@ -74,59 +87,27 @@ def write(file: str | os.PathLike[str], tensors: Mapping[str, Any], run: Mapping
             arrays[name] = numpy.array(entry, dtype=numpy.float64)
         except ValueError as error:
             raise ValueError(f"{name} can't be saved as a tensor: its rows have different lengths") from error
-    metadata = {"format": "pt", "micrograd": "1", "checksum": _UNSUMMED.decode()}
+    metadata = {"format": "pt", "micrograd": "2", "checksum": _UNSUMMED.decode()}
     if run is not None:
         metadata["run"] = json.dumps(run, separators=(",", ":"))
+        size = len(metadata["run"]) + sum(map(metadata["run"].count, '"\\'))  # JSON within JSON escapes these
+        if size > _LIMIT:
+            steps = len(run["history"]["loss"])
+            raise ValueError(
+                f"{os.fspath(file)} can't hold the run: its state takes {size:,} bytes, most for the history of "
+                f"{steps:,} steps, and a safetensors file has place for {_LIMIT:,}. Keep the parameters by "
+                "save_parameters(model, file), and go on from them in a new run"
+            )
     try:
         content: bytes = save(arrays, metadata)
-    except Exception as error:  # the format has a limit of 100 MB for the metadata
+    except _library("safetensors").SafetensorError as error:  # the names alone may be too long
         raise ValueError(f"{os.fspath(file)} can't be written as safetensors: {error}") from error
-    checksum = b'"checksum":"%s"'
-    content = content.replace(checksum % _UNSUMMED, checksum % hashlib.sha256(content).hexdigest().encode(), 1)
-    _replace(Path(os.path.realpath(file)), content)
+    content = content.replace(_UNSUMMED, _LEFT + hashlib.sha256(content).hexdigest().encode() + _RIGHT, 1)
+    write_file(file, content)
 
 
 def _library(module: str) -> Any:
     return require(module, "a file of parameters", "numpy", "safetensors")
-
-
-def _replace(path: Path, content: bytes) -> None:
-    # A temporary file beside it takes its place when all of it is on the disk. The process's number is in its name, so
-    # that no two write to the same.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), 0o666)
-        try:
-            rest = memoryview(content)
-            while rest:
-                rest = rest[os.write(handle, rest) :]
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-        os.replace(temporary, path)
-    except BaseException as error:
-        temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            what = f"{error.strerror or error}; what {path} held before is untouched" if path.exists() else str(error)
-            raise OSError(error.errno, f"could not write {path}: {what}") from error
-        raise
-    if os.name == "posix":  # the folder remembers which file has the name
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        except OSError as error:
-            if error.errno != errno.EINVAL:  # which file systems answer that can't do it
-                raise
-        finally:
-            os.close(folder)
-
-
-def remove_remains(file: str | os.PathLike[str]) -> None:
-    """Removes what processes that were killed while they wrote this file left beside it."""
-    path = Path(os.path.realpath(file))
-    for temporary in path.parent.iterdir():
-        if re.fullmatch(rf"\.{re.escape(path.name)}\.\d+\.tmp", temporary.name):
-            temporary.unlink(missing_ok=True)
 
 
 def read(file: str | os.PathLike[str]) -> tuple[dict[str, Any], Any]:
@@ -138,23 +119,38 @@ def read(file: str | os.PathLike[str]) -> tuple[dict[str, Any], Any]:
         ValueError: if it isn't a safetensors file, or was damaged.
     """
     name, content = os.fspath(file), Path(file).read_bytes()
-    deserialize = _library("safetensors").deserialize
+    safetensors = _library("safetensors")
     header = content[8 : 8 + int.from_bytes(content[:8], "little")]
-    checksums = _CHECKSUM.findall(header)
-    ours = b'"micrograd"' in header
-    if checksums:
-        unsummed = content.replace(b'"checksum":"' + checksums[0], b'"checksum":"' + _UNSUMMED, 1)
-        if not ours or len(checksums) > 1 or hashlib.sha256(unsummed).hexdigest().encode() != checksums[0]:
-            raise ValueError(f"{name} is damaged: its checksum doesn't fit. Restore it from a copy, or remove it")
-    elif ours or re.search(rb"[0-9a-f]{24}", header):  # what is left of a checksum whose name was lost
-        raise ValueError(f"{name} is damaged: its checksum is missing. Restore it from a copy, or remove it")
+    is_ours = _LEFT in header or _RIGHT in header
+    if is_ours:
+        checksums = _CHECKSUM.findall(header)
+        unsummed = content.replace(_LEFT + checksums[0] + _RIGHT, _UNSUMMED, 1) if checksums else b""
+        if len(checksums) != 1 or hashlib.sha256(unsummed).hexdigest().encode() != checksums[0]:
+            raise ValueError(
+                f"{name} is damaged, or was changed by another program: its checksum doesn't fit. Restore it from a "
+                "copy, or remove it"
+            )
     try:
-        tensors = {key: _nested(list(_numbers(tensor)), tensor["shape"]) for key, tensor in deserialize(content)}
+        most = 8 * len(content) + 10_000  # lists of a tensor: a header that lies takes no more memory than others do
+        tensors = {key: _nested(key, tensor, most) for key, tensor in safetensors.deserialize(content)}
         metadata = json.loads(header).get("__metadata__", {})
-        run = json.loads(metadata["run"]) if ours and "run" in metadata else None
-    except Exception as error:  # of safetensors' own kinds, or, in a file made by hand, of any
+        run = json.loads(metadata["run"]) if is_ours and "run" in metadata else None
+    except (safetensors.SafetensorError, ValueError, RecursionError) as error:
         raise ValueError(f"{name} is not a safetensors file, or damaged: {error}") from error
     return tensors, run
+
+
+def _nested(name: str, tensor: Mapping[str, Any], most: int) -> Any:
+    """A tensor as nested lists, if these are no more than so many."""
+    sizes = tensor["shape"]
+    if len(sizes) > _MOST_SIZES or sum(accumulate(sizes[:-1], mul)) > most:
+        shown = f"[{', '.join(map(str, sizes[:4]))}{', …' * (len(sizes) > 4)}]"
+        raise ValueError(f"{name} can't have the shape {shown}: the file is too small for it")
+    numbers: list[Any] = list(_numbers(tensor))
+    for i in range(len(sizes) - 1, 0, -1):  # the innermost lists first
+        count, size = math.prod(sizes[:i]), sizes[i]
+        numbers = [numbers[k * size : (k + 1) * size] for k in range(count)]
+    return numbers if sizes else numbers[0]
 
 
 def _numbers(tensor: Mapping[str, Any]) -> Iterator[float]:
@@ -164,15 +160,6 @@ def _numbers(tensor: Mapping[str, Any]) -> Iterator[float]:
     if kind not in _FORMATS:
         raise ValueError(f"its numbers are {kind}; float64 and float32 can be read, and {', '.join(_FORMATS)}, BF16")
     return (float(number) for (number,) in struct.iter_unpack(f"<{_FORMATS[kind]}", data))
-
-
-def _nested(numbers: list[float], sizes: list[int]) -> Any:
-    if not sizes:
-        return numbers[0]
-    if len(sizes) == 1:
-        return numbers
-    step = len(numbers) // sizes[0] if sizes[0] else 0
-    return [_nested(numbers[i * step : (i + 1) * step], sizes[1:]) for i in range(sizes[0])]
 
 
 def shape(tree: Any) -> list[int]:

@@ -23,66 +23,73 @@ from ..compiler.tracing import Trace, Traced, TraceError, flatten, trace
 from ..engine import Value
 from ..optim import Optimizer
 from ..rules import constant
-from .flow import FlowRecord
+from .eager import EagerSteps, arguments_of, warn_not_compiled
 
 __all__ = ["CompiledSteps"]
 
 _BURST = 0.05  # seconds that steps are run for before anybody looks
 
 
+class _LeftToFloatsError(Exception):
+    """A step is left to Python's floats, which say what is wrong, and with which sample. The reasons are these alone:
+
+    - a number is not finite: the program stops before that step, and :meth:`CompiledSteps.run` sees it;
+    - the mathematics of a sample that has no program yet is undefined, like the logarithm of 0;
+    - what the caller gave raises an error: the data, ``clip``, the optimizer's check of its settings.
+
+    Anything else that goes wrong is raised.
+    """
+
+
 class CompiledSteps:
-    """Runs steps of training in place of a loop over samples.
+    """Does steps by machine code: many at a time, and as long as they go well.
 
     Args:
-        loss: gives the loss of one sample, a Value.
-        arguments: gives the arguments of the sample with this index.
-        count: how many samples there are.
-        batch_size: how many a step takes at most.
-        is_fixed: whether each sample is the same each time.
-        optimizer: which has the parameters.
-        flow: what takes notes of the gradients.
-        clip: changes the gradients of all parameters before each update.
+        eager: does the steps that can't be done here.
+        batch_size: how many samples a step takes at most.
+        is_strict: whether what goes wrong is an error. Otherwise all is left to ``eager`` from then on, with a warning.
 
     Raises:
         TraceError: if the loss or the update can't be compiled.
     """
 
-    def __init__(
-        self,
-        loss: Callable[..., Value],
-        arguments: Callable[[int], tuple[Any, ...]],
-        count: int,
-        batch_size: int,
-        is_fixed: bool,
-        optimizer: Optimizer,
-        flow: FlowRecord,
-        clip: Callable[[list[Value]], object] | None,
-    ) -> None:
+    def __init__(self, eager: EagerSteps, batch_size: int, is_strict: bool) -> None:
+        optimizer = eager.optimizer
         if type(optimizer).step is not Optimizer.step:
             raise TraceError(f"{type(optimizer).__name__} has a step() of its own")
-        self.loss, self.arguments, self.is_fixed, self.clip = loss, arguments, is_fixed, clip
-        self.optimizer, self.flow, self.batch_size = optimizer, flow, batch_size
+        self.eager, self.batch_size, self.is_strict, self.is_given_up = eager, batch_size, is_strict, False
+        self.loss, self.optimizer, self.clip, self.flow = eager.loss, optimizer, eager.clip, eager.flow
+        self.is_fixed = type(eager.data) in (list, tuple)  # each sample is the same each time
         self.programs: dict[Any, tuple[Program, Trace]] = {}
         self.stale: set[Any] = set()  # forms whose program does not know what the Values hold
         self.samples: dict[Any, tuple[Any, list[Any]]] = {}  # arguments, and what the loss made of them
-        self.forward = Compiled(loss)
+        self.forward: Compiled | None = Compiled(self.loss)
         self.updates: dict[str, list[_Update]] = {}
         self.place = {parameter: i for i, parameter in enumerate(optimizer.parameters)}  # which the programs have first
-        self.numbers = np.zeros((2 + optimizer.state_size, len(self.place)))
+        self.numbers = np.zeros((2 + len(optimizer.state[0]), len(self.place)))
         self.after = np.empty_like(self.numbers)  # what becomes of them in a step: the two change places
         self.pace = 0.0  # the seconds that a unit of work takes
+        count = len(eager.data)
         self.form = np.zeros(count, dtype=np.int64)
         self.row = np.zeros(count, dtype=np.int64)
+        self.is_read = False  # whether the numbers are here; else the Values hold them
         self.forms: list[Any] = []
         self.x: list[Floats] = []
-        if is_fixed:
-            self.take((i, arguments(i)) for i in range(count))
-        with contextlib.suppress(ArithmeticError, ValueError):  # of the sample: its step will say so
-            first = arguments(0)
+        if self.is_fixed:
+            self.take((i, self.sample(i)) for i in range(count))
+        with contextlib.suppress(_LeftToFloatsError):
+            first = self.sample(0)
             self.program(flatten(first)[1], lambda: first)
-        self.layers = flow.layout(optimizer.parameters)
+        self.layers = self.flow.layout(optimizer.parameters)
         self.read()
         self.update(1)
+
+    def sample(self, i: int) -> tuple[Any, ...]:
+        """The arguments of the sample with this index."""
+        try:
+            return arguments_of(self.eager.data[i])
+        except Exception as error:
+            raise _LeftToFloatsError from error
 
     def take(self, samples: Iterable[tuple[int, Any]]) -> None:
         """Takes the numbers of these samples' arguments over: an array for each form."""
@@ -101,7 +108,18 @@ class CompiledSteps:
         """The program for such samples."""
         if form not in self.programs:
             arguments = sample()
-            program, traced = made(self.loss, arguments, "captured", True, self.place)
+            try:
+                program, traced = made(self.loss, arguments, "captured", True, self.place)
+            except DisagreementError:
+                raise
+            except (ArithmeticError, ValueError) as error:
+                self.write()
+                restore = self.eager.weights.snapshot(self.eager.generators)
+                is_sound = self.eager.has_gradient(arguments)
+                restore()
+                if is_sound:  # it is not the sample's mathematics
+                    raise
+                raise _LeftToFloatsError from error
             if traced.structure is not None or traced.outputs[0].rule is constant:
                 raise TypeError("the loss must be a Value computed from the parameters")
             self.samples[form] = arguments, traced.described()
@@ -133,14 +151,33 @@ class CompiledSteps:
                 del self.programs[form]
                 self.forward = Compiled(self.loss)
 
-    def mean(self, samples: Sequence[tuple[Any, ...]]) -> float | None:
-        """The mean loss of samples; None if it is left to Python's floats."""
+    def mean(self, samples: Sequence[Any]) -> float | None:
+        """The mean loss of samples; None if it is to be computed from Values.
+
+        So it is if these samples are of several forms, if a number is not finite, or mathematics undefined.
+        """
+        if self.is_given_up or self.forward is None or type(samples) not in (list, tuple):
+            return None
         try:
-            return float(self.forward.values(*zip(*samples, strict=True)).mean())
+            return float(self.forward.values(*zip(*map(arguments_of, samples), strict=True)).mean())
         except DisagreementError:
             raise
-        except (TypeError, ArithmeticError, ValueError):
+        except Exception as error:
+            forms = {repr(flatten(arguments_of(sample))[1]) for sample in samples}
+            if isinstance(error, (ArithmeticError, ValueError)) and (len(forms) > 1 or any(map(self.fails, samples))):
+                return None
+            if self.is_strict:
+                raise
+            self.forward = None
+            warn_not_compiled(f"the validation: {type(error).__name__}: {error}", 1)
             return None
+
+    def fails(self, sample: Any) -> bool:
+        """Whether the loss of a sample can't be computed, or is not finite."""
+        try:
+            return not math.isfinite(self.loss(*arguments_of(sample)).data)
+        except Exception:
+            return True
 
     # Between Values and arrays
 
@@ -148,7 +185,7 @@ class CompiledSteps:
         """Takes the numbers of parameters and optimizer over."""
         self.numbers[0] = [parameter._data for parameter in self.place]
         self.numbers[1] = [parameter._grad for parameter in self.place]
-        if self.optimizer.state_size:
+        if len(self.optimizer.state[0]):
             self.numbers[2:] = np.array(self.optimizer.state).T
         self.is_read, self.stale = True, set(self.programs)
 
@@ -164,27 +201,39 @@ class CompiledSteps:
     # Steps
 
     def run(self, batches: Sequence[Sequence[int]], most: int) -> tuple[list[float], list[float]]:
-        """Does steps until all batches are done, or it is time to look.
-
-        Args:
-            batches: the samples of each step.
-            most: how many steps to do at most.
-
-        Returns:
-            The sum of the losses and the norm of the gradient of each step that was done. Where there are fewer than
-            were to be done, the next one has to be left to Python's floats.
-        """
+        """Does steps until all are done, or it is time to look: see :class:`~micrograd.training.eager.Steps`."""
+        if self.is_given_up:
+            return self.eager.run(batches, most)
         if not self.is_read:
             self.read()
+        numbers, steps = self.numbers.copy(), self.optimizer.steps
+        drawers = () if self.is_fixed and not self.clip else self.eager.generators
+        states = [(generator, generator.getstate()) for generator in drawers]
+        failure: Exception | None = None
         try:
-            self.optimizer.check(self.optimizer.settings)
-            return self.steps(batches, most)
-        except (DisagreementError, TraceError):
-            raise
-        except Exception:  # while a program was made, or of clip
-            return [], []
+            done = self.steps(batches, most)
+            if done[0]:
+                return done
+        except _LeftToFloatsError:
+            pass
+        except Exception as error:
+            failure = error
+        self.numbers[:], self.optimizer.steps = numbers, steps
+        for generator, state in states:
+            generator.setstate(state)
+        self.write()
+        if failure is not None:
+            if self.is_strict or isinstance(failure, DisagreementError):
+                raise failure
+            self.is_given_up = True
+            warn_not_compiled(f"{type(failure).__name__}: {failure}")
+        return self.eager.run(batches, most)
 
     def steps(self, batches: Sequence[Sequence[int]], most: int) -> tuple[list[float], list[float]]:
+        try:
+            self.optimizer.check(self.optimizer.settings)
+        except (TypeError, ValueError) as error:
+            raise _LeftToFloatsError from error
         update = self.update(self.optimizer.steps + 1)
         each = len(self.place) * update.program.work
         budget = _BURST / self.pace if self.pace else 0.0
@@ -217,9 +266,9 @@ class CompiledSteps:
             samples = np.tile(np.asarray(batches[0]), len(batches))
         else:
             samples = np.concatenate([np.asarray(batch) for batch in batches])
-        arguments = self.arguments
+        arguments: Callable[[int], tuple[Any, ...]] = self.sample
         if not self.is_fixed:
-            drawn = {int(i): self.arguments(int(i)) for i in samples}
+            drawn = {int(i): self.sample(int(i)) for i in samples}
             self.take(drawn.items())
             arguments = drawn.__getitem__
         form = self.form[samples]
@@ -277,7 +326,10 @@ class CompiledSteps:
         if not math.isfinite(math.hypot(*before)):
             return 0
         assert self.clip is not None
-        self.clip(self.optimizer.parameters)
+        try:
+            self.clip(self.optimizer.parameters)
+        except Exception as error:
+            raise _LeftToFloatsError from error
         arriving[:] = [parameter._grad * size for parameter in self.place]
         kept = numbers.copy()
         numbers[:] = [parameter._data for parameter in self.place]
@@ -334,7 +386,7 @@ class _Update:
 
         self.program, traced = made(update, (0.75, 0.5, *optimizer.first_state(0.75)), "", False)
         self.captured = traced.captured
-        assert len(self.program.rows) == 2 + optimizer.state_size
+        assert len(self.program.rows) == 2 + len(optimizer.state[0])
 
     def ask(self, what: str, other: int) -> Any:
         answer = self.questions[what, other] = _answer(self.step, what, other)

@@ -25,6 +25,8 @@ EXPLODING = 1e3
 
 _BETWEEN = ("batchnorm", "layernorm", "dropout")  # what may stand between a layer and its activation
 
+_NOTHING = 2.0**-53  # what rounding takes from the gradient of the whole model: less than this part of it is none
+
 _grad = attrgetter("_grad")
 
 _AGAINST_VANISHING = (
@@ -63,7 +65,7 @@ class LayerFlow:
             neuron's bias has the gradient of its sum; without biases, of all parameters'. It is nan if the last
             layer's is 0.
         neurons: how many there are; 0 if the layer has none, like a normalisation.
-        dead: how many of them had no gradient but 0 in any step.
+        dead: how many of them had no gradient in any step that was more than a rounding of the model's.
         verdict: ``ok``, ``vanishing``, ``exploding``, ``some dead`` or ``dead``.
     """
 
@@ -153,13 +155,14 @@ class FlowRecord:
 
     def add(self, norms: Sequence[float]) -> None:
         """Takes a step into account, with the norms before clipping."""
-        now = self._now
+        now, least = self._now, _NOTHING * math.hypot(*norms)
         now.steps += 1
         for i, layer in enumerate(self._layers):
             now.norms[i] += norms[i]
             now.arriving[i] += _root_mean_square(map(_grad, layer.biases or layer.parameters))
             if now.silent[i]:
-                now.silent[i] = [name for name in now.silent[i] if not any(map(_grad, layer.neurons[name]))]
+                sizes = {name: max(abs(value._grad) for value in layer.neurons[name]) for name in now.silent[i]}
+                now.silent[i] = [name for name, size in sizes.items() if size <= least]
 
     def layout(self, parameters: Sequence[Value]) -> tuple[Any, ...]:
         """Arrays for taking notes of many steps: see :meth:`take` and ``finish`` in :mod:`micrograd.compiler.sources`.
@@ -193,12 +196,12 @@ class FlowRecord:
         *_, heard, sums = layout
         now = self._now
         now.steps += steps
+        least = _NOTHING * math.hypot(*sums[:, 0])
         for i, layer in enumerate(self._layers):
             now.norms[i] += float(sums[i, 0])
             now.arriving[i] += float(sums[i, 1])
-            now.silent[i] = [
-                name for name in now.silent[i] if not any(heard[self._place[value]] for value in layer.neurons[name])
-            ]
+            sizes = {name: max(heard[self._place[value]] for value in layer.neurons[name]) for name in now.silent[i]}
+            now.silent[i] = [name for name, size in sizes.items() if size <= least]
         heard[:] = sums[:] = 0.0
 
     def end_epoch(self) -> None:
@@ -358,9 +361,12 @@ def _described(model: Any, name: str) -> tuple[str, str]:
     if neurons and neurons[0].nonlin:
         activation = neurons[0].activation
     elif neurons and isinstance(around, list):  # in a Sequential, where it is a module of its own
-        followers = [type(follower).__name__.lower() for follower in around[int(name.rpartition(".")[2]) + 1 :]]
+        followers = [
+            getattr(follower, "activation", type(follower).__name__.lower())
+            for follower in around[int(name.rpartition(".")[2]) + 1 :]
+        ]
         activation = next((follower for follower in followers if follower not in _BETWEEN), "")
-    return module._title(), activation if activation in RULES else ""
+    return module._title(), activation if isinstance(activation, str) and activation in RULES else ""
 
 
 def _inside(tree: Any, part: str) -> Any:

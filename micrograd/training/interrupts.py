@@ -12,14 +12,14 @@ __all__ = ["Interrupts"]
 
 
 class Interrupts:
-    """Counts Ctrl-C: the first one is only counted, a second one interrupts.
+    """Counts Ctrl-C: the first one is only counted, a second one interrupts where that is allowed.
 
     Outside the main thread, where no signals arrive, and in a process that is to ignore them, nothing is done.
     """
 
     def __init__(self) -> None:
         self.count = 0
-        self._held = False
+        self._is_allowed = False
         self._before: Any = None
 
     def __enter__(self) -> Interrupts:
@@ -36,14 +36,14 @@ class Interrupts:
 
     def _note(self, *_: object) -> None:
         self.count += 1
-        if self.count > 1 and not self._held:
+        if self.count > 1 and self._is_allowed:
             raise KeyboardInterrupt
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """Within, a second one is only counted too."""
-        self._held = True
+    def allowed(self) -> Iterator[None]:
+        """Within the block, a second one interrupts: whoever allows it can undo what was begun."""
+        self._is_allowed = True
         try:
             yield
         finally:
-            self._held = False
+            self._is_allowed = False

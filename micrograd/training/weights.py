@@ -66,16 +66,19 @@ class Weights:
         for value in self.values:
             value._grad = 0.0
 
-    def snapshot(self) -> Callable[[], None]:
-        """A function that sets parameters, gradients and buffers back to what they are now."""
+    def snapshot(self, generators: Iterable[Any]) -> Callable[[], None]:
+        """A function that sets parameters, gradients, buffers and random generators back to what they are now."""
         data, grads = list(map(_data, self.values)), list(map(_grad, self.values))
         buffers = [(module, name, copy.deepcopy(getattr(module, name))) for module, name in self._buffers]
+        states = [(generator, generator.getstate()) for generator in generators]
 
         def restore() -> None:
             for value, number, grad in zip(self.values, data, grads, strict=True):
                 value._data, value._grad = number, grad
             for module, name, buffer in buffers:
                 setattr(module, name, buffer)
+            for generator, state in states:
+                generator.setstate(state)
 
         return restore
 
@@ -90,7 +93,7 @@ def generators(rng: Any, model: Module | None) -> list[Any]:
         rng.getstate()
     except (AttributeError, NotImplementedError):
         what = f"{type(rng).__name__} {rng!r}"
-        raise TypeError(f"rng must have a state: a random.Random, or the module random, not {what}") from None
+        raise TypeError(f"fit(): rng must have a state: a random.Random, or the module random, not {what}") from None
     # A module holds a generator, or, like Dropout, a method of one; the functions of the module random are methods too.
     attributes = [attribute for module in modules(model) for attribute in vars(module).values()]
     owners = [getattr(held, "__self__", held) for held in (random.getstate, *attributes)]

@@ -1,0 +1,71 @@
+"""What modules are made with and called with: sizes, samples and batches, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from ..arguments import to_float
+from ..functional import is_nested
+
+__all__ = ["check_flags", "check_length", "check_rng", "check_sizes", "is_batch", "read_number"]
+
+
+def is_batch(x: Any) -> bool:
+    """Whether ``x`` is a list of samples, not one sample."""
+    return is_nested(x) and not isinstance(x, Iterator) and is_nested(next(iter(x), None))
+
+
+def check_sizes(**sizes: int) -> None:
+    """Raises a ValueError if one of them is not a whole number, at least 1."""
+    for name, size in sizes.items():
+        if not hasattr(size, "__index__") or size < 1:
+            raise ValueError(f"{name} must be a whole number, at least 1, not {size!r}")
+
+
+def check_flags(**flags: bool) -> None:
+    """Raises a TypeError if one of them is neither True nor False."""
+    for name, flag in flags.items():
+        if flag not in (True, False):
+            raise TypeError(f"{name} is True or False, not {type(flag).__name__} {flag!r}")
+
+
+def check_rng(rng: Any, *methods: str) -> None:
+    """Raises a TypeError if ``rng`` lacks one of the methods that are needed."""
+    for method in methods:
+        if not callable(getattr(rng, method, None)):
+            raise TypeError(
+                f"rng is a random.Random, or the module random: it needs a method {method}(), which "
+                f"{type(rng).__name__} {rng!r} has not"
+            )
+
+
+def read_number(name: str, number: Any) -> float:
+    """The float of a setting.
+
+    Raises:
+        TypeError: if it is not a number.
+
+    >>> read_number("gain", "a")
+    Traceback (most recent call last):
+        ...
+    TypeError: gain is a number, not str 'a'
+    """
+    try:
+        return to_float(number)
+    except TypeError:
+        raise TypeError(f"{name} is a number, not {type(number).__name__} {number!r}") from None
+
+
+def check_length(sample: list[Any], size: int, takes: str) -> None:
+    """Raises a ValueError, ``takes`` and the length of the sample, if it is not ``size``.
+
+    >>> check_length([1, 2, 3, 4], 2, "LayerNorm takes samples of 2 numbers, not of")
+    Traceback (most recent call last):
+        ...
+    ValueError: LayerNorm takes samples of 2 numbers, not of 4. (x + y joins two lists; functional.add(x, y) adds them)
+    """
+    if len(sample) != size:
+        is_joined = sample and len(sample) % size == 0
+        hint = ". (x + y joins two lists; functional.add(x, y) adds them)" if is_joined else ""
+        raise ValueError(f"{takes} {len(sample)}{hint}")

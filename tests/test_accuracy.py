@@ -1,0 +1,110 @@
+"""Every line of the table against 60 digits: a new line is measured by being there."""
+
+import math
+import random
+
+import mpmath
+import pytest
+from exact import allowed, bounds, measured, ours, sample, ulps
+
+from micrograd import Value, functional, grad
+from micrograd.rules import RULES
+
+POINTS = 250
+
+
+@pytest.mark.parametrize(
+    ("rule", "by"),
+    [pytest.param(*one, id=f"{one[0].name}-{one[0].names[one[1]]}{i}") for i, one in enumerate(measured())],
+)
+def test_values_and_derivatives_are_right_to_the_last_digit(rule, by):
+    rng = random.Random(f"{rule.name} {by}")
+    for _ in range(POINTS):
+        at, true = sample(rule, by, rng)
+        found = ours(rule, at, by)
+        for order, bound in enumerate(bounds(rule)):
+            if bound is not None:
+                error = allowed(rule, at, by, order, ulps(found[order], true[order]), bound)
+                assert error <= bound, (at, order, found[order], float(true[order]))
+            if found[order] is None or not math.isfinite(found[order]):
+                break  # beyond the doubles, and so are the derivatives
+
+
+@pytest.mark.parametrize(
+    ("name", "x", "slope"),
+    [
+        ("tanh", 750.0, 0.0),
+        ("tanh", -19.5, 4 * math.exp(-39.0)),
+        ("sigmoid", 37.0, math.exp(-37.0)),
+        ("sigmoid", -800.0, 0.0),
+        ("softplus", 800.0, 1.0),
+        ("silu", -1000.0, 0.0),
+        ("gelu", -1e200, 0.0),
+        ("erf", 1e200, 0.0),
+        ("atan", 1e200, 0.0),
+        ("cbrt", 1e-300, 1e200 / 3),
+        ("cbrt", 0.0, math.inf),
+        ("asin", 1.0, math.inf),
+        ("acos", -1.0, -math.inf),
+        ("floor", -2.0, 0.0),
+        ("round", 2.5, 1.0),
+        ("stop_gradient", 3.0, 0.0),
+    ],
+)
+def test_tails_and_edges(name, x, slope):
+    (found,) = grad(RULES[name](v := Value(x)), [v])
+    assert found == pytest.approx(slope, rel=1e-15, abs=0.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "x", "y"),
+    [("round", 0.5, 0.0), ("round", 1.5, 2.0), ("round", -2.6, -3.0), ("round", 1e300, 1e300), ("floor", -0.5, -1.0)]
+    + [(name, x, x) for name in ("round", "floor") for x in (math.inf, -math.inf)],
+)
+def test_whole_numbers_are_floats(name, x, y):
+    found = RULES[name](Value(x)).data
+    assert isinstance(found, float)
+    assert found == y
+
+
+@pytest.mark.parametrize("name", ["round", "floor", "stop_gradient", "cbrt", "gelu", "silu", "erf", "atan"])
+def test_nan_stays_nan(name):
+    assert math.isnan(RULES[name](math.nan))
+
+
+# Softmax and its relatives: each entry of the gradient
+
+
+def of_softmax(logits):
+    """The softmax in many digits, with its complement, which is not rounded away."""
+    with mpmath.workdps(60):
+        powers = [mpmath.exp(mpmath.mpf(x) - max(logits)) for x in logits]
+        total = mpmath.fsum(powers)
+        shares = [p / total for p in powers]
+        others = [mpmath.fsum(powers[:i] + powers[i + 1 :]) / total for i in range(len(powers))]
+    return shares, others
+
+
+def some_logits(rng):
+    size = rng.choice((1.0, 30.0, 700.0, 1e4))
+    return [rng.uniform(-size, size) * rng.choice((1.0, 1.0, 1e-3)) for _ in range(rng.randrange(2, 9))]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_gradients_of_softmax_are_right_in_every_entry(seed):
+    logits = some_logits(random.Random(seed))
+    shares, others = of_softmax(logits)
+    values = [Value(x) for x in logits]
+    with mpmath.workdps(60):
+        for found, true in zip(grad(functional.logsumexp(values), values), shares, strict=True):
+            assert ulps(found, true) <= 8
+        for i, (p, log_p) in enumerate(zip(functional.softmax(values), functional.log_softmax(values), strict=True)):
+            assert ulps(p.data, shares[i]) <= 8
+            assert log_p.data == pytest.approx(float(mpmath.log(shares[i])), rel=1e-15)
+            for j, (of_p, of_log) in enumerate(zip(grad(p, values), grad(log_p, values), strict=True)):
+                slope = others[i] if i == j else -shares[j]
+                assert ulps(of_log, slope) <= 8, (i, j)
+                assert ulps(of_p, shares[i] * slope) <= 8, (i, j)
+            loss = functional.cross_entropy(values, i)
+            for j, found in enumerate(grad(loss, values)):
+                assert ulps(found, -others[i] if i == j else shares[j]) <= 8, (i, j)
