@@ -238,7 +238,7 @@ def _choose(eager: EagerSteps, batch_size: int, compile: bool | str) -> Steps:  
         from ..compiler.tracing import is_watched
         from .compiled import CompiledSteps
     except ImportError as error:
-        what = "numba and numpy: python -m pip install numba numpy"
+        what = "llvmlite and numpy: python -m pip install llvmlite numpy"
         if compile is True:
             raise ImportError(f"compiling needs {what}") from error
         warn_not_compiled(f"it needs {what}")
