@@ -104,7 +104,7 @@ class Number:
         return self
 
     def __abs__(self) -> Number:
-        return self.function.call("fabs", self)
+        return self.function.intrinsic("fabs", self)
 
     def __pow__(self, exponent: Operand) -> Number:
         if not isinstance(exponent, Number):
@@ -236,7 +236,6 @@ class Function:
         *floats, wholes = self.ir.args[:-1]
         self.pointers = [*[Pointer(self, x, REAL) for x in floats], Pointer(self, wholes, WHOLE)]
         self.lanes = Number(self, self.ir.args[-1])
-        self._declared: dict[str, Any] = {}
 
     def finish(self) -> str:
         """Ends the function, and gives its text in LLVM's language."""
@@ -318,13 +317,17 @@ class Function:
         return Number(self, self.builder.call(function, [start, vector.register], fastmath=("reassoc",)))
 
     def sqrt(self, x: Number) -> Number:
-        suffix = "v8f64" if x.kind == REALS else "f64"
-        return Number(self, self.builder.call(self.declare(f"llvm.sqrt.{suffix}", x.kind, [x.kind]), [x.register]))
+        return self.intrinsic("sqrt", x)
+
+    def intrinsic(self, name: str, x: Number) -> Number:
+        """One of LLVM's own functions, of a float or a vector."""
+        function = self.declare(f"llvm.{name}.{'v8f64' if x.kind == REALS else 'f64'}", x.kind, [x.kind])
+        return Number(self, self.builder.call(function, [x.register]))
 
     def call(self, name: str, *operands: Operand) -> Number:
         """A function of math of vectors."""
         vectors = [self._as(float(x) if not isinstance(x, Number) else x, REALS) for x in operands]
-        return Number(self, self.math(self, name, vectors))
+        return Number(self, self.math(self.builder, name, vectors))
 
     def modulo(self, x: Operand, y: Operand) -> Number:
         """Python's remainder, which has the sign of the divisor."""
@@ -335,9 +338,8 @@ class Function:
 
     def declare(self, name: str, result: Any, operands: Sequence[Any]) -> Any:
         """A function that is defined elsewhere."""
-        if name not in self._declared:
-            self._declared[name] = ir.Function(self.module, ir.FunctionType(result, operands), name)
-        return self._declared[name]
+        known = self.module.globals.get(name)
+        return known or ir.Function(self.module, ir.FunctionType(result, operands), name)
 
     # Memory
 

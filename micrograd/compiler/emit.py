@@ -17,8 +17,9 @@ from typing import Any
 
 from ..rule import RULES, Rule, write_choices
 from .code import LANES, Function, Number, Pointer
+from .elementary import FUNCTIONS
 from .graph import Body, Operation, UnsupportedError
-from .machine import Kernel
+from .machine import FOREIGN, Kernel
 
 __all__ = ["DOT", "LAYER", "OUTER", "TIMES", "TOTAL", "elementwise", "find_stride", "fuse"]
 
@@ -80,7 +81,18 @@ class _Text:
     def _call(self, name: str, *operands: Any) -> Any:
         if not any(isinstance(x, Number) for x in operands):
             return getattr(math, name)(*operands)
+        if name not in FUNCTIONS and name not in FOREIGN:
+            raise UnsupportedError(f"its text uses {name!r}")
         return self.function.call(name, *operands)
+
+    def _ceil_(self, x: Any) -> Any:
+        return self.function.intrinsic("ceil", x) if isinstance(x, Number) else math.ceil(x)
+
+    def _degrees_(self, x: Any) -> Any:
+        return x * (180 / math.pi)
+
+    def _radians_(self, x: Any) -> Any:
+        return x * (math.pi / 180)
 
     def _call_rule(self, rule: Rule, *operands: Any) -> Any:
         names = {rule.names[0]: list(operands)} if rule.variadic else dict(zip(rule.names, operands, strict=True))
@@ -136,7 +148,7 @@ class _Text:
         return abs(x) < math.inf
 
     def _round_(self, x: Any) -> Any:
-        return self._call("rint", x) if isinstance(x, Number) else round(x)
+        return self.function.intrinsic("rint", x) if isinstance(x, Number) else round(x)
 
     def _mul_(self, x: Any, y: Any) -> Any:
         return x * y
@@ -156,7 +168,7 @@ class _Text:
         return self.function.choose(p >= 0, self.function.choose(p <= 1, p, math.nan), math.nan)
 
     def _index__(self, i: Any, count: Any) -> Any:
-        whole = self._call("floor", i) == i
+        whole = self.function.intrinsic("floor", i) == i
         inside = self.function.choose(i >= 0, self.function.choose(i < count, i, math.nan), math.nan)
         return self.function.choose(whole, inside, math.nan)
 

@@ -22,6 +22,9 @@ import numpy as np
 import numpy.typing as npt
 
 from .code import Function, Pointer
+from .elementary import emit
+from .lanes import Lanes, Writer, call_per_lane
+from .targets import TARGETS, Target, host, llvm
 
 __all__ = ["Floats", "Instructions", "Kernel", "Whole", "address_of", "assemble", "bind", "find_target", "instruction", "run"]
 
@@ -29,7 +32,7 @@ Floats = npt.NDArray[np.float64]
 Whole = npt.NDArray[np.int64]
 _CALL = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 4, ctypes.c_int64)
 _lock = threading.RLock()
-_addresses: dict[tuple[str, str], int] = {}
+_addresses: dict[tuple[str, Target], int] = {}
 
 
 class Kernel:
@@ -48,17 +51,19 @@ class Kernel:
 
     def text(self) -> str:
         """The function in LLVM's language."""
-        from .elementary import emit
-
-        name = "k" + hashlib.sha256(self.key.encode()).hexdigest()[:24]
-        function = Function(name, 4, lambda function, what, operands: emit(function.builder, what, operands))
+        function = Function(self.name, 4, _emit_math)
         self._write(function, *function.pointers)
         return function.finish()
 
     @property
+    def name(self) -> str:
+        """What it is called in LLVM's language."""
+        return "k" + hashlib.sha256(self.key.encode()).hexdigest()[:24]
+
+    @property
     def address(self) -> int:
         """Where its machine code is, which is made when it is first asked for."""
-        place = self.key, find_target()[0]
+        place = self.key, find_target()
         found = _addresses.get(place)
         if found is None:
             with _lock:
@@ -66,30 +71,41 @@ class Kernel:
         return found
 
 
-def find_target() -> tuple[str, str]:
-    """The processor that is compiled for, and its features: this one, or the environment's MICROGRAD_CPU."""
-    name = os.environ.get("MICROGRAD_CPU")
-    return (name, "") if name else _find_host()
+# Functions of math that have no arithmetic form: what the C library calls them.
+FOREIGN = {**{name: name for name in ("acosh", "asinh", "atanh", "lgamma")}, "gamma": "tgamma"}
+
+
+def _emit_math(builder: Any, name: str, vectors: Sequence[Any]) -> Any:
+    fma = find_target().fma
+    if name in FOREIGN:
+        return call_per_lane(FOREIGN[name], Lanes(Writer(builder, vectors[0].type, fma), vectors[0])).value
+    return emit(builder, name, vectors, fma=fma)
 
 
 @cache
-def _find_host() -> tuple[str, str]:
-    import llvmlite.binding as llvm  # type: ignore[import-untyped]
+def _find_host() -> Target:
+    return host()
 
-    return llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
+
+def find_target() -> Target:
+    """The processor that is compiled for: this one, or what the environment's MICROGRAD_TARGET names.
+
+    Raises:
+        ValueError: if there is none of this name.
+    """
+    name = os.environ.get("MICROGRAD_TARGET")
+    if name and name not in TARGETS:
+        raise ValueError(f"the environment's MICROGRAD_TARGET is one of {', '.join(TARGETS)}, not {name!r}")
+    return TARGETS[name] if name else _find_host()
 
 
 def _load(kernel: Kernel) -> int:
-    name = "k" + hashlib.sha256(kernel.key.encode()).hexdigest()[:24]
     target = find_target()
-    code = _keep(kernel, "\n".join([_version(), platform.machine(), *target, kernel.key]))
-    machine = _make_engine(target)
-    import llvmlite.binding as llvm
-
-    object_file = llvm.ObjectFileRef.from_data(code)
-    machine.add_object_file(object_file)
-    machine.finalize_object()
-    return int(machine.get_function_address(name))
+    code = _keep(kernel, "\n".join([_version(), platform.machine(), str(target), kernel.key]))
+    engine = _make_engine(target)
+    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+    engine.finalize_object()
+    return int(engine.get_function_address(kernel.name))
 
 
 def _keep(kernel: Kernel, what: str) -> bytes:
@@ -116,8 +132,6 @@ def _keep(kernel: Kernel, what: str) -> bytes:
 
 def compile_text(text: str) -> bytes:
     """The machine code of a module in LLVM's language."""
-    import llvmlite.binding as llvm
-
     machine = _make_machine(find_target())
     module = llvm.parse_assembly(text)
     module.triple, module.data_layout = machine.triple, str(machine.target_data)
@@ -127,33 +141,27 @@ def compile_text(text: str) -> bytes:
 
 
 @cache
-def _make_machine(target: tuple[str, str]) -> Any:
-    import llvmlite.binding as llvm
-
+def _make_machine(target: Target) -> Any:
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
-    cpu, features = target
-    return llvm.Target.from_default_triple().create_target_machine(cpu=cpu, features=features, opt=2, jit=True)
+    triple = llvm.Target.from_default_triple()
+    return triple.create_target_machine(cpu=target.cpu, features=target.features, opt=2, jit=True)
 
 
 @cache
-def _make_engine(target: tuple[str, str]) -> Any:
-    import llvmlite.binding as llvm
-
-    machine = _make_machine(target)
-    return llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
+def _make_engine(target: Target) -> Any:
+    # It holds all machine code that is loaded, for good.
+    return llvm.create_mcjit_compiler(llvm.parse_assembly(""), _make_machine(target))
 
 
 @cache
 def _version() -> str:
     # Code that is made by other emitters, or by another LLVM, is other code.
     digest = hashlib.sha256()
-    for name in ("code", "emit", "elementary", "machine"):
+    for name in ("code", "emit", "elementary", "lanes", "loops", "machine", "targets"):
         source = importlib.import_module(f".{name}", __package__).__spec__.origin
         digest.update(Path(source).read_bytes() if source else b"")
-    import llvmlite
-
-    return f"{llvmlite.__version__} {digest.hexdigest()}"
+    return f"{llvm.llvm_version_info} {digest.hexdigest()}"
 
 
 def find_folder() -> Path | None:
