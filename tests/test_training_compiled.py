@@ -195,7 +195,7 @@ def test_without_llvmlite(monkeypatch):
     with pytest.warns(UserWarning, match="it needs llvmlite and numpy: python -m pip install llvmlite numpy"):
         fit(lambda x: w * x, [1.0], optim.SGD([w], lr=0.5), epochs=100)
     assert w.data == -49.0
-    with pytest.raises(ImportError, match="python -m pip install numba numpy"):
+    with pytest.raises(ImportError, match="python -m pip install llvmlite numpy"):
         fit(lambda x: w * x, [1.0], optim.SGD([w]), epochs=1, compile=True)
 
 

@@ -203,21 +203,6 @@ class Variable:
         self.function.builder.store(self.function.register(number, self.kind), self.place)
 
 
-class PointerVariable:
-    """A pointer to floats that may change."""
-
-    def __init__(self, function: Function) -> None:
-        self.function, self.place = function, function.allocate(ADDRESS)
-
-    @property
-    def value(self) -> Pointer:
-        return Pointer(self.function, self.function.builder.load(self.place, typ=ADDRESS), REAL)
-
-    @value.setter
-    def value(self, pointer: Pointer) -> None:
-        self.function.builder.store(pointer.address, self.place)
-
-
 class Function:
     """A function of pointers and a whole number, while it is written.
 
@@ -270,8 +255,7 @@ class Function:
         kind = ir.VectorType(x.kind, LANES)
         nothing = ir.Constant(kind, ir.Undefined)
         first = self.builder.insert_element(nothing, x.register, ir.Constant(ir.IntType(32), 0))
-        lanes = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
-        return Number(self, self.builder.shuffle_vector(first, nothing, lanes))
+        return Number(self, self.builder.shuffle_vector(first, nothing, self._constant_places([0] * LANES)))
 
     def before(self, count: Number) -> Number:
         """A vector of truths: the first ``count`` lanes."""
@@ -316,6 +300,22 @@ class Function:
         start = ir.Constant(REAL, -0.0)
         return Number(self, self.builder.call(function, [start, vector.register], fastmath=("reassoc",)))
 
+    def sums(self, vectors: Sequence[Number]) -> Number:
+        """The sums of eight vectors, as one: each time two become one, which has half as many numbers of each."""
+        for size in (1, 2, 4):
+            places = [(i // size % 2) * LANES + i // (2 * size) * (2 * size) + i % size for i in range(LANES)]
+            first, second = (self._constant_places([place + step for place in places]) for step in (0, size))
+            pairs = zip(vectors[::2], vectors[1::2], strict=True)
+            build, merged = self.builder, []
+            for x, y in pairs:
+                a, b = (build.shuffle_vector(x.register, y.register, mask) for mask in (first, second))
+                merged.append(Number(self, build.fadd(a, b)))
+            vectors = merged
+        return vectors[0]
+
+    def _constant_places(self, places: list[int]) -> Any:
+        return ir.Constant(ir.VectorType(ir.IntType(32), len(places)), places)
+
     def sqrt(self, x: Number) -> Number:
         return self.intrinsic("sqrt", x)
 
@@ -349,9 +349,16 @@ class Function:
         place.type = ADDRESS  # of whatever: it is also read and written in parts
         return place
 
-    def buffer(self) -> Pointer:
-        """Place for a vector, on the stack."""
-        return Pointer(self, self.allocate(REALS), REAL)
+    def reals_on_stack(self, count: int) -> Pointer:
+        """Place for so many floats, on the stack."""
+        return Pointer(self, self.allocate(ir.ArrayType(REAL, count)), REAL)
+
+    def wholes(self, count: int) -> Pointer:
+        """Place for so many whole numbers, on the stack."""
+        return Pointer(self, self.allocate(ir.ArrayType(WHOLE, count)), WHOLE)
+
+    def power_of_two(self, exponent: Number) -> Number:
+        return Number(self, self.builder.shl(ir.Constant(WHOLE, 1), exponent.register))
 
     def address(self, pointer: Pointer) -> Number:
         """The address of a place, as a whole number."""
@@ -366,10 +373,6 @@ class Function:
     def choose_whole(self, test: Number, x: Operand, y: Operand) -> Number:
         """``x if test else y``, of whole numbers."""
         return Number(self, self.builder.select(test.register, self.register(x, WHOLE), self.register(y, WHOLE)))
-
-    def allocate_pointer(self) -> PointerVariable:
-        """A pointer to floats that is set later."""
-        return PointerVariable(self)
 
     def variable(self, start: Operand) -> Variable:
         """A number that may change; a constant makes it a float or a whole number, as it is."""

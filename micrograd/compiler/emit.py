@@ -219,161 +219,201 @@ def define(operation: Operation) -> str:
     return "; ".join(found.values())
 
 
-def evaluate(function: Function, body: Body, leaves: Sequence[Number]) -> tuple[list[Number], Number]:
-    """Emits a body: its results, and 0 where all is finite."""
-    values, checks = list(leaves), []  # type: ignore[var-annotated]
+def evaluate(function: Function, body: Body, leaves: Sequence[Number]) -> tuple[list[Number], Number | None]:
+    """Emits a body: its results, and 0 in the lanes where all is finite, if anything may fail."""
+    values = list(leaves)
+    checks: list[Number] = []
     for operation, operands in body.steps:
         values.append(apply(function, operation, [values[x] for x in operands], checks))
-    check = function.reals(0.0)
-    for i, number in enumerate(checks):
-        product = number * 0.0
-        check = product if i == 0 else check + product
-    return [values[x] for x in body.results], check
+    failed = None
+    for number in checks:
+        failed = number * 0.0 if failed is None else failed + number * 0.0
+    return [values[x] for x in body.results], failed
 
 
-def _key(name: str, body: Body) -> str:
-    operations = dict.fromkeys(operation for operation, _ in body.steps)
-    return "\n".join([name, repr(body), *map(define, operations)])
 
-
-# Kernels: an expression on many rows
+# Kernels: an expression, one vector after the other
 
 
 def find_stride(f: Function, lanes: Number | None = None) -> Number:
     """How many places a row of so many lanes has: whole vectors, or one for a single lane."""
     lanes = f.lanes if lanes is None else lanes
-    padded = (lanes + (LANES - 1)) // LANES * LANES
-    return f.choose_whole(lanes > 1, padded, 1)
+    return f.choose_whole(lanes > 1, (lanes + (LANES - 1)) // LANES * LANES, 1)
 
 
 @cache
-def elementwise(body: Body) -> Kernel:
-    """The kernel that computes the same expression of many rows.
+def express(body: Body, sums: int | None = None) -> Kernel:
+    """The kernel that computes an expression of vectors: it does what :data:`ROWS` and :data:`FUSED` make of it.
 
-    Operands: how many; a bit for each leaf whose rows follow each other; then for each its row, and the row of each
-    leaf. The rows that are computed follow each other.
-    """
-    return Kernel(_key("rows", body), partial(_write_rows, body))
-
-
-def _write_rows(body: Body, f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) -> None:
-    leaves, width = body.leaves, len(body.leaves) + 1
-    buffers = [f.buffer() for _ in leaves]
-    out_buffer, check_buffer = f.buffer(), f.buffer()
-    count, stride, direct = c[0], find_stride(f), c[1]
-    check_buffer.put(0, f.reals(0.0))
-    places = [f.allocate_pointer() for _ in leaves]
-    out_place, check_place = f.allocate_pointer(), f.allocate_pointer()
-    step = f.choose_whole(f.lanes > 1, 1, LANES)
-    with f.loop(0, count, step) as i:
-        members = c + 2 + i * width
-        # Uniform leaves are the same in all lanes of a row.
-        with f.when(f.lanes > 1):
-            for s, leaf in enumerate(leaves):
-                if leaf == "U":
-                    buffers[s].put(0, f.splat(u[members[1 + s]]))
-        with f.loop(0, stride, LANES) as lane:
-            is_whole = f.variable(1)
-            with f.either(f.lanes > 1) as (many, one):
-                with many:
-                    for s, leaf in enumerate(leaves):
-                        places[s].value = buffers[s] if leaf == "U" else v + (members[1 + s] * stride + lane)
-                    out_place.value, check_place.value = v + (members[0] * stride + lane), v + lane
-                with one:
-                    check_place.value = check_buffer
-                    is_whole.value = f.choose_whole(i + LANES <= count, 1, 0)
-                    for s, leaf in enumerate(leaves):
-                        source = u if leaf == "U" else v
-                        follows = ((direct // (1 << s)) % 2) * is_whole.value
-                        with f.either(follows == 1) as (row, rows):
-                            with row:
-                                places[s].value = source + members[1 + s]
-                            with rows:
-                                with f.loop(0, LANES) as k:
-                                    member = f.least(i + k, count - 1)
-                                    buffers[s][k] = source[c[member * width + (3 + s)]]
-                                places[s].value = buffers[s]
-                    with f.either(is_whole.value == 1) as (row, rows):
-                        with row:
-                            out_place.value = v + members[0]
-                        with rows:
-                            out_place.value = out_buffer
-            (out,), check = evaluate(f, body, [place.value.vector() for place in places])
-            out_place.value.put(0, out)
-            if any(may_fail(operation.text) for operation, _ in body.steps):
-                check_place.value.put(0, check_place.value.vector() + check)
-            with f.when(is_whole.value == 0), f.loop(0, count - i) as k:
-                v[members[0] + k] = out_buffer[k]
-    with f.when(f.lanes == 1):
-        v[0] = v[0] + f.sum(check_buffer.vector())
-
-
-# Kernels: a whole program as one expression
-
-
-@cache
-def fuse(body: Body, rows: tuple[int, ...], places: tuple[int, ...]) -> Kernel:
-    """The kernel that is a whole small program.
+    It takes a number of vectors as the lanes. Operands: the address of each leaf; where each result goes; where the
+    check is added; whether this has a place for each vector, and whether uniform leaves have.
 
     Args:
-        body: what it computes; its last results are summed over lanes.
-        rows: for each leaf which input it is, or which number of ``u``.
-        places: where the sums go in ``g``.
-
-    Operands: whether all is finite, which it sets; where the inputs are, and how many places a row of them has; where
-    the outputs go, and how many places a row of them has. Row 0 of the outputs is the check.
+        body: the expression.
+        sums: of a fused program, in which uniform leaves have one place: how many of the last results are sums over
+            lanes. Operands: where each is added, and where the lanes that count are not 0.
     """
-    return Kernel(_key(f"fused {rows} {places}", body), partial(_write_fused, body, rows, places))
+    operations = dict.fromkeys(operation for operation, _ in body.steps)
+    key = "\n".join([f"expression, {sums} sums", repr(body), *map(define, operations)])
+    return Kernel(key, partial(_write_expression, body, sums))
 
 
-def _write_fused(
-    body: Body, rows: tuple[int, ...], places: tuple[int, ...], f: Function, v: Pointer, u: Pointer, g: Pointer,
-    c: Pointer,
-) -> None:  # fmt: skip
-    outputs = len(body.results) - len(places)
-    inputs = {s: rows[s] for s, leaf in enumerate(body.leaves) if leaf == "L"}
-    buffers = {s: f.buffer() for s in inputs}
-    out_buffers = [f.buffer() for _ in range(outputs + 1)]
-    x, x_stride, out, out_stride = f.reals_at(c[1]), c[2], f.reals_at(c[3]), c[4]
-    same = {s: f.splat(u[row]) for s, row in enumerate(rows) if s not in inputs}
-    totals = [f.variable(f.reals(0.0)) for _ in body.results[outputs:]]
-    failed = f.variable(f.reals(0.0))
-    in_places = {s: f.allocate_pointer() for s in inputs}
-    out_places = [f.allocate_pointer() for _ in out_buffers]
-    with f.loop(0, f.lanes, LANES) as lane:
-        left = f.lanes - lane
-        with f.either(left >= LANES) as (whole, part):
-            with whole:
-                for s, row in inputs.items():
-                    in_places[s].value = x + (x_stride * row + lane)
-                for k, place in enumerate(out_places):
-                    place.value = out + (out_stride * k + lane)
-            with part:
-                for s, row in inputs.items():
-                    in_places[s].value = buffers[s]
-                for place, buffer in zip(out_places, out_buffers, strict=True):
-                    place.value = buffer
+def _write_expression(
+    body: Body, sums: int | None, f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer
+) -> None:
+    at = len(body.leaves)
+    leaves, outputs = [f.reals_at(c[s]) for s in range(at)], len(body.results) - (sums or 0)
+    results = [f.reals_at(c[at + k]) for k in range(outputs)]
+    at += outputs
+    check, step, its_step = f.reals_at(c[at]), c[at + 1] * LANES, c[at + 2] * LANES
+    totals = [f.reals_at(c[at + 3 + k]) for k in range(sums or 0)]
+    same = {s: leaf.vector() for s, leaf in enumerate(leaves) if body.leaves[s] == "U" and sums is not None}
+    added = [f.variable(f.reals(0.0)) for _ in totals]
+    counted = f.reals_at(c[at + 3 + sums]).vector() != 0.0 if sums else None
+    with f.loop(0, f.lanes) as i:
+        place = i * LANES
+        vectors = [
+            same[s] if s in same else leaf.vector(place if body.leaves[s] == "L" else i * its_step)
+            for s, leaf in enumerate(leaves)
+        ]
+        numbers, failed = evaluate(f, body, vectors)
+        for result, number in zip(results, numbers[:outputs], strict=True):
+            result.put(place, number)
+        if failed is not None:
+            check.put(i * step, check.vector(i * step) + failed)
+        for total, number in zip(added, numbers[outputs:], strict=True):
+            total.value = total.value + f.choose(counted, number, 0.0)
+    for pointer, total in zip(totals, added, strict=True):
+        pointer.put(0, pointer.vector() + total.value)
+
+
+_LEAVES = 32  # of an expression of rows, at most
+_MEMBERS = 64  # rows of one lane that are gathered at a time
+
+
+def _write_rows(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) -> None:
+    # The same expression of many rows: its kernel; how many leaves it has; a bit for each that is a number of u; how
+    # many rows; a bit for each leaf whose rows follow each other; then for each its row, and the row of each leaf. The
+    # rows that are computed follow each other.
+    kernel, leaves, same, count, follow, stride = c[0], c[1], c[2], c[3], c[4], find_stride(f)
+    width, members = leaves + 1, c + 5
+    table, scratch, checked = f.wholes(_LEAVES + 4), f.reals_on_stack((_LEAVES + 1) * _MEMBERS), f.reals_on_stack(LANES)
+    pointers = [v, u, g, table]
+    with f.either(f.lanes > 1) as (many, one):
+        with many:
+            table[width] = f.address(v)
+            table[width + 1], table[width + 2] = 1, 0
+            with f.loop(0, count) as i:
+                member = members + i * width
+                with f.loop(0, leaves) as s:
+                    row = member[s + 1]
+                    with f.either(same // f.power_of_two(s) % 2 == 1) as (number, numbers):
+                        with number:
+                            scratch.put(s * LANES, f.splat(u[row]))
+                            table[s] = f.address(scratch + s * LANES)
+                        with numbers:
+                            table[s] = f.address(v + row * stride)
+                table[leaves] = f.address(v + member[0] * stride)
+                f.run(kernel, pointers, stride // LANES)
+        with one:
+            checked.put(0, f.reals(0.0))
+            table[width] = f.address(checked)
+            table[width + 1], table[width + 2] = 0, 1
+            with f.loop(0, count, _MEMBERS) as first:
+                here = f.least(count - first, _MEMBERS)
+                vectors = (here + (LANES - 1)) // LANES
+                is_whole = f.choose_whole(here % LANES == 0, 1, 0)
+                member = members + first * width
+                with f.loop(0, leaves) as s:
+                    bit = f.power_of_two(s)
+                    source = f.choose_whole(same // bit % 2 == 1, f.address(u), f.address(v))
+                    with f.either(follow // bit % 2 * is_whole == 1) as (row, rows):
+                        with row:
+                            table[s] = source + member[s + 1] * 8
+                        with rows:
+                            numbers, column = scratch + s * _MEMBERS, f.reals_at(source)
+                            with f.loop(0, vectors * LANES) as k:
+                                numbers[k] = column[members[f.least(first + k, count - 1) * width + (s + 1)]]
+                            table[s] = f.address(numbers)
+                out = scratch + leaves * _MEMBERS
+                target = v + member[0]
+                table[leaves] = f.choose_whole(is_whole == 1, f.address(target), f.address(out))
+                f.run(kernel, pointers, vectors)
+                with f.when(is_whole == 0), f.loop(0, here) as k:
+                    target[k] = out[k]
+            v[0] = v[0] + f.sum(checked.vector())
+
+
+FUSED_PARTS = 1024  # leaves and results of a fused program, at most
+
+
+def _write_fused(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) -> None:
+    # A whole program that is one expression: its kernel; where the inputs are, and how many places a row of them has;
+    # where the outputs go, and how many places a row of them has; whether all is finite, which it sets; how many leaves
+    # there are, outputs, sums; for each leaf whether it is a number of u, and its row; for each sum its place in g. Row
+    # 0 of the outputs is the check.
+    kernel, x, x_stride, out, out_stride = c[0], f.reals_at(c[1]), c[2], f.reals_at(c[3]), c[4]
+    leaves, outputs, sums = c[6], c[7], c[8]
+    rows, places = c + 9, c + (leaves * 2 + 9)
+    table, scratch = f.wholes(FUSED_PARTS + 5), f.reals_on_stack((FUSED_PARTS + 5) * LANES)
+    checked, results = leaves + outputs, leaves + outputs + 3
+    counted = results + sums
+    failed, is_counted = scratch + checked * LANES, scratch + counted * LANES
+    pointers = [v, u, g, table]
+    table[counted] = f.address(is_counted)
+    is_counted.put(0, f.reals(1.0))
+    with f.loop(0, leaves) as s:
+        with f.when(rows[s * 2] == 1):
+            scratch.put(s * LANES, f.splat(u[rows[s * 2 + 1]]))
+            table[s] = f.address(scratch + s * LANES)
+    with f.loop(0, sums) as s:
+        scratch.put((results + s) * LANES, f.reals(0.0))
+        table[results + s] = f.address(scratch + (results + s) * LANES)
+    whole = f.lanes // LANES
+    done, left = whole * LANES, f.lanes - whole * LANES
+    check = f.variable(f.reals(0.0))
+    with f.when(whole > 0):
+        with f.loop(0, leaves) as s:
+            with f.when(rows[s * 2] == 0):
+                table[s] = f.address(x + rows[s * 2 + 1] * x_stride)
+        with f.loop(0, outputs) as k:
+            table[leaves + k] = f.address(out + (k + 1) * out_stride)
+        with f.loop(0, whole) as i:
+            out.put(i * LANES, f.reals(0.0))
+        table[checked], table[checked + 1] = f.address(out), 1
+        f.run(kernel, pointers, whole)
+        with f.loop(0, outputs + 1) as k:
+            row = out + k * out_stride
+            with f.loop(0, whole) as i:
+                check.value = check.value + row.vector(i * LANES) * 0.0
+    with f.when(left > 0):
+        with f.loop(0, leaves) as s:
+            with f.when(rows[s * 2] == 0):
+                column, numbers = x + (rows[s * 2 + 1] * x_stride + done), scratch + s * LANES
                 with f.loop(0, LANES) as k:
-                    at = lane + f.least(k, left - 1)
-                    for s, row in inputs.items():
-                        buffers[s][k] = x[x_stride * row + at]
-        leaves = [same[s] if s in same else in_places[s].value.vector() for s in range(len(body.leaves))]
-        results, check = evaluate(f, body, leaves)
-        for place, number in zip(out_places[1:], results[:outputs], strict=True):
-            place.value.put(0, number)
-        out_places[0].value.put(0, check)
-        for number in results[:outputs]:
-            check = check + number * 0.0
-        failed.value = failed.value + check
-        is_lane = f.before(left)
-        for total, number in zip(totals, results[outputs:], strict=True):
-            total.value = total.value + f.choose(is_lane, number, 0.0)
-        with f.when(left < LANES), f.loop(0, left) as k:
-            for row, buffer in enumerate(out_buffers):
-                out[out_stride * row + (lane + k)] = buffer[k]
-    for place, total in zip(places, totals, strict=True):
-        g[place] = g[place] + f.sum(total.value)
-    c[0] = f.choose_whole(f.sum(failed.value) == 0.0, 1, 0)
+                    numbers[k] = column[f.least(k, left - 1)]
+                table[s] = f.address(numbers)
+        with f.loop(0, outputs) as k:
+            table[leaves + k] = f.address(scratch + (leaves + k) * LANES)
+        failed.put(0, f.reals(0.0))
+        table[checked], table[checked + 1] = f.address(failed), 0
+        with f.loop(0, LANES) as k:
+            is_counted[k] = f.choose(k < left, 1.0, f.real(0.0))
+        f.run(kernel, pointers, 1)
+        with f.loop(0, left) as k:
+            out[done + k] = failed[k]
+        check.value = check.value + failed.vector() * 0.0
+        with f.loop(0, outputs) as k:
+            numbers, row = scratch + (leaves + k) * LANES, out + ((k + 1) * out_stride + done)
+            check.value = check.value + numbers.vector() * 0.0
+            with f.loop(0, left) as i:
+                row[i] = numbers[i]
+    with f.loop(0, sums) as s:
+        g[places[s]] = g[places[s]] + f.sum(scratch.vector((results + s) * LANES))
+    c[5] = f.choose_whole(f.sum(check.value) == 0.0, 1, 0)
+
+
+ROWS, FUSED = Kernel("rows", _write_rows), Kernel("fused", _write_fused)
 
 
 # Kernels: sums of products
@@ -428,7 +468,7 @@ def _write_layer(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) ->
             rows = starts + (sums + p * inputs)
             out = first + p * sums
             for height, j in _each_tile(f, sums, (8, 4, 1)):
-                for width, chunk in _each_tile(f, stride // LANES, (2, 1)):
+                for width, chunk in _each_tile(f, stride // LANES, (2, 1) if height == 8 else (1,)):
                     lane = chunk * LANES
                     totals = [[f.variable(f.splat(u[starts[j + r]])) for _ in range(width)] for r in range(height)]
                     weights = [u + (w0 + (j + r) * wj) for r in range(height)]
@@ -443,7 +483,7 @@ def _write_layer(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) ->
                         for w in range(width):
                             v.put((out + (j + r)) * stride + (lane + LANES * w), totals[r][w].value)
         with one:
-            begins, ends = f.buffer(), f.buffer()
+            begins, ends = f.reals_on_stack(LANES), f.reals_on_stack(LANES)
             with f.loop(0, sums, LANES) as j:
                 count = f.least(sums - j, LANES)
                 with f.loop(0, count) as k:
@@ -474,11 +514,11 @@ def _write_outer(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) ->
     # gj; whether the rows j follow each other, as their sums do; each place's rows i; each place's rows j.
     high, wide, places, g0, gi, gj, follow = (c[i] for i in range(7))
     stride, rows = find_stride(f), c + 7
-    columns = rows + places * high
+    columns, apart = rows + places * high, f.reals_on_stack(LANES)
     with f.either(f.lanes > 1) as (many, one):
         with many:
-            for height, i in _each_tile(f, high, (4, 1)):
-                for width, j in _each_tile(f, wide, (4, 1)):
+            for height, i in _each_tile(f, high, (3, 1)):
+                for width, j in _each_tile(f, wide, (LANES, 1)):
                     totals = [[f.variable(f.reals(0.0)) for _ in range(width)] for _ in range(height)]
                     with f.loop(0, places) as p:
                         a = [v + rows[p * high + i + r] * stride for r in range(height)]
@@ -491,9 +531,18 @@ def _write_outer(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) ->
                                 for w in range(width):
                                     totals[r][w].value = f.add_product(left[r], right[w], totals[r][w].value)
                     for r in range(height):
-                        for w in range(width):
-                            place = g0 + (i + r) * gi + (j + w) * gj
-                            g[place] = g[place] + f.sum(totals[r][w].value)
+                        line, found = g + (g0 + (i + r) * gi + j * gj), [total.value for total in totals[r]]
+                        if width == 1:
+                            line[0] = line[0] + f.sum(found[0])
+                            continue
+                        sums = f.sums(found)
+                        with f.either(gj == 1) as (near, far):
+                            with near:
+                                line.put(0, line.vector() + sums)
+                            with far:
+                                apart.put(0, sums)
+                                with f.loop(0, LANES) as w:
+                                    line[w * gj] = line[w * gj] + apart[w]
         with one, f.loop(0, places) as p, f.loop(0, high) as i:
             x, line = v[rows[p * high + i]], g + (g0 + i * gi)
             mine = columns + p * wide

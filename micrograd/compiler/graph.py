@@ -81,6 +81,7 @@ def _of(rule: Rule) -> Operation:
 ADD, SUBTRACT, MULTIPLY, _DIVIDE = map(_of, (rules.add, rules.subtract, rules.multiply, rules.divide))
 NEGATE, _POWER, _POWER_OF, _SQRT = map(_of, (rules.negate, rules.power, rules.power_of, rules.sqrt))
 _WHERE = _of(WHERE)
+_SQUARE = intern("square", ("a",), "a ** 2")
 _CUBE = intern("cube", ("a",), "a ** 3")
 _INVERSE = intern("inverse", ("a",), "1 / a")
 
@@ -211,6 +212,10 @@ class Graph:
     def is_number(self, x: int, number: float) -> bool:
         return self.ops[x] is CONSTANT and self.numbers[x] == number
 
+    def is_power_of_two(self, x: int) -> bool:
+        """Whether it is a constant by which one divides and multiplies without rounding."""
+        return self.ops[x] is CONSTANT and abs(math.frexp(self.numbers[x])[0]) == 0.5 and 1e-300 < abs(self.numbers[x]) < 1e300
+
     def is_lost(self, x: int, y: int) -> bool:
         """Whether a product is 0 in a gradient. In the function itself, 0 times what is not finite has to be nan."""
         return self._is_gradient and (self.is_number(x, 0) or self.is_number(y, 0))
@@ -278,12 +283,15 @@ _PATTERNS: dict[Operation, list[_Pattern]] = {
         lambda g, n, a, b: g.make(NEGATE, n, a) if g.is_number(b, -1) else None,
         lambda g, n, a, b: g.make(NEGATE, n, b) if g.is_number(a, -1) else None,
     ],
-    _DIVIDE: [lambda g, _, a, b: a if g.is_number(b, 1) else None],
+    _DIVIDE: [
+        lambda g, _, a, b: a if g.is_number(b, 1) else None,
+        lambda g, n, a, b: g.make(MULTIPLY, n, a, g.constant(1 / g.numbers[b])) if g.is_power_of_two(b) else None,
+    ],
     NEGATE: [lambda g, _, a: g.args[a][0] if g.ops[a] is NEGATE else None],
     _POWER: [
         lambda g, _, a, n: g.one if g.is_number(n, 0) else None,
         lambda g, _, a, n: a if g.is_number(n, 1) else None,
-        lambda g, x, a, n: g.make(MULTIPLY, x, a, a) if g.is_number(n, 2) else None,
+        lambda g, x, a, n: g.make(_SQUARE, x, a) if g.is_number(n, 2) else None,
         lambda g, x, a, n: g.make(_CUBE, x, a) if g.is_number(n, 3) else None,
         lambda g, x, a, n: g.make(_INVERSE, x, a) if g.is_number(n, -1) else None,
         lambda g, x, a, n: g.make(_SQRT, x, a) if g.is_number(n, 0.5) else None,

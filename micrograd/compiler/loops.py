@@ -45,7 +45,7 @@ def _write_one(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) -> N
             head = code + 2
             head[1], head[2], head[3], head[4] = c[4], 1, c[8], 1
             f.run(code[0], [v, u, g, head], one)
-            c[0] = head[0]
+            c[0] = head[5]
         with many:
             u[0] = 0.0
             execute(f, code, 0, c[2], (u, u, u), one)
@@ -102,7 +102,7 @@ def _write_batch(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) ->
                         head[1], head[2] = f.address(v + stride), stride
                 head[3], head[4] = f.address(out + start), n
                 f.run(code[0], [v, u, g, head], m)
-                with f.when(head[0] == 0):
+                with f.when(head[5] == 0):
                     check.value = f.reals(1.0)
             with many:
                 with f.loop(0, stride) as lane:

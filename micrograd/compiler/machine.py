@@ -26,11 +26,12 @@ from .elementary import emit
 from .lanes import Lanes, Writer, call_per_lane
 from .targets import TARGETS, Target, host, llvm
 
-__all__ = ["Floats", "Instructions", "Kernel", "Whole", "address_of", "assemble", "bind", "find_target", "instruction", "run"]
+__all__ = ["Floats", "Kernel", "Whole", "address_of", "assemble", "bind", "find_target", "instruction", "run"]
 
 Floats = npt.NDArray[np.float64]
 Whole = npt.NDArray[np.int64]
 _CALL = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 4, ctypes.c_int64)
+LEVEL = 1
 _lock = threading.RLock()
 _addresses: dict[tuple[str, Target], int] = {}
 
@@ -135,9 +136,17 @@ def compile_text(text: str) -> bytes:
     machine = _make_machine(find_target())
     module = llvm.parse_assembly(text)
     module.triple, module.data_layout = machine.triple, str(machine.target_data)
-    passes = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=2))
+    passes = llvm.create_pass_builder(machine, _tune())
     passes.getModulePassManager().run(module, passes)
     return bytes(machine.emit_object(module))
+
+
+@cache
+def _tune() -> Any:
+    # Loops are unrolled and vectorised where they are written: LLVM would take longer for it than for all the rest.
+    options = llvm.create_pipeline_tuning_options(speed_level=LEVEL)
+    options.loop_unrolling = options.loop_vectorization = options.slp_vectorization = False
+    return options
 
 
 @cache
@@ -177,15 +186,12 @@ def find_folder() -> Path | None:
     return folder if is_own and not about.st_mode & (stat.S_IWGRP | stat.S_IWOTH) else None
 
 
-Instructions = Iterable[tuple[Kernel, Sequence[int]]]
-
-
-def assemble(instructions: Instructions) -> Whole:
+def assemble(instructions: Iterable[tuple[Kernel, Sequence[int] | Whole]]) -> Whole:
     """The code of several instructions, given by their kernels and operands."""
-    code: list[int] = []
+    parts = [np.empty(0, dtype=np.int64)]
     for kernel, operands in instructions:
-        code += (kernel.address, len(operands) + 2, *operands)
-    return np.array(code, dtype=np.int64)
+        parts += [np.array([kernel.address, len(operands) + 2]), np.asarray(operands, dtype=np.int64)]
+    return np.concatenate(parts)
 
 
 def instruction(kernel: Kernel, *operands: int | npt.NDArray[Any]) -> Whole:

@@ -42,6 +42,7 @@ class Instruction:
 
     Attributes:
         kernel: what it runs.
+        expression: the kernel that it runs for each vector, whose address comes before all operands; None without.
         operands: its numbers, as :mod:`micrograd.compiler.emit` describes them.
         name: what it is.
         note: what it is made of.
@@ -52,6 +53,7 @@ class Instruction:
     """
 
     kernel: Kernel
+    expression: Kernel | None
     operands: Whole
     name: str
     note: str
@@ -208,16 +210,18 @@ class _Planner:
         outputs = graph.outputs if self.sums else [*graph.outputs, *graph.gradients]
         kinds = "".join(["L" if graph.ops[i] is INPUT else "U" for i in leaves])
         body = Body(kinds, tuple(steps), tuple([index[i] for i in [*outputs, *[g for _, g in summed]]]))
-        rows = tuple([self.row[i] - (graph.ops[i] is INPUT) for i in leaves])
-        kernel = emit.fuse(body, rows, tuple([p for p, _ in summed]))
+        rows = [self.row[i] - (graph.ops[i] is INPUT) for i in leaves]
+        operands = [0] * 5 + [len(leaves), len(outputs), len(summed)]
+        for kind, row in zip(kinds, rows, strict=True):
+            operands += (int(kind == "U"), row)
+        operands += [p for p, _ in summed]
         plan.is_fused, plan.rows = True, 1
         plan.outputs = list(range(1, 1 + len(graph.outputs)))
         plan.gradients = list(range(1 + len(graph.outputs), 1 + len(outputs)))
         reads = [1 + row for row, kind in zip(rows, kinds, strict=True) if kind == "L"]
         work = sum([max(1, len(args)) for _, args in steps])
-        plan.lanes.append(
-            self.instruction(kernel, [0] * 5, "fused", _describe(body)[1], len(steps), work, reads, [])
-        )
+        note, kernel = _describe(body)[1], emit.express(body, len(summed))
+        plan.lanes.append(self.instruction(emit.FUSED, operands, "fused", note, len(steps), work, reads, [], kernel))
         return plan
 
     # Many kernels
@@ -249,9 +253,10 @@ class _Planner:
         else:
             plan.gradients = [self.row_of(i) for i in graph.gradients]
         if self.filled:  # the last rows, one after the other
-            operands = [len(self.filled), 0, *[x for u, row in self.filled.items() for x in (row, u)]]
-            kernel, rows = emit.elementwise(Body("U", (), (0,))), list(self.filled.values())
-            plan.lanes.append(self.instruction(kernel, operands, "fill", "the same in all", len(rows), 0, [], rows))
+            operands = [1, 1, len(self.filled), 0, *[x for u, row in self.filled.items() for x in (row, u)]]
+            kernel, rows = emit.express(Body("U", (), (0,))), list(self.filled.values())
+            one = self.instruction(emit.ROWS, operands, "fill", "the same in all", len(rows), 0, [], rows, kernel)
+            plan.lanes.append(one)
         plan.places = [
             (i, not graph.is_uniform[i], self.row[i]) for i in self.row if graph.ops[i] not in (CONSTANT, CAPTURED, INPUT)
         ]
@@ -370,9 +375,9 @@ class _Planner:
 
     def instruction(
         self, kernel: Kernel, operands: Sequence[int], name: str, note: str, count: int, work: int,
-        reads: Sequence[int], writes: Sequence[int],
+        reads: Sequence[int], writes: Sequence[int], expression: Kernel | None = None,
     ) -> Instruction:  # fmt: skip
-        return Instruction(kernel, _array(operands), name, note, count, work, _array(reads), _array(writes))
+        return Instruction(kernel, expression, _array(operands), name, note, count, work, _array(reads), _array(writes))
 
     def new_rows(self, members: Sequence[int], is_uniform: bool) -> int:
         plan = self.plan
@@ -488,17 +493,15 @@ class _Planner:
         for s in range(len(body.leaves)):
             if all([line[s] == table[0][s] + k for k, line in enumerate(table)]):
                 follow |= 1 << s
-        operands = [len(members), follow]
+        same = sum([1 << s for s, leaf in enumerate(body.leaves) if leaf == "U"])
+        operands = [len(body.leaves), same, len(members), follow]
         for k, line in enumerate(table):
             operands += (first + k, *line)
         reads = [line[s] for line in table for s, leaf in enumerate(body.leaves) if leaf == "L"]
         work = sum([max(1, len(args) // 2) for _, args in body.steps]) * len(members)
         writes = range(first, first + len(members))
-        program.append(
-            self.instruction(
-                emit.elementwise(body), operands, *_describe(body), len(members) * len(body.steps), work, reads, writes
-            )
-        )
+        (name, note), count, kernel = _describe(body), len(members) * len(body.steps), emit.express(body)
+        program.append(self.instruction(emit.ROWS, operands, name, note, count, work, reads, writes, kernel))
 
     def dot(self, members: list[int], is_uniform: bool, program: list[Instruction]) -> None:
         row, uniform, graph = self.row, self.graph.is_uniform, self.graph
@@ -550,13 +553,12 @@ class _Planner:
         # Copies numbers of u to places that follow each other.
         first = len(self.plan.constants)
         self.plan.constants += [0.0] * len(numbers)
-        operands = [len(numbers), 0]
+        operands = [1, 0, len(numbers), 0]
         for k, x in enumerate(numbers):
             operands += (first + k, self.row[x])
-        body = Body("L", (), (0,))
-        self.plan.uniform.append(
-            self.instruction(emit.elementwise(body), operands, "copy", "", len(numbers), 0, operands[3::2], operands[2::2])
-        )
+        kernel, reads, writes = emit.express(Body("L", (), (0,))), operands[5::2], operands[4::2]
+        one = self.instruction(emit.ROWS, operands, "copy", "", len(numbers), 0, reads, writes, kernel)
+        self.plan.uniform.append(one)
         return first
 
     # Sums over lanes
@@ -586,7 +588,9 @@ class _Planner:
         for block in _find_blocks(products):
             columns = list(next(iter(block.values())))
             steps = _find_steps([[line[column] for column in columns] for line in block.values()])
-            if steps:
+            if steps and steps[1] == 1 != steps[2]:  # the sums of a row follow each other
+                shared[(len(columns), len(block), steps[0], steps[2], 1)].append((columns, list(block)))
+            elif steps:
                 shared[(len(block), len(columns), *steps)].append((list(block), columns))
             else:
                 singles += [(place, a, b) for a, line in block.items() for b, place in line.items()]

@@ -60,7 +60,7 @@ def profile(program: Program, samples: int) -> Profile:
     at = int(program.ends[0])
     outputs = np.empty((len(program.rows), lanes + LANES))
     for one in plan.lanes:
-        end = at + len(one.operands) + 2
+        end = at + int(code[at + 1])
         if plan.is_fused:
             code[at + 3 : at + 7] = memory.ctypes.data, lanes, outputs.ctypes.data, lanes
         again = instruction(REPEAT, 1, code, at, end)

@@ -18,8 +18,8 @@ from ..watching import resting_collector
 from .code import LANES
 from .graph import CAPTURED, INPUT, Graph
 from .loops import BATCH, ONE, REPEAT
-from .machine import Floats, Whole, assemble, bind, instruction, run
-from .plan import Plan, make_plan
+from .machine import Floats, Kernel, Whole, assemble, bind, instruction, run
+from .plan import Instruction, Plan, make_plan
 from .tracing import Trace, TraceError, trace, unchanged, undrawn
 
 __all__ = ["DisagreementError", "Floats", "Program", "make_program", "threads"]
@@ -43,7 +43,7 @@ class Program:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        uniform, lanes = (assemble((one.kernel, one.operands.tolist()) for one in part) for part in (plan.uniform, plan.lanes))
+        uniform, lanes = (assemble(map(_resolve, part)) for part in (plan.uniform, plan.lanes))
         self.code, self.ends = np.concatenate([uniform, lanes]), (len(uniform), len(uniform) + len(lanes))
         self.u = np.array([*plan.constants, *[0.0] * LANES], dtype=np.float64)
         self.work = sum(one.work for one in plan.lanes)
@@ -187,6 +187,11 @@ class Program:
 
 
 _NONE = np.empty(0, dtype=np.int64)
+
+
+def _resolve(one: Instruction) -> tuple[Kernel, Whole]:
+    # An instruction with the address of its expression.
+    return one.kernel, np.insert(one.operands, 0, one.expression.address) if one.expression else one.operands
 
 
 def _explain(graph: Graph, where: Sequence[int], k: int, number: float, labels: Sequence[str]) -> str:
