@@ -364,7 +364,9 @@ def test_a_function_that_changes_its_surroundings_is_refused_and_they_are_restor
 
 def test_a_wrong_kernel_is_caught(monkeypatch):
     apply = emit.apply
-    monkeypatch.setattr(emit, "apply", lambda f, what, *more: apply(f, what, *more) * (1.0 + 1e-7 * (what.name == "tanh")))
+    monkeypatch.setattr(
+        emit, "apply", lambda f, what, *more: apply(f, what, *more) * (1.0 + 1e-7 * (what.name == "tanh"))
+    )
     monkeypatch.setattr(machine, "_addresses", {})
     monkeypatch.setattr(machine, "find_folder", lambda: None)
     with pytest.raises(DisagreementError, match=r"tanh\(0\.5\) is 0\.462117157\d+, and 0\.4621172\d+ when"):
@@ -658,7 +660,9 @@ def run_increment(monkeypatch):
     return numbers[0]
 
 
-@pytest.mark.parametrize("damage", [lambda x: b"\xff" * 10, lambda x: b"", lambda x: x[:-1], lambda x: x[:70] + b"!" + x[71:]])
+@pytest.mark.parametrize(
+    "damage", [lambda x: b"\xff" * 10, lambda x: b"", lambda x: x[:-1], lambda x: x[:70] + b"!" + x[71:]]
+)
 def test_a_damaged_cache_is_made_anew(tmp_path, monkeypatch, damage):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert run_increment(monkeypatch) == 2.0

@@ -21,11 +21,12 @@ from typing import Any, Union
 
 from llvmlite import ir  # type: ignore[import-untyped]
 
-__all__ = ["LANES", "Function", "Number", "Operand", "Pointer", "Variable"]
+__all__ = ["LANES", "Function", "Number", "Operand", "Pointer", "Variable", "Vector"]
 
 LANES = 8  # of a vector; a processor with narrower registers takes several of them
 REAL, WHOLE, TRUTH, ADDRESS, NOTHING = ir.DoubleType(), ir.IntType(64), ir.IntType(1), ir.PointerType(), ir.VoidType()
 REALS = ir.VectorType(REAL, LANES)
+Vector = ir.VectorType
 
 Operand = Union["Number", float, int, bool]
 Math = Callable[[Any, str, list[Any]], Any]
@@ -263,22 +264,34 @@ class Function:
         return Number(self, self.builder.icmp_signed("<", places, self.splat(count).register))
 
     def choose(self, test: Any, x: Operand, y: Operand) -> Number:
-        """``x if test else y``, in each lane."""
+        """``x if test else y``: in each lane, if it is a vector's."""
         if not isinstance(test, Number):
-            chosen = x if test else y
-            return chosen if isinstance(chosen, Number) else self.reals(float(chosen))
-        if isinstance(test.kind, ir.VectorType) or isinstance(x, Number) or isinstance(y, Number):
-            example = x if isinstance(x, Number) else y if isinstance(y, Number) else None
-            is_truth = isinstance(x, bool) or (example is not None and _element(example.kind) == TRUTH)
-            kind = ir.VectorType(TRUTH if is_truth else REAL, LANES)
-            if example is not None and not isinstance(test.kind, ir.VectorType):
-                kind = example.kind
-            left, right = (self._as(side, kind) for side in (x, y))
+            return Number(self, self._as(x if test else y, REALS))
+        kind = TRUTH if isinstance(x, bool) or _is_truth(x) or _is_truth(y) else REAL
+        if isinstance(test.kind, ir.VectorType):
+            kind = ir.VectorType(kind, LANES)
+        left, right = (self._as(side, kind) for side in (x, y))
         return Number(self, self.builder.select(test.register, left, right))
+
+    def branch(self, test: Number, x: Callable[[], Operand], y: Callable[[], Operand]) -> Number:
+        """The same, where each side is computed only if a lane needs it."""
+        sides = []
+        for needed, side in ((test, x), (~test, y)):
+            found = self.variable(self.reals(0.0))
+            with self.when(self.any(needed)):
+                found.value = Number(self, self._as(side(), REALS))
+            sides.append(found.value)
+        return self.choose(test, *sides)
+
+    def any(self, truths: Number) -> Number:
+        """Whether one of a vector's truths is true."""
+        bits = self.builder.bitcast(truths.register, ir.IntType(LANES))
+        return Number(self, self.builder.icmp_unsigned("!=", bits, ir.Constant(ir.IntType(LANES), 0)))
 
     def _as(self, x: Operand, kind: Any) -> Any:
         if isinstance(x, Number):
             return x.register if x.kind == kind else self.splat(x).register
+        x = int(x) if _element(kind) == TRUTH else float(x)
         return ir.Constant(kind, [x] * LANES if isinstance(kind, ir.VectorType) else x)
 
     def fused(self, a: Number, b: Number, c: Number) -> Number:
@@ -444,6 +457,10 @@ class _Typed:
 
 def _element(kind: Any) -> Any:
     return kind.element if isinstance(kind, ir.VectorType) else kind
+
+
+def _is_truth(x: Any) -> bool:
+    return isinstance(x, Number) and _element(x.kind) == TRUTH
 
 
 def _cube(x: Number) -> Number:

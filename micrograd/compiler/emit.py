@@ -11,14 +11,15 @@ from __future__ import annotations
 import ast
 import builtins
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 from typing import Any
 
 from ..rule import RULES, Rule, write_choices
-from .code import LANES, Function, Number, Pointer
+from .code import LANES, Function, Number, Pointer, Variable, Vector
 from .elementary import FUNCTIONS
-from .graph import Body, Operation, UnsupportedError
+from .graph import CHOICE, Body, Operation, UnsupportedError
 from .machine import FOREIGN, Kernel
 
 __all__ = ["DOT", "LAYER", "OUTER", "TIMES", "TOTAL", "elementwise", "find_stride", "fuse"]
@@ -105,6 +106,12 @@ class _Text:
             return x() if test else y()
         return self.function.choose(test, x(), y())
 
+    def _branch__(self, test: Any, x: Callable[[], Any], y: Callable[[], Any]) -> Any:
+        # The same, where a side takes long.
+        if not isinstance(test, Number) or not isinstance(test.kind, Vector):
+            return self._choose__(test, x, y)
+        return self.function.branch(test, x, y)
+
     def _real_(self, x: Any) -> Any:
         return x
 
@@ -187,21 +194,46 @@ def is_rule(name: str) -> bool:
 @cache
 def _compile(text: str) -> tuple[Any, frozenset[str]]:
     # The code of a text, and the names in it that it gives no meaning.
-    written = write_choices(text.strip())
-    names = [node for node in ast.walk(ast.parse(written, mode="eval")) if isinstance(node, ast.Name)]
+    tree = _Branches().visit(ast.parse(write_choices(text.strip()), mode="eval"))
+    names = [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
     given = {node.id for node in names if isinstance(node.ctx, ast.Store)}
-    return compile(written, "<rule>", "eval"), frozenset(node.id for node in names) - given
+    return compile(ast.fix_missing_locations(tree), "<rule>", "eval"), frozenset(node.id for node in names) - given
+
+
+class _Branches(ast.NodeTransformer):
+    # Where a side of a choice takes long, and gives a number, it is only computed if a lane needs it.
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        self.generic_visit(node)
+        if isinstance(node.func, ast.Name) and node.func.id == "choose_":
+            sides = [side.body for side in node.args[1:] if isinstance(side, ast.Lambda)]
+            if any(map(takes_long, sides)) and not any(map(_is_truth, sides)):
+                node.func.id = "branch_"
+        return node
+
+
+def _is_truth(side: ast.expr) -> bool:
+    # Whether a side of a choice, with choices in it, gives a truth.
+    if isinstance(side, ast.Call) and isinstance(side.func, ast.Name) and side.func.id == "choose_":
+        return any(_is_truth(inner.body) for inner in side.args[1:] if isinstance(inner, ast.Lambda))
+    return isinstance(side, ast.Compare) or (isinstance(side, ast.Constant) and isinstance(side.value, bool))
 
 
 @cache
 def may_fail(text: str) -> bool:
     """Whether Python's floats may raise an error in a text. Sums and products never do."""
-    for node in ast.walk(ast.parse(text.strip() or "0", mode="eval")):
+    return takes_long(ast.parse(text.strip() or "0", mode="eval").body)
+
+
+_QUICK = {"abs", "max", "min", "copysign", "isinf", "isnan", "choose_", "float"}
+
+
+def takes_long(expression: ast.expr) -> bool:
+    """Whether there is more in an expression than sums, products and choices."""
+    for node in ast.walk(expression):
         if isinstance(node, (ast.Div, ast.FloorDiv, ast.Mod, ast.Pow)):
             return True
-        if isinstance(node, ast.Call) and not (
-            isinstance(node.func, ast.Name) and node.func.id in ("abs", "max", "min", "copysign", "isinf", "isnan")
-        ):
+        if isinstance(node, ast.Call) and not (isinstance(node.func, ast.Name) and node.func.id in _QUICK):
             return True
     return False
 
@@ -219,17 +251,80 @@ def define(operation: Operation) -> str:
     return "; ".join(found.values())
 
 
-def evaluate(function: Function, body: Body, leaves: Sequence[Number]) -> tuple[list[Number], Number | None]:
-    """Emits a body: its results, and 0 in the lanes where all is finite, if anything may fail."""
-    values = list(leaves)
-    checks: list[Number] = []
-    for operation, operands in body.steps:
-        values.append(apply(function, operation, [values[x] for x in operands], checks))
-    failed = None
-    for number in checks:
-        failed = number * 0.0 if failed is None else failed + number * 0.0
-    return [values[x] for x in body.results], failed
 
+
+
+class _Evaluation:
+    # Emits a body: ``values`` are the leaves, and then what each step gives; ``failed`` is 0 in the lanes where all is
+    # finite, None if nothing may fail.
+
+    def __init__(self, function: Function, body: Body, leaves: Sequence[Number]) -> None:
+        self.function, self.body, self.first = function, body, len(leaves)
+        self.values: dict[int, Number] = dict(enumerate(leaves))
+        self.failed: Variable | None = None
+        if any(may_fail(operation.text) for operation, _ in body.steps):
+            self.failed = function.variable(function.reals(0.0))
+        self.sides = self._find_sides()
+        inner = {step for sides in self.sides.values() for steps in sides for step in steps}
+        for k in range(self.first, self.first + len(body.steps)):
+            if k not in inner:
+                self._emit(k, None)
+
+    def _find_sides(self) -> dict[int, list[list[int]]]:
+        # Of a choice: the steps of each side that nothing else needs, if they take long. Others are computed anyway.
+        steps, first = self.body.steps, self.first
+        uses: dict[int, int] = defaultdict(int)
+        for x in (*self.body.results, *[x for _, operands in steps for x in operands]):
+            uses[x] += 1
+        found: dict[int, list[list[int]]] = {}
+        for k, (operation, operands) in enumerate(steps, first):
+            if operation is CHOICE:
+                sides = []
+                for side in operands[1:]:
+                    inner: list[int] = []
+                    waiting = [side]
+                    while waiting:
+                        x = waiting.pop()
+                        if x >= first and uses[x] == 1:
+                            inner.append(x)
+                            waiting += steps[x - first][1]
+                    takes_long = any(may_fail(steps[x - first][0].text) for x in inner)
+                    sides.append(sorted(inner) if takes_long else [])
+                if any(sides):
+                    found[k] = sides
+        return found
+
+    def _emit(self, k: int, needed: Number | None) -> None:
+        # A step, which counts where it is needed.
+        operation, operands = self.body.steps[k - self.first]
+        if k in self.sides:
+            self._emit_choice(k, operands, needed)
+            return
+        checks: list[Number] = []
+        self.values[k] = apply(self.function, operation, [self.values[x] for x in operands], checks)
+        for number in checks:
+            assert self.failed is not None
+            lost = number * 0.0
+            self.failed.value = self.failed.value + (lost if needed is None else self.function.choose(needed, lost, 0.0))
+
+    def _emit_choice(self, k: int, operands: Sequence[int], needed: Number | None) -> None:
+        f, values, sides = self.function, self.values, []
+        test = values[operands[0]] > 0
+        inner = {step for other in self.sides[k] for step in other if step in self.sides} if k in self.sides else set()
+        nested = {step for choice in inner for side in self.sides[choice] for step in side}
+        for side, steps, here in zip(operands[1:], self.sides[k], (test, ~test), strict=True):
+            if not steps:
+                sides.append(values[side])
+                continue
+            here = here if needed is None else here & needed
+            found = f.variable(f.reals(0.0))
+            with f.when(f.any(here)):
+                for step in steps:
+                    if step not in nested:
+                        self._emit(step, here)
+                found.value = values[side]
+            sides.append(found.value)
+        values[k] = f.choose(test, *sides)
 
 
 # Kernels: an expression, one vector after the other
@@ -276,11 +371,12 @@ def _write_expression(
             same[s] if s in same else leaf.vector(place if body.leaves[s] == "L" else i * its_step)
             for s, leaf in enumerate(leaves)
         ]
-        numbers, failed = evaluate(f, body, vectors)
+        done = _Evaluation(f, body, vectors)
+        numbers = [done.values[x] for x in body.results]
         for result, number in zip(results, numbers[:outputs], strict=True):
             result.put(place, number)
-        if failed is not None:
-            check.put(i * step, check.vector(i * step) + failed)
+        if done.failed is not None:
+            check.put(i * step, check.vector(i * step) + done.failed.value)
         for total, number in zip(added, numbers[outputs:], strict=True):
             total.value = total.value + f.choose(counted, number, 0.0)
     for pointer, total in zip(totals, added, strict=True):

@@ -19,7 +19,20 @@ from ..rule import VALUES, Rule, write_choices
 from ..watching import watch
 from .tracing import WHERE, Trace, TraceError, Tracing
 
-__all__ = ["ADD", "CAPTURED", "CONSTANT", "DOT", "INPUT", "MULTIPLY", "SUBTRACT", "SUM", "Body", "Graph", "Operation", "UnsupportedError"]
+__all__ = [
+    "ADD",
+    "CAPTURED",
+    "CONSTANT",
+    "DOT",
+    "INPUT",
+    "MULTIPLY",
+    "SUBTRACT",
+    "SUM",
+    "Body",
+    "Graph",
+    "Operation",
+    "UnsupportedError",
+]
 
 
 class UnsupportedError(TraceError):
@@ -80,7 +93,7 @@ def _of(rule: Rule) -> Operation:
 
 ADD, SUBTRACT, MULTIPLY, _DIVIDE = map(_of, (rules.add, rules.subtract, rules.multiply, rules.divide))
 NEGATE, _POWER, _POWER_OF, _SQRT = map(_of, (rules.negate, rules.power, rules.power_of, rules.sqrt))
-_WHERE = _of(WHERE)
+CHOICE = _of(WHERE)
 _SQUARE = intern("square", ("a",), "a ** 2")
 _CUBE = intern("cube", ("a",), "a ** 3")
 _INVERSE = intern("inverse", ("a",), "1 / a")
@@ -214,7 +227,11 @@ class Graph:
 
     def is_power_of_two(self, x: int) -> bool:
         """Whether it is a constant by which one divides and multiplies without rounding."""
-        return self.ops[x] is CONSTANT and abs(math.frexp(self.numbers[x])[0]) == 0.5 and 1e-300 < abs(self.numbers[x]) < 1e300
+        return (
+            self.ops[x] is CONSTANT
+            and abs(math.frexp(self.numbers[x])[0]) == 0.5
+            and 1e-300 < abs(self.numbers[x]) < 1e300
+        )
 
     def is_lost(self, x: int, y: int) -> bool:
         """Whether a product is 0 in a gradient. In the function itself, 0 times what is not finite has to be nan."""
@@ -297,7 +314,7 @@ _PATTERNS: dict[Operation, list[_Pattern]] = {
         lambda g, x, a, n: g.make(_SQRT, x, a) if g.is_number(n, 0.5) else None,
         lambda g, x, a, n: g.make(_POWER_OF, x, a, n),
     ],
-    _WHERE: [
+    CHOICE: [
         lambda g, _, c, a, b: a if a == b else None,
         lambda g, _, c, a, b: (a if g.numbers[c] > 0 else b) if g.ops[c] is CONSTANT else None,
     ],

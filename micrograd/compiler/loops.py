@@ -14,7 +14,9 @@ from .machine import Kernel
 __all__ = ["BATCH", "ONE", "REPEAT", "execute"]
 
 
-def execute(f: Function, code: Pointer, start: Number | int, stop: Number, pointers: Sequence[Pointer], n: Number) -> None:
+def execute(
+    f: Function, code: Pointer, start: Number | int, stop: Number, pointers: Sequence[Pointer], n: Number
+) -> None:
     """Runs the instructions between two places of a program: each an address, a length, and operands."""
     place = f.variable(start)
     test, body, end = (f.ir.append_basic_block(name) for name in ("more", "instruction", "done"))
@@ -71,7 +73,10 @@ def _fill(f: Function, v: Pointer, m: Number, stride: Number, start: Number, n: 
                 row[lane] = column[lane]
         with rows:
             whole = m // LANES * LANES
-            with f.loop(0, whole, LANES) as first, f.loop(0, inputs) as i:  # so many are a line of the cache in each row
+            with (
+                f.loop(0, whole, LANES) as first,
+                f.loop(0, inputs) as i,
+            ):  # so many are a line of the cache in each row
                 for k in range(LANES):
                     v[(i + 1) * stride + first + k] = x[picked[start + first + k] * inputs + i]
             with f.loop(whole, m) as lane, f.loop(0, inputs) as i:

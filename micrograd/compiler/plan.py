@@ -258,7 +258,9 @@ class _Planner:
             one = self.instruction(emit.ROWS, operands, "fill", "the same in all", len(rows), 0, [], rows, kernel)
             plan.lanes.append(one)
         plan.places = [
-            (i, not graph.is_uniform[i], self.row[i]) for i in self.row if graph.ops[i] not in (CONSTANT, CAPTURED, INPUT)
+            (i, not graph.is_uniform[i], self.row[i])
+            for i in self.row
+            if graph.ops[i] not in (CONSTANT, CAPTURED, INPUT)
         ]
         return plan
 
@@ -599,10 +601,15 @@ class _Planner:
             columns = [row for _, b in places for row in b]
             follow = steps_[2] == 1 and all([b == list(range(b[0], b[0] + wide)) for _, b in places])
             operands = [high, wide, len(places), *steps_, int(follow), *rows, *columns]
-            note, count = f"{high} × {wide}" + f", at {len(places)} places" * (len(places) > 1), high * wide * len(places)
+            note, count = (
+                f"{high} × {wide}" + f", at {len(places)} places" * (len(places) > 1),
+                high * wide * len(places),
+            )
             program.append(self.instruction(emit.OUTER, operands, "outer", note, count, 2 * count, rows + columns, []))
         for place, a, b in singles:
-            program.append(self.instruction(emit.OUTER, [1, 1, 1, place, 0, 0, 0, a, b], "outer", "1 × 1", 1, 2, [a, b], []))
+            program.append(
+                self.instruction(emit.OUTER, [1, 1, 1, place, 0, 0, 0, a, b], "outer", "1 × 1", 1, 2, [a, b], [])
+            )
         if totals:
             count = len(totals) // 3
             program.append(self.instruction(emit.TOTAL, [count, *totals], "total", "", count, count, totals[1::3], []))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import random
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, lru_cache
@@ -51,6 +52,7 @@ class Program:
         # A fused program has rows for its inputs only, of samples that are picked.
         self.height = 1 + plan.inputs if plan.is_fused else plan.rows
         self._v: list[Floats] = []
+        self._out = np.empty((len(self.rows), 0))
 
     def _operands(self, code: Whole, x: Floats, out: Floats) -> tuple[Any, ...]:
         return 0, code, *self.ends, x, self.plan.inputs, self.rows, len(self.rows), out
@@ -89,7 +91,7 @@ class Program:
         if self.plan.inputs != x.shape[1 if len(picked) else 0]:
             raise ValueError(f"the program takes {self.plan.inputs} inputs, not an array of {x.shape}")
         lanes = len(picked) or x.shape[1]
-        out, sums = np.empty((len(self.rows), lanes)), np.zeros(self.plan.sums + LANES)
+        out, sums = self._place(lanes), np.zeros(self.plan.sums + LANES)
         self.begin()
         count = max(1, min(threads(), self.work * lanes // _WORTH_A_THREAD, lanes // LANES))
         width = self.width(-(-lanes // count))
@@ -109,6 +111,13 @@ class Program:
             out[0] = math.nan
             is_finite = False
         return out, sums[: self.plan.sums], is_finite
+
+    def _place(self, lanes: int) -> Floats:
+        # Where the outputs go: to the same place as before, if nobody has an array of it any more. New memory would take
+        # as long as the program.
+        if self._out.shape[1] != lanes or sys.getrefcount(self._out) > 2:
+            self._out = np.empty((len(self.rows), lanes))
+        return self._out
 
     def begin(self) -> None:
         """Computes what is the same in all lanes."""
@@ -166,7 +175,9 @@ class Program:
                     spread = np.zeros(len(expected))
                     rng = random.Random(0)
                     for _ in range(16):
-                        near = [x * (1 + 2.0**-51 * np.array([rng.randint(-1, 1) for _ in x])) for x in (captured, inputs)]
+                        near = [
+                            x * (1 + 2.0**-51 * np.array([rng.randint(-1, 1) for _ in x])) for x in (captured, inputs)
+                        ]
                         moved = self._compute(*near, lanes)
                         change = np.inf if moved is None else np.abs(moved - computed)
                         spread = np.fmax(spread, change)
