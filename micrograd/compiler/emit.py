@@ -181,9 +181,7 @@ class _Text:
 
 
 # What Python's own functions do on lists of Numbers is right as it is.
-_PLAIN: dict[str, Any] = {
-    f.__name__: f for f in (map, sum, zip, range, enumerate, reversed, list, tuple, int, bool)
-}
+_PLAIN: dict[str, Any] = {f.__name__: f for f in (map, sum, zip, range, enumerate, reversed, list, tuple, int, bool)}
 
 
 def is_rule(name: str) -> bool:
@@ -251,9 +249,6 @@ def define(operation: Operation) -> str:
     return "; ".join(found.values())
 
 
-
-
-
 class _Evaluation:
     # Emits a body: ``values`` are the leaves, and then what each step gives; ``failed`` is 0 in the lanes where all is
     # finite, None if nothing may fail.
@@ -305,7 +300,9 @@ class _Evaluation:
         for number in checks:
             assert self.failed is not None
             lost = number * 0.0
-            self.failed.value = self.failed.value + (lost if needed is None else self.function.choose(needed, lost, 0.0))
+            self.failed.value = self.failed.value + (
+                lost if needed is None else self.function.choose(needed, lost, 0.0)
+            )
 
     def _emit_choice(self, k: int, operands: Sequence[int], needed: Number | None) -> None:
         f, values, sides = self.function, self.values, []
@@ -346,7 +343,7 @@ def express(body: Body, sums: int | None = None) -> Kernel:
     Args:
         body: the expression.
         sums: of a fused program, in which uniform leaves have one place: how many of the last results are sums over
-            lanes. Operands: where each is added, and where the lanes that count are not 0.
+            lanes. Operands: where each is added, and the check, and where the lanes that count are not 0.
     """
     operations = dict.fromkeys(operation for operation, _ in body.steps)
     key = "\n".join([f"expression, {sums} sums", repr(body), *map(define, operations)])
@@ -361,10 +358,10 @@ def _write_expression(
     results = [f.reals_at(c[at + k]) for k in range(outputs)]
     at += outputs
     check, step, its_step = f.reals_at(c[at]), c[at + 1] * LANES, c[at + 2] * LANES
-    totals = [f.reals_at(c[at + 3 + k]) for k in range(sums or 0)]
+    totals = [] if sums is None else [f.reals_at(c[at + 3 + k]) for k in range(sums + 1)]
     same = {s: leaf.vector() for s, leaf in enumerate(leaves) if body.leaves[s] == "U" and sums is not None}
     added = [f.variable(f.reals(0.0)) for _ in totals]
-    counted = f.reals_at(c[at + 3 + sums]).vector() != 0.0 if sums else None
+    counted = None if sums is None else f.reals_at(c[at + 4 + sums]).vector() != 0.0
     with f.loop(0, f.lanes) as i:
         place = i * LANES
         vectors = [
@@ -375,7 +372,13 @@ def _write_expression(
         numbers = [done.values[x] for x in body.results]
         for result, number in zip(results, numbers[:outputs], strict=True):
             result.put(place, number)
-        if done.failed is not None:
+        if sums is not None:
+            failed = done.failed.value if done.failed else f.reals(0.0)
+            for number in numbers[:outputs]:
+                failed = failed + number * 0.0
+            check.put(i * step, failed)
+            numbers.append(failed)
+        elif done.failed:
             check.put(i * step, check.vector(i * step) + done.failed.value)
         for total, number in zip(added, numbers[outputs:], strict=True):
             total.value = total.value + f.choose(counted, number, 0.0)
@@ -451,9 +454,9 @@ def _write_fused(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) ->
     kernel, x, x_stride, out, out_stride = c[0], f.reals_at(c[1]), c[2], f.reals_at(c[3]), c[4]
     leaves, outputs, sums = c[6], c[7], c[8]
     rows, places = c + 9, c + (leaves * 2 + 9)
-    table, scratch = f.wholes(FUSED_PARTS + 5), f.reals_on_stack((FUSED_PARTS + 5) * LANES)
+    table, scratch = f.wholes(FUSED_PARTS + 6), f.reals_on_stack((FUSED_PARTS + 6) * LANES)
     checked, results = leaves + outputs, leaves + outputs + 3
-    counted = results + sums
+    counted = results + sums + 1
     failed, is_counted = scratch + checked * LANES, scratch + counted * LANES
     pointers = [v, u, g, table]
     table[counted] = f.address(is_counted)
@@ -462,26 +465,19 @@ def _write_fused(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) ->
         with f.when(rows[s * 2] == 1):
             scratch.put(s * LANES, f.splat(u[rows[s * 2 + 1]]))
             table[s] = f.address(scratch + s * LANES)
-    with f.loop(0, sums) as s:
-        scratch.put((results + s) * LANES, f.reals(0.0))
-        table[results + s] = f.address(scratch + (results + s) * LANES)
+    with f.loop(results, counted) as s:
+        scratch.put(s * LANES, f.reals(0.0))
+        table[s] = f.address(scratch + s * LANES)
     whole = f.lanes // LANES
     done, left = whole * LANES, f.lanes - whole * LANES
-    check = f.variable(f.reals(0.0))
     with f.when(whole > 0):
         with f.loop(0, leaves) as s:
             with f.when(rows[s * 2] == 0):
                 table[s] = f.address(x + rows[s * 2 + 1] * x_stride)
         with f.loop(0, outputs) as k:
             table[leaves + k] = f.address(out + (k + 1) * out_stride)
-        with f.loop(0, whole) as i:
-            out.put(i * LANES, f.reals(0.0))
         table[checked], table[checked + 1] = f.address(out), 1
         f.run(kernel, pointers, whole)
-        with f.loop(0, outputs + 1) as k:
-            row = out + k * out_stride
-            with f.loop(0, whole) as i:
-                check.value = check.value + row.vector(i * LANES) * 0.0
     with f.when(left > 0):
         with f.loop(0, leaves) as s:
             with f.when(rows[s * 2] == 0):
@@ -491,22 +487,19 @@ def _write_fused(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) ->
                 table[s] = f.address(numbers)
         with f.loop(0, outputs) as k:
             table[leaves + k] = f.address(scratch + (leaves + k) * LANES)
-        failed.put(0, f.reals(0.0))
         table[checked], table[checked + 1] = f.address(failed), 0
         with f.loop(0, LANES) as k:
-            is_counted[k] = f.choose(k < left, 1.0, f.real(0.0))
+            is_counted[k] = f.choose(k < left, 1.0, 0.0)
         f.run(kernel, pointers, 1)
         with f.loop(0, left) as k:
             out[done + k] = failed[k]
-        check.value = check.value + failed.vector() * 0.0
         with f.loop(0, outputs) as k:
             numbers, row = scratch + (leaves + k) * LANES, out + ((k + 1) * out_stride + done)
-            check.value = check.value + numbers.vector() * 0.0
             with f.loop(0, left) as i:
                 row[i] = numbers[i]
     with f.loop(0, sums) as s:
         g[places[s]] = g[places[s]] + f.sum(scratch.vector((results + s) * LANES))
-    c[5] = f.choose_whole(f.sum(check.value) == 0.0, 1, 0)
+    c[5] = f.choose_whole(f.sum(scratch.vector((results + sums) * LANES)) == 0.0, 1, 0)
 
 
 ROWS, FUSED = Kernel("rows", _write_rows), Kernel("fused", _write_fused)

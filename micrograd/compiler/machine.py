@@ -30,7 +30,7 @@ __all__ = ["Floats", "Kernel", "Whole", "address_of", "assemble", "bind", "find_
 
 Floats = npt.NDArray[np.float64]
 Whole = npt.NDArray[np.int64]
-_CALL = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 4, ctypes.c_int64)
+CALL = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 4, ctypes.c_int64)
 LEVEL = 1
 _lock = threading.RLock()
 _addresses: dict[tuple[str, Target], int] = {}
@@ -206,7 +206,7 @@ def instruction(kernel: Kernel, *operands: int | npt.NDArray[Any]) -> Whole:
 
 def bind(one: Whole, v: npt.NDArray[Any], u: npt.NDArray[Any], g: npt.NDArray[Any], lanes: int) -> Callable[[], None]:
     """A call of an instruction with these rows, numbers and sums: all have to be kept."""
-    return partial(_CALL(int(one[0])), *map(address_of, (v, u, g, one[2:])), lanes)
+    return partial(CALL(int(one[0])), *map(address_of, (v, u, g, one[2:])), lanes)
 
 
 def run(one: Whole, v: npt.NDArray[Any], u: npt.NDArray[Any], g: npt.NDArray[Any], lanes: int) -> int:
@@ -219,4 +219,4 @@ def address_of(array: npt.NDArray[Any]) -> int:
     """Where machine code finds an array, which has to be kept."""
     if not array.flags.c_contiguous or array.itemsize != 8:
         raise TypeError(f"machine code reads arrays of float64 or int64, from end to end, not {array.dtype}")
-    return array.ctypes.data
+    return int(array.__array_interface__["data"][0])

@@ -19,7 +19,7 @@ from ..watching import resting_collector
 from .code import LANES
 from .graph import CAPTURED, INPUT, Graph
 from .loops import BATCH, ONE, REPEAT
-from .machine import Floats, Kernel, Whole, assemble, bind, instruction, run
+from .machine import CALL, Floats, Kernel, Whole, address_of, assemble, bind, instruction, run
 from .plan import Instruction, Plan, make_plan
 from .tracing import Trace, TraceError, trace, unchanged, undrawn
 
@@ -28,6 +28,7 @@ __all__ = ["DisagreementError", "Floats", "Program", "make_program", "threads"]
 _TOLERANCE = 1e-9  # between a compiled number and Python's: sums of many products are rounded in another order
 _ROUNDING = 1e-13  # absolute tolerance, for cancellation, relative to the largest number
 _BLOCK = 1 << 17  # numbers of a block, a megabyte: what stays in a core's own cache
+_X, _PICKED = 6, 14  # operands of the instruction BATCH
 _WORTH_A_THREAD = 2_000_000  # additions and multiplications: to begin takes as long as some 100,000
 
 
@@ -53,6 +54,7 @@ class Program:
         self.height = 1 + plan.inputs if plan.is_fused else plan.rows
         self._v: list[Floats] = []
         self._out = np.empty((len(self.rows), 0))
+        self._batch: tuple[Whole, Callable[[int, int], None]]
 
     def _operands(self, code: Whole, x: Floats, out: Floats) -> tuple[Any, ...]:
         return 0, code, *self.ends, x, self.plan.inputs, self.rows, len(self.rows), out
@@ -91,32 +93,50 @@ class Program:
         if self.plan.inputs != x.shape[1 if len(picked) else 0]:
             raise ValueError(f"the program takes {self.plan.inputs} inputs, not an array of {x.shape}")
         lanes = len(picked) or x.shape[1]
-        out, sums = self._place(lanes), np.zeros(self.plan.sums + LANES)
         self.begin()
+        out, sums = self._place(lanes), np.zeros(self.plan.sums + LANES)
         count = max(1, min(threads(), self.work * lanes // _WORTH_A_THREAD, lanes // LANES))
-        width = self.width(-(-lanes // count))
-        self.memory(width, count - 1)
-        parts = [sums] if count == 1 else [np.zeros_like(sums) for _ in range(count)]
-        codes = [self.code] if count == 1 else [self.code.copy() for _ in range(count)]
-
-        def work(i: int) -> int:
-            operands = *self._operands(codes[i], x, out), lanes * i // count, lanes * (i + 1) // count, width
-            batch = instruction(BATCH, *operands, picked if len(picked) else 0, int(self.plan.is_fused))
-            return run(batch, self.memory(width, i), self.u, parts[i], lanes)
-
-        is_finite = all([work(0)] if count == 1 else list(_pool(count).map(work, range(count))))
-        if count > 1:
-            sums += np.sum(parts, axis=0)
+        if count == 1:
+            batch, run_batch = self._batch
+            batch[_X], batch[_PICKED] = address_of(x), address_of(picked) if len(picked) else 0
+            run_batch(address_of(sums), lanes)
+            is_finite = batch[2] == 1
+        else:
+            is_finite = self._share(count, x, picked, out, sums)
         if math.isnan(self.u[0]):
             out[0] = math.nan
             is_finite = False
-        return out, sums[: self.plan.sums], is_finite
+        return out, sums[: self.plan.sums], bool(is_finite)
+
+    def _share(self, count: int, x: Floats, picked: Whole, out: Floats, sums: Floats) -> bool:
+        # Runs all lanes in threads, each of which has code and memory of its own.
+        lanes = out.shape[1]
+        width = self.width(-(-lanes // count))
+        self.memory(width, count - 1)
+        parts = [np.zeros_like(sums) for _ in range(count)]
+
+        def work(i: int) -> int:
+            operands = *self._operands(self.code.copy(), x, out), lanes * i // count, lanes * (i + 1) // count, width
+            batch = instruction(BATCH, *operands, picked if len(picked) else 0, int(self.plan.is_fused))
+            return run(batch, self.memory(width, i), self.u, parts[i], lanes)
+
+        is_finite = all(list(_pool(count).map(work, range(count))))
+        sums += np.sum(parts, axis=0)
+        return is_finite
 
     def _place(self, lanes: int) -> Floats:
         # Where the outputs go: to the same place as before, if nobody has an array of it any more. New memory would take
         # as long as the program.
         if self._out.shape[1] != lanes or sys.getrefcount(self._out) > 2:
             self._out = np.empty((len(self.rows), lanes))
+            width, v = self.width(lanes), self.memory(self.width(lanes))
+            batch = self.batch(np.empty((1, 0)), _NONE, self._out, 0, lanes, width)
+            call, pointers = CALL(int(batch[0])), [address_of(array) for array in (v, self.u, batch[2:])]
+
+            def run_batch(sums: int, lanes: int) -> None:
+                call(pointers[0], pointers[1], sums, pointers[2], lanes)
+
+            self._batch, self._kept = (batch, run_batch), v  # which may have given way to a larger one
         return self._out
 
     def begin(self) -> None:
