@@ -31,11 +31,12 @@ FILES = ["micrograd/rules.py", "micrograd/rule.py", "micrograd/engine.py", "micr
 OPERATORS = [get_operator(name) for name in operator_names() if "/Variable" not in name]
 PYTEST = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--no-header"]
 # What kills most comes first, by file, and what is slow to load or to run comes last.
-FIRST = {"micrograd/rules.py": ["tests/test_rules.py"]}
+FIRST = {"micrograd/rules.py": ["tests/test_rules.py"], "micrograd/stepping.py": ["tests/test_stepping.py"]}
 DERIVATIVES = "tests/test_rules.py::test_first_and_second_derivatives[{}]"  # of a rule
+ACCURACY = ["tests/test_accuracy.py", "-k"]  # of a rule with this name
 STAGES = [
     ["tests/test_engine.py", "tests/test_errors.py", "-m", "not slow"],
-    ["tests/test_rules.py", "tests/test_functional.py"],
+    ["tests/test_rules.py", "tests/test_functional.py", "tests/test_manners.py", "tests/test_watching.py"],
     ["micrograd", "tests", "-m", "not slow"],
     ["tests", "-m", "slow"],
 ]
@@ -105,7 +106,8 @@ def meaning(source: str) -> str:
 
 
 def survives(copy: Path, patience: list[float], name: str = "", rule: str = "") -> bool:
-    quick = [[DERIVATIVES.format(rule)]] * bool(rule) + [FIRST.get(name, [])] * (name in FIRST)
+    quick = [[DERIVATIVES.format(rule)]] * bool(rule) + [[*ACCURACY, rule]] * rule.isidentifier()
+    quick += [FIRST[name]] * (name in FIRST)
     for i, stage in enumerate(quick + STAGES, -len(quick)):
         if passed(copy, stage, patience[max(i, 0)]) is None:
             return False

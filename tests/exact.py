@@ -290,7 +290,10 @@ def point(rng):
 
 
 def sample(rule, by, rng):
-    """A point at which a rule is defined, and the exact value and derivatives there."""
+    """A point at which a rule is defined, and the exact value and derivatives there.
+
+    ``backward()`` raises if the gradient by any operand overflows: there is nothing to measure by the other one.
+    """
     while True:
         at = [point(rng) for _ in rule.names]
         if rule.name.startswith("bce") and not at[0] * (1 - at[0]) > 1e-12:
@@ -300,7 +303,9 @@ def sample(rule, by, rng):
         try:
             with contextlib.suppress(OverflowError):
                 rule(*at)
-            return at, exact(rule, at, by)
+            others = [exact(rule, at, i)[1] for i in range(len(at)) if i != by]
+            if all(math.isfinite(float(slope)) for slope in others):
+                return at, exact(rule, at, by)
         except (ValueError, ZeroDivisionError):
             continue
 

@@ -94,10 +94,14 @@ def test_every_injected_bug_is_caught(name, local):
     wrong = Rule(name, right.operands, right.value, local, right.constants)
     # Two points and an edge, because a branch, and one side of a maximum, is seen at one of them only.
     cases = [(wrong, point), (wrong, tuple(x + 0.1 for x in reversed(point)))]
-    more = {"sqrt": [(0.0,)], "**": [(0.0, 0.5), (0.7, 5.0)], "tanh": [(0.2,)], "asin_slope": [(0.3,)]}
+    more = {"sqrt": [(0.0,)], "**": [(0.0, 0.5), (0.7, 5.0)], "tanh": [(0.2,)], "asin_slope": [(0.3,), (0.9,)]}
     cases += [(wrong, at) for at in more.get(name, [])]
     if name == "power":
-        cases += [(wrong.bind("power", n=5.0), (0.7,)), (wrong.bind("power", n=5.0), (1e-4,))]
+        cases += [
+            (wrong.bind("power", n=2.0), (0.7,)),
+            (wrong.bind("power", n=5.0), (0.7,)),
+            (wrong.bind("power", n=5.0), (1e-4,)),
+        ]
         cases += [(wrong.bind("power", n=0.5), (0.0,)), (wrong.bind("power", n=0.0), (0.0,))]
     found = []
     for function, at in cases:
