@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 np = pytest.importorskip("numpy")
 pytest.importorskip("llvmlite", reason="compiling needs llvmlite, which is not installed")
 
-from micrograd import Value, compile, detect_anomaly, functional, grad, nn, rules
+from micrograd import Value, compile, detect_anomaly, functional, grad, nn
 from micrograd.anomaly import AnomalyError
 from micrograd.compiler import DisagreementError, TraceError, emit, machine, program
 from micrograd.engine import operation

@@ -3,15 +3,13 @@
 The stages, each a file: ``tracing``, ``graph``, ``plan``, ``emit`` and ``machine``.
 """
 
-try:
-    import llvmlite as _llvmlite
-    import numpy as _numpy
-except ImportError as error:
-    raise ImportError("compiling needs llvmlite and numpy: python -m pip install llvmlite numpy") from error
+from ..arguments import require
 
-from .function import Compiled, compile  # noqa: A004
-from .program import DisagreementError
-from .tracing import TraceError
+for _library in ("llvmlite", "numpy"):
+    require(_library, "compiling", "llvmlite", "numpy")
+
+from .function import Compiled, compile  # noqa: A004, E402  (the libraries that they need come first)
+from .program import DisagreementError  # noqa: E402
+from .tracing import TraceError  # noqa: E402
 
 __all__ = ["Compiled", "DisagreementError", "TraceError", "compile"]
-del _llvmlite, _numpy

@@ -1,7 +1,7 @@
 """Machine code in the words of Python: numbers, pointers and loops that write LLVM's instructions as they are used.
 
-A :class:`Number` is a register: a float, a whole number, a truth, or a vector of eight of them. Python's operators on it
-emit instructions, so that code that computes with floats emits the same computation when it is run on Numbers.
+A :class:`Number` is a register: a float, a whole number, a truth, or a vector of eight of them. Python's operators on
+it emit instructions, so that code that computes with floats emits the same computation when it is run on Numbers.
 
 >>> function = Function("twice", 2, math=lambda *_: None)
 >>> source, target = function.pointers
@@ -108,9 +108,8 @@ class Number:
         return self.function.intrinsic("fabs", self)
 
     def __pow__(self, exponent: Operand) -> Number:
-        if not isinstance(exponent, Number):
-            if exponent in _POWERS:
-                return _POWERS[exponent](self)
+        if not isinstance(exponent, Number) and exponent in _POWERS:
+            return _POWERS[exponent](self)
         return self.function.call("pow", self, exponent)
 
     def __rpow__(self, base: Operand) -> Number:

@@ -206,7 +206,7 @@ class Graph:
 
     def _simplify(self, op: Operation, args: tuple[int, ...], number: float) -> int:
         ops = self.ops
-        if all([ops[x] is CONSTANT for x in args]):
+        if all(ops[x] is CONSTANT for x in args):
             return self.constant(number)
         for pattern in _PATTERNS.get(op, ()):
             found = pattern(self, number, *args)

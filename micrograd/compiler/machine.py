@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
-import importlib
 import os
 import platform
 import stat
@@ -26,7 +25,10 @@ from .elementary import emit
 from .lanes import Lanes, Writer, call_per_lane
 from .targets import TARGETS, Target, host, llvm
 
-__all__ = ["Floats", "Kernel", "Whole", "address_of", "assemble", "bind", "find_target", "instruction", "run"]
+__all__ = [
+    "CALL", "FOREIGN", "Floats", "Kernel", "Whole", "address_of", "assemble", "bind", "find_target", "instruction",
+    "run",
+]  # fmt: skip
 
 Floats = npt.NDArray[np.float64]
 Whole = npt.NDArray[np.int64]
@@ -39,8 +41,8 @@ _addresses: dict[tuple[str, Target], int] = {}
 class Kernel:
     """A function of machine code, which an instruction of a program runs.
 
-    It takes four pointers, to rows of a block ``v``, to numbers that are the same in all lanes ``u``, to sums ``g``, and
-    to the instruction's operands ``c``, and the count of lanes.
+    It takes four pointers, to rows of a block ``v``, to numbers that are the same in all lanes ``u``, to sums ``g``,
+    and to the instruction's operands ``c``, and the count of lanes.
 
     Args:
         key: what it is. Functions of the same key are the same.
@@ -167,9 +169,8 @@ def _make_engine(target: Target) -> Any:
 def _version() -> str:
     # Code that is made by other emitters, or by another LLVM, is other code.
     digest = hashlib.sha256()
-    for name in ("code", "emit", "elementary", "lanes", "loops", "machine", "targets"):
-        source = importlib.import_module(f".{name}", __package__).__spec__.origin
-        digest.update(Path(source).read_bytes() if source else b"")
+    for file in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(file.read_bytes())
     return f"{llvm.llvm_version_info} {digest.hexdigest()}"
 
 

@@ -3,7 +3,7 @@
 A small program is one *fused* kernel: an expression of its inputs, without rows in memory. In a larger one,
 
 - sums of products that share their inputs are a *layer*, whose places share its weights;
-- what is computed of one row after the other becomes one expression; expressions of one shape are a *kernel* of many rows;
+- what nothing else uses becomes part of an expression; expressions of one shape are a *kernel* of many rows;
 - long sums of products that share nothing are run as they are, *dot*;
 - gradients that are summed over samples are *outer* products, summed over lanes and over the places of a layer.
 
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from . import emit
+from . import emit, products
 from .graph import ADD, CAPTURED, CONSTANT, DOT, INPUT, MULTIPLY, SUBTRACT, SUM, Body, Graph
 from .machine import Kernel, Whole
 
@@ -367,7 +367,7 @@ class _Planner:
         if len(terms) == 1 and graph.one in terms[0]:
             return terms[0][0] if terms[0][1] == graph.one else terms[0][1]
         number = sum([graph.numbers[a] * graph.numbers[b] for a, b in terms])
-        if all([graph.ops[x] is CONSTANT for term in terms for x in term]):
+        if all(graph.ops[x] is CONSTANT for term in terms for x in term):
             i = graph.new(CONSTANT, (), number)
         else:
             i = graph.new(DOT, tuple([x for term in terms for x in term]), number)
@@ -493,7 +493,7 @@ class _Planner:
         first = self.new_rows(members, is_uniform)
         follow = 0
         for s in range(len(body.leaves)):
-            if all([line[s] == table[0][s] + k for k, line in enumerate(table)]):
+            if all(line[s] == table[0][s] + k for k, line in enumerate(table)):
                 follow |= 1 << s
         same = sum([1 << s for s, leaf in enumerate(body.leaves) if leaf == "U"])
         operands = [len(body.leaves), same, len(members), follow]
@@ -525,7 +525,7 @@ class _Planner:
             operands += (row[i], start, len(mixed) // 2, len(lanes) // 2, *mixed, *lanes)
             reads += [*mixed[1::2], *lanes]
         note, writes = f"of up to {most} products", [row[i] for i in members]
-        program.append(self.instruction(emit.DOT, operands, "dot", note, len(members), work, reads, writes))
+        program.append(self.instruction(products.DOT, operands, "dot", note, len(members), work, reads, writes))
 
     def layers(self, groups: list[list[int]], program: list[Instruction]) -> None:
         # Those of the same weights are places of one.
@@ -549,7 +549,7 @@ class _Planner:
             count = height * len(places)
             work = 2 * width * count
             writes = range(first, first + count)
-            program.append(self.instruction(emit.LAYER, operands, "layer", note, count, work, reads, writes))
+            program.append(self.instruction(products.LAYER, operands, "layer", note, count, work, reads, writes))
 
     def copy(self, numbers: list[int]) -> int:
         # Copies numbers of u to places that follow each other.
@@ -567,7 +567,7 @@ class _Planner:
 
     def sum_up(self) -> None:
         graph, row, uniform = self.graph, self.row, self.graph.is_uniform
-        products: dict[int, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
+        pairs: dict[int, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
         totals: list[int] = []
         times: list[int] = []
         for place, g in enumerate(graph.gradients):
@@ -583,11 +583,11 @@ class _Planner:
                 elif uniform[b]:
                     totals += [place, row[a], row[b]]
                 else:
-                    products[row[a]][row[b]].append(place)
+                    pairs[row[a]][row[b]].append(place)
         program = self.plan.lanes
         shared: dict[tuple[int, int, int, int, int], list[tuple[list[int], list[int]]]] = defaultdict(list)
         singles: list[tuple[int, int, int]] = []
-        for block in _find_blocks(products):
+        for block in _find_blocks(pairs):
             columns = list(next(iter(block.values())))
             steps = _find_steps([[line[column] for column in columns] for line in block.values()])
             if steps and steps[1] == 1 != steps[2]:  # the sums of a row follow each other
@@ -599,23 +599,27 @@ class _Planner:
         for (high, wide, *steps_), places in shared.items():
             rows = [row for a, _ in places for row in a]
             columns = [row for _, b in places for row in b]
-            follow = steps_[2] == 1 and all([b == list(range(b[0], b[0] + wide)) for _, b in places])
+            follow = steps_[2] == 1 and all(b == list(range(b[0], b[0] + wide)) for _, b in places)
             operands = [high, wide, len(places), *steps_, int(follow), *rows, *columns]
             note, count = (
                 f"{high} × {wide}" + f", at {len(places)} places" * (len(places) > 1),
                 high * wide * len(places),
             )
-            program.append(self.instruction(emit.OUTER, operands, "outer", note, count, 2 * count, rows + columns, []))
+            program.append(
+                self.instruction(products.OUTER, operands, "outer", note, count, 2 * count, rows + columns, [])
+            )
         for place, a, b in singles:
             program.append(
-                self.instruction(emit.OUTER, [1, 1, 1, place, 0, 0, 0, a, b], "outer", "1 × 1", 1, 2, [a, b], [])
+                self.instruction(products.OUTER, [1, 1, 1, place, 0, 0, 0, a, b], "outer", "1 × 1", 1, 2, [a, b], [])
             )
         if totals:
             count = len(totals) // 3
-            program.append(self.instruction(emit.TOTAL, [count, *totals], "total", "", count, count, totals[1::3], []))
+            program.append(
+                self.instruction(products.TOTAL, [count, *totals], "total", "", count, count, totals[1::3], [])
+            )
         if times:
             count = len(times) // 2
-            program.append(self.instruction(emit.TIMES, [count, *times], "times", "", count, 0, [], []))
+            program.append(self.instruction(products.TIMES, [count, *times], "times", "", count, 0, [], []))
 
 
 def _find_blocks(products: dict[int, dict[int, list[int]]]) -> list[dict[int, dict[int, int]]]:

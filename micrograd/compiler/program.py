@@ -125,8 +125,8 @@ class Program:
         return is_finite
 
     def _place(self, lanes: int) -> Floats:
-        # Where the outputs go: to the same place as before, if nobody has an array of it any more. New memory would take
-        # as long as the program.
+        # Where the outputs go: to the same place as before, if nobody has an array of it any more. New memory would
+        # take as long as the program.
         if self._out.shape[1] != lanes or sys.getrefcount(self._out) > 2:
             self._out = np.empty((len(self.rows), lanes))
             width, v = self.width(lanes), self.memory(self.width(lanes))
@@ -195,10 +195,10 @@ class Program:
                     spread = np.zeros(len(expected))
                     rng = random.Random(0)
                     for _ in range(16):
-                        near = [
+                        near, its_near = (
                             x * (1 + 2.0**-51 * np.array([rng.randint(-1, 1) for _ in x])) for x in (captured, inputs)
-                        ]
-                        moved = self._compute(*near, lanes)
+                        )
+                        moved = self._compute(near, its_near, lanes)
                         change = np.inf if moved is None else np.abs(moved - computed)
                         spread = np.fmax(spread, change)
                     differ &= ~(np.abs(computed - expected) <= allowed + 16 * spread)
