@@ -222,6 +222,10 @@ class Graph:
         """An operation in another one's place."""
         return self._simplify(op, args, number)
 
+    def has_constant(self, args: Iterable[int]) -> bool:
+        ops = self.ops
+        return any([ops[x] is CONSTANT for x in args])  # noqa: C419  (a list is faster)
+
     def is_number(self, x: int, number: float) -> bool:
         return self.ops[x] is CONSTANT and self.numbers[x] == number
 
@@ -277,13 +281,15 @@ def _sum_of(g: Graph, number: float, *args: int) -> int | None:
 
 def _dot_of(g: Graph, number: float, *args: int) -> int | None:
     pairs = list(zip(args[::2], args[1::2], strict=True))
-    left = [(x, y) for x, y in pairs if not g.is_lost(x, y)]
-    if not left:
-        return g.zero
+    left = pairs
+    if g.has_constant(args):
+        left = [(x, y) for x, y in pairs if not g.is_lost(x, y)]
+        if not left:
+            return g.zero
+        if all(g.is_number(x, 1) or g.is_number(y, 1) for x, y in left):
+            return g.make(SUM, number, *[y if g.is_number(x, 1) else x for x, y in left])
     if len(left) == 1:
         return g.make(MULTIPLY, number, *left[0])
-    if all(g.is_number(x, 1) or g.is_number(y, 1) for x, y in left):
-        return g.make(SUM, number, *[y if g.is_number(x, 1) else x for x, y in left])
     return g.make(DOT, number, *[x for pair in left for x in pair]) if len(left) < len(pairs) else None
 
 

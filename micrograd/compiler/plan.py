@@ -158,20 +158,20 @@ class _Planner:
         self.row: dict[int, int] = {}  # by operation: its number in u if it is uniform, else its row in v
         self.filled: dict[int, int] = {}  # by number of u: a row of v that is filled with it
         self.is_rooted = set(graph.outputs) | set(() if sums else graph.gradients)
-        self.is_live = self.find_live([*graph.outputs, *graph.gradients])
+        self.count_uses([*graph.outputs, *graph.gradients])
         self.number()
 
-    def find_live(self, roots: Iterable[int]) -> list[int]:
-        live, waiting = set(roots), list(set(roots))
+    def count_uses(self, roots: Iterable[int]) -> None:
+        # How often each operation is used by what has to be computed; those that are, in order.
         ops, args = self.graph.ops, self.graph.args
-        while waiting:
-            i = waiting.pop()
-            if ops[i] is not INPUT and ops[i] is not CAPTURED:
+        uses = [0] * len(ops)
+        for i in roots:
+            uses[i] += 1
+        for i in range(len(ops) - 1, -1, -1):  # an operation has a greater number than its operands
+            if uses[i] and ops[i] is not INPUT and ops[i] is not CAPTURED:
                 for x in args[i]:
-                    if x not in live:
-                        live.add(x)
-                        waiting.append(x)
-        return sorted(live)
+                    uses[x] += 1
+        self.uses, self.is_live = uses, [i for i, count in enumerate(uses) if count]
 
     def number(self) -> None:
         # Rows for what is given.
@@ -231,18 +231,17 @@ class _Planner:
         self.terms: dict[int, list[Term]] = {}  # of a sum of products: those that differ between lanes
         self.starts: dict[int, int] = {}  # and the sum of all others
         self.summed = self.find_summed() if self.sums else {}
-        self.uses = self.count_uses()
+        self.count_uses(self.find_roots())
         self.absorb_chains()
         layers = self.find_layers()
         self.split(layers)
         # Again, for what was split has new operations.
-        self.is_live = self.find_live(self.roots())
+        self.count_uses(self.find_roots())
         for i in self.is_live:
             if graph.ops[i] is CONSTANT and i not in self.row:
                 self.row[i] = len(plan.constants)
                 plan.constants.append(graph.numbers[i])
         todo = [i for i in self.is_live if i not in self.row]
-        self.uses = self.count_uses()
         self.in_layer = {i for members in layers for i in members}
         for is_uniform in (True, False):
             part = [i for i in todo if graph.is_uniform[i] == is_uniform]
@@ -264,24 +263,16 @@ class _Planner:
         ]
         return plan
 
-    def roots(self) -> list[int]:
+    def find_roots(self) -> list[int]:
         # What has to be computed: of a gradient that is summed over lanes, what its products are of.
-        roots = list(self.graph.outputs)
+        roots = [*self.graph.outputs, *self.starts.values()]
         for g in self.graph.gradients:
-            roots += [x for term in self.summed[g] for x in term] if g in self.summed else [g]
-        roots += self.starts.values()
+            if g in self.summed:
+                for a, b in self.summed[g]:
+                    roots += (a, b)
+            else:
+                roots.append(g)
         return roots
-
-    def count_uses(self) -> dict[int, int]:
-        uses: dict[int, int] = defaultdict(int)
-        for i in self.roots():
-            uses[i] += 1
-        ops, args = self.graph.ops, self.graph.args
-        for i in self.find_live(self.roots()):
-            if ops[i] is not INPUT and ops[i] is not CAPTURED:
-                for x in args[i]:
-                    uses[x] += 1
-        return uses
 
     def find_summed(self) -> dict[int, list[Term]]:
         # Of each gradient that differs between lanes: the products that it is the sum of.
@@ -310,11 +301,11 @@ class _Planner:
             last = self.product(right)
             terms += last if op is ADD else [(right, sign)]
             chains[i] = terms
-        for i, terms in chains.items():
-            if len(terms) >= _CHAIN:
-                graph.ops[i], graph.args[i] = DOT, tuple([x for term in terms for x in term])
-        self.is_live = self.find_live(self.roots())
-        self.uses = self.count_uses()
+        long = {i: terms for i, terms in chains.items() if len(terms) >= _CHAIN}
+        for i, terms in long.items():
+            graph.ops[i], graph.args[i] = DOT, tuple([x for term in terms for x in term])
+        if long:
+            self.count_uses(self.find_roots())
 
     def product(self, x: int) -> list[Term]:
         graph = self.graph
