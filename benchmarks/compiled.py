@@ -51,7 +51,7 @@ from peers import (
 from points import hessian, many_points, one_call
 
 MODULES = {
-    **dict.fromkeys([OURS, ARRAYS], "numba"),
+    **dict.fromkeys([OURS, ARRAYS], "llvmlite"),
     **dict.fromkeys([JAX, JAX_LENGTHS], "jax"),
     **dict.fromkeys([CASADI, CASADI_C], "casadi"),
     **dict(zip([TORCH, HIPS, XAD, NUMPY], ["torch", "autograd", "xad", "numpy"], strict=True)),

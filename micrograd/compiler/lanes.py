@@ -29,9 +29,9 @@ from typing import Any
 from ..arguments import require
 
 __all__ = [
-    "Bits", "Lanes", "Mask", "Writer", "absolute", "add_product", "bits_of", "call_per_lane", "clamp", "copy_sign",
-    "exact_product", "exact_sum", "fast_sum", "multiply_add", "polynomial", "remainder", "select", "square_root",
-    "where_rare",
+    "Bits", "Lanes", "Mask", "Pair", "Writer", "absolute", "add_product", "bits_of", "call_per_lane", "clamp",
+    "copy_sign", "divide_pairs", "exact_product", "exact_sum", "fast_sum", "multiply_add", "multiply_pairs",
+    "polynomial", "select", "square_root", "where_rare",
 ]  # fmt: skip
 
 ir = require("llvmlite.ir", "compiling", "llvmlite", "numpy")  # llvmlite has no types: its objects are Any here
@@ -240,6 +240,9 @@ class Mask:
         return builder.icmp_unsigned("!=", packed, ir.Constant(packed.type, 0))
 
 
+Pair = tuple[Lanes, Lanes]  # a number, and a much smaller one that is to be added to it
+
+
 def select(where: Mask, x: Lanes | float, y: Lanes | float) -> Lanes:
     """``x`` where the mask is true, else ``y``."""
     writer = where.writer
@@ -315,20 +318,20 @@ def polynomial(x: Lanes, coefficients: Sequence[float]) -> Lanes:
     return total
 
 
-def fast_sum(x: Lanes, y: Lanes) -> tuple[Lanes, Lanes]:
+def fast_sum(x: Lanes, y: Lanes) -> Pair:
     """``x + y`` as the rounded sum and its exact error, for ``|x| >= |y|`` or ``x = 0`` (Dekker 1971)."""
     total = x + y
     return total, y - (total - x)
 
 
-def exact_sum(x: Lanes, y: Lanes) -> tuple[Lanes, Lanes]:
+def exact_sum(x: Lanes, y: Lanes) -> Pair:
     """``x + y`` as the rounded sum and its exact error, in any order of size (Knuth)."""
     total = x + y
     of_y = total - x
     return total, (x - (total - of_y)) + (y - of_y)
 
 
-def exact_product(x: Lanes, y: Lanes) -> tuple[Lanes, Lanes]:
+def exact_product(x: Lanes, y: Lanes) -> Pair:
     """``x * y`` as the rounded product and its exact error.
 
     Without fused instructions it is Dekker's product of halves, for numbers below 2⁹⁹⁶.
@@ -340,7 +343,7 @@ def exact_product(x: Lanes, y: Lanes) -> tuple[Lanes, Lanes]:
     return product, ((a * c - product) + a * d + b * c) + b * d
 
 
-def add_product(x: Lanes, y: Lanes, z: Lanes) -> tuple[Lanes, Lanes]:
+def add_product(x: Lanes, y: Lanes, z: Lanes) -> Pair:
     """``x + y * z`` as the rounded sum and its error, for ``|x| >= |y * z|`` or ``x = 0``."""
     if x.writer.fma:
         total = multiply_add(y, z, x)
@@ -350,7 +353,7 @@ def add_product(x: Lanes, y: Lanes, z: Lanes) -> tuple[Lanes, Lanes]:
     return total, lost + error
 
 
-def cut_in_halves(x: Lanes) -> tuple[Lanes, Lanes]:
+def cut_in_halves(x: Lanes) -> Pair:
     """Two numbers of 26 bits whose sum is ``x`` (Veltkamp 1968)."""
     large = SPLITTER * x
     high = large - (large - x)
@@ -363,3 +366,16 @@ def remainder(x: Lanes, quotient: Lanes, y: Lanes) -> Lanes:
         return multiply_add(-quotient, y, x)
     product, error = exact_product(quotient, y)
     return (x - product) - error
+
+
+def multiply_pairs(x: Lanes, x_low: Lanes, y: Lanes, y_low: Lanes) -> Pair:
+    """The product of two pairs as a pair."""
+    product, error = exact_product(x, y)
+    return product, error + multiply_add(x, y_low, x_low * y)
+
+
+def divide_pairs(x: Lanes, x_low: Lanes, y: Lanes, y_low: Lanes) -> Pair:
+    """The quotient of two pairs as a pair, with one division; y_low may be only as large as the rounding of y."""
+    inverse = 1.0 / y
+    quotient = x * inverse
+    return quotient, (remainder(x, quotient, y) + multiply_add(-quotient, y_low, x_low)) * inverse

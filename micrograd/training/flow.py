@@ -165,7 +165,7 @@ class FlowRecord:
                 now.silent[i] = [name for name, size in sizes.items() if size <= least]
 
     def layout(self, parameters: Sequence[Value]) -> tuple[Any, ...]:
-        """Arrays for taking notes of many steps: see :meth:`take` and ``finish`` in :mod:`micrograd.compiler.sources`.
+        """Arrays for taking notes of many steps: see :meth:`take` and :data:`micrograd.training.kernels.FINISH`.
 
         Where each layer's parameters begin and end; whose gradients count as arriving, at which layer, and how many;
         place for sums of squares; for each parameter the sum of the sizes of its gradients; and for each layer the sums

@@ -92,9 +92,9 @@ def fit(
         shuffle: take the samples in a new random order in each epoch.
         rng: what shuffles: a ``random.Random``, or the module ``random`` itself. Its state is in the checkpoint,
             with those of the module ``random`` and of generators in the model.
-        compile: ``"auto"``, to compile the loss and the update with :func:`micrograd.compile` if Numba is installed and
-            they can be, and else run without, and say so in a warning (or not, if there are fewer than 100 samples to
-            run, for which it does not pay); True, for an error instead; False, not to. A compiled run keeps its numbers
+        compile: ``"auto"``, to compile the loss and the update with :func:`micrograd.compile` if llvmlite is installed
+            and they can be, and else run without, and say so in a warning (or not, if there are fewer than 100 samples
+            to run, for which it does not pay); True, for an error instead; False, not to. A compiled run keeps its numbers
             in arrays, and writes them back to the Values at its end, at checkpoints, and before anybody looks:
             callbacks, stop conditions, the validation. Plain lists and tuples of data are read once. What callbacks
             change that the loss reads is seen. Ctrl-C then ends it within a tenth of a second. A step goes back to
@@ -112,7 +112,7 @@ def fit(
             the differences. Nothing is then changed.
         TypeError: if something is not of its kind; the message says what ``fit()`` takes.
         ImportError: if a progress bar is to be shown and tqdm isn't there, a checkpoint to be kept and safetensors
-            isn't, or compiling is asked for and Numba isn't, with what to install.
+            isn't, or compiling is asked for and llvmlite isn't, with what to install.
 
     >>> weight = Value(0.0)
     >>> from micrograd import optim
