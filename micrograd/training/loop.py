@@ -94,8 +94,8 @@ def fit(
             with those of the module ``random`` and of generators in the model.
         compile: ``"auto"``, to compile the loss and the update with :func:`micrograd.compile` if llvmlite is installed
             and they can be, and else run without, and say so in a warning (or not, if there are fewer than 100 samples
-            to run, for which it does not pay); True, for an error instead; False, not to. A compiled run keeps its numbers
-            in arrays, and writes them back to the Values at its end, at checkpoints, and before anybody looks:
+            to run, for which it does not pay); True, for an error instead; False, not to. A compiled run keeps its
+            numbers in arrays, and writes them back to the Values at its end, at checkpoints, and before anybody looks:
             callbacks, stop conditions, the validation. Plain lists and tuples of data are read once. What callbacks
             change that the loss reads is seen. Ctrl-C then ends it within a tenth of a second. A step goes back to
             Python's floats where a number is not finite, where mathematics is undefined, and where a function of yours
