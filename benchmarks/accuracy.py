@@ -1,9 +1,10 @@
-"""How far values and derivatives are from the truth, in units in the last place, beside PyTorch and JAX.
+"""Measures the errors of values and derivatives in units in the last place (ulp), and those of PyTorch and JAX.
 
     python benchmarks/accuracy.py [--points 100000] [--jobs 2]
 
-The truth is the rule's own value text, on numbers of 60 digits and more that carry their first two derivatives: see
-``tests/exact.py``. It needs mpmath and numpy. PyTorch and JAX take part where they are installed, with doubles.
+The reference is the rule's value text, computed with at least 60 digits on numbers that carry their first two
+derivatives: see ``tests/exact.py``. This needs mpmath and numpy. PyTorch and JAX are measured if they are installed,
+with doubles.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from exact import ROUNDED, bounds, condition, measured, ours, sample  # noqa: E402
+from exact import ROUNDED, bounds, condition, list_cases, ours, sample  # noqa: E402
 
-# What a rule is called by the others, where it is called otherwise.
+# The names of rules in PyTorch and JAX, where they differ.
 TORCH = {"/": "div", "**": "pow", "power": "pow", "neg": "neg", "acos": "acos"}
 JAX = {"/": "divide", "**": "power", "neg": "negative", "acos": "arccos", "asin": "arcsin", "atan": "arctan"}
 JAX |= {"atan2": "arctan2", "power": "power"}
@@ -83,17 +84,17 @@ def jax_function(rule: Any) -> Any:
 
 
 def errors(found: Any, nearest: Any, beyond: Any) -> Any:
-    """In ulps of the true number, which is ``nearest`` and a fraction of an ulp ``beyond``."""
+    """Returns errors in ulps of the true number, which is ``nearest`` plus the fraction ``beyond`` of an ulp."""
     with np.errstate(all="ignore"):
         ulp = np.array([math.ulp(x) if math.isfinite(x) else math.inf for x in nearest])
         error = np.abs((found - nearest) / ulp - beyond)
         error[~np.isfinite(found) & np.isfinite(nearest)] = math.inf
-        error[~np.isfinite(nearest)] = 0.0  # beyond the doubles
+        error[~np.isfinite(nearest)] = 0.0  # the true number overflows a double
     return error
 
 
 def worst(error: Any, rule: Any, points: list[Any], by: int, order: int, bound: float | None) -> tuple[float, int]:
-    """The largest error, without what the rounding of the operand explains, and where it is."""
+    """Returns the largest error, minus the part that rounding of the operand explains, and its index."""
     best, where = 0.0, 0
     for i in np.argsort(-error, kind="stable")[:300]:
         raw = float(error[i])
@@ -107,8 +108,8 @@ def worst(error: Any, rule: Any, points: list[Any], by: int, order: int, bound: 
 
 
 def row(count: int, number: int) -> str:
-    """A line of the table: the worst errors of one rule, by one operand."""
-    rule, by = list(measured())[number]
+    """Returns a line of the table: the largest errors of one rule, by one operand."""
+    rule, by = list(list_cases())[number]
     rng = random.Random(f"{rule.name} {by} {count}")
     points, nearest, beyond, found = [], [], [], []
     for _ in range(count):
@@ -124,7 +125,7 @@ def row(count: int, number: int) -> str:
                 ]
             )
         mine = ours(rule, at, by)
-        for order in range(2):  # what is beyond the doubles has no derivatives
+        for order in range(2):  # a number that overflows has no derivatives
             if not math.isfinite(numbers[order]):
                 nearest[-1][order + 1 :] = [math.inf] * (2 - order)
         found.append([math.nan if x is None else x for x in mine])
@@ -140,7 +141,7 @@ def row(count: int, number: int) -> str:
         if limit[order] is None:
             cells.append("")
             continue
-        cells.append(shown(error) + (" (!)" if error > limit[order] else ""))
+        cells.append(format_error(error) + (" (!)" if error > limit[order] else ""))
         if error > largest:
             largest, place = error, ", ".join(f"{float(column[where]):.6g}" for column in columns)
     for module, make in (("torch", torch_function), ("jax", jax_function)):
@@ -150,14 +151,14 @@ def row(count: int, number: int) -> str:
             for order, numbers in enumerate(peer(columns, by)):
                 if limit[order] is not None:
                     error, _ = worst(errors(numbers, *true_columns[order]), rule, columns, by, order, limit[order])
-                    theirs[order] = shown(error)
+                    theirs[order] = format_error(error)
         cells += theirs
     name = f"`{rule.name}`" + (f", n = {rule.constants['n']:g}" if rule.name == "power" else "")
     name += f" by {rule.names[by]}" if len(rule.names) > 1 else ""
     return f"| {name} | {' | '.join(cells)} | {place} |"
 
 
-def shown(error: float) -> str:
+def format_error(error: float) -> str:
     return "∞" if math.isinf(error) else f"{error:.2f}" if error < 100 else f"{error:.0e}"
 
 
@@ -175,7 +176,7 @@ def main() -> None:
     print("| rule | value | first | second | PyTorch | | | JAX | | | worst point |")
     print("|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|")
     with multiprocessing.get_context("spawn").Pool(options.jobs) as pool:
-        chosen = [i for i, (rule, _) in enumerate(measured()) if not options.only or rule.name in options.only]
+        chosen = [i for i, (rule, _) in enumerate(list_cases()) if not options.only or rule.name in options.only]
         for line in pool.imap(partial(row, options.points), chosen):
             print(line, flush=True)
 

@@ -1,12 +1,12 @@
-"""Compiled programs beside their peers: training steps, derivatives of arrays and of a single point, a Hessian.
+"""Compares compiled programs with their peers: training steps, derivatives at many points and at one, a Hessian.
 
     python benchmarks/compiled.py [--rows moons gpt] [--peers PyTorch JAX] [--quick] [--plot FILE] [--markdown]
 
-Everything is in float64. PyTorch, JAX, CasADi, XAD and HIPS autograd take part where they are installed, and so does
-the published micrograd 0.1.0, from a folder of its own; what is missing is named. Every side of a row runs in a process
-of its own, and the processes take turns in short rounds, so that whatever else the machine does falls on all of them.
-The garbage collector is on. Before anything is timed, all sides of a row must have come to the same numbers. A step of
-training is complete, with its update; what comes once, to trace and to compile, is told apart from it.
+Everything is in float64. PyTorch, JAX, CasADi, XAD and HIPS autograd take part if they are installed, and so does the
+published micrograd 0.1.0, from its own folder; the output names the missing ones. Each peer runs in its own process.
+The processes take turns in short rounds, so that other load on the machine affects all of them. The garbage collector
+is on. Before the timing, all peers must compute the same numbers. A training step includes its update; the time to
+trace and to compile is reported separately.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ TOLERANCE = 1e-6
 class Row:
     title: str
     sides: Callable[[], Sides]
-    checked: int = 1  # all sides must agree after so many steps or calls
+    checked: int = 1  # the number of steps or calls after which all peers must agree
 
 
 ROWS = {
@@ -81,17 +81,17 @@ ROWS = {
 }
 
 
-# A worker process: one side.
+# A worker process: one peer.
 
 
-def timed(run: Callable[[int], float | None], n: int) -> float:
+def measure(run: Callable[[int], float | None], n: int) -> float:
     start = time.perf_counter()
     seconds = run(n)
     return time.perf_counter() - start if seconds is None else seconds
 
 
 def work(name: str, peer: str, threads: int, seconds: float) -> None:
-    """Prints what the side came to and what that took; then, for every line on standard input, its time of a step."""
+    """Prints the peer's numbers and the time to compute them; then, per line of standard input, the time per step."""
     row = ROWS[name]
     make = row.sides()[peer]
     prepare(peer, threads)
@@ -104,18 +104,18 @@ def work(name: str, peer: str, threads: int, seconds: float) -> None:
     n = max(side.unit, side.least)
     while True:
         start = time.perf_counter()
-        elapsed = timed(side.run, n)
+        elapsed = measure(side.run, n)
         if elapsed >= seconds:
             break
         n *= max(2, min(16, round(seconds / elapsed)))
     once = max(0.0, first - row.checked * elapsed / n)
     print(json.dumps({"numbers": numbers, "first": once, "round": time.perf_counter() - start}), flush=True)
     for _ in sys.stdin:
-        print(timed(side.run, n) / n, flush=True)
+        print(measure(side.run, n) / n, flush=True)
 
 
 def prepare(peer: str, threads: int) -> None:
-    """Loads the peer, in float64 and on as many threads as all have."""
+    """Loads the peer, with float64 and the given number of threads."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-threads:])
     if peer == OLD:
@@ -147,7 +147,7 @@ def prepare(peer: str, threads: int) -> None:
 
 @dataclass
 class Timing:
-    """What a side of a row took: seconds a step in each round, and once to trace and to compile."""
+    """The times of a peer in a row: seconds per step in each round, and seconds to trace and compile once."""
 
     seconds: list[float]
     first: float
@@ -161,13 +161,13 @@ class Timing:
 
 
 class Worker:
-    """A side in a process of its own, in an empty folder, where it also caches what it compiles."""
+    """A peer in its own process and in an empty folder, which is also its compilation cache."""
 
     def __init__(self, row: str, peer: str, options: argparse.Namespace, cache: str) -> None:
         command = [sys.executable, __file__, "--worker", row, peer]
         command += ["--threads", str(options.threads), "--seconds", str(options.seconds)]
-        threads = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
-        caches = {} if options.quick else dict.fromkeys(("NUMBA_CACHE_DIR", "XDG_CACHE_HOME"), cache)
+        threads = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+        caches = {} if options.quick else {"XDG_CACHE_HOME": cache}
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -194,14 +194,14 @@ class Worker:
 
 
 def compare(row: str, peers: list[str], options: argparse.Namespace) -> tuple[dict[str, Timing], float | None]:
-    """The timings of a row, and what our side took at first with nothing cached on disk."""
+    """Returns the timings of a row, and the first time of our program without a cache on disk."""
     timings, workers, rounds, cold = {}, {}, {}, None
     with tempfile.TemporaryDirectory() as cache:
         if OURS in peers and not options.quick:
             worker = Worker(row, OURS, options, cache)
             cold = worker.answer()["first"]
             worker.end()
-        for peer in peers:  # one after the other, for the others are idle then
+        for peer in peers:  # one after the other, so that the others are idle
             workers[peer] = Worker(row, peer, options, cache)
             report = workers[peer].answer()
             if peer == peers[0]:
@@ -227,19 +227,19 @@ def agree(title: str, numbers: list[float], expected: list[float]) -> None:
             sys.exit(f"{title} comes to another number {i}: {x!r}, and the first side to {y!r}")
 
 
-def shown(seconds: float) -> str:
+def format_time(seconds: float) -> str:
     for unit, size in (("s", 1.0), ("ms", 1e-3)):
         if seconds >= size:
             return f"{seconds / size:.3g} {unit}" if seconds < 100 * size else f"{seconds / size:.0f} {unit}"
     return f"{seconds * 1e6:.3g} µs"
 
 
-def shown_ratio(ratio: float) -> str:
+def format_ratio(ratio: float) -> str:
     return f"{ratio:.2g}×" if ratio < 1 else f"{ratio:.1f}×" if ratio < 10 else f"{ratio:,.0f}×"
 
 
 def table(header: list[str], lines: list[list[str]]) -> str:
-    """In Markdown, the columns after the first to the right."""
+    """Writes a table in Markdown. All columns after the first are aligned to the right."""
     rules = [":--", *["--:"] * (len(header) - 1)]
     return "\n".join(f"| {' | '.join(line)} |" for line in (header, rules, *lines))
 
@@ -250,7 +250,7 @@ def markdown(results: dict[str, dict[str, Timing]]) -> str:
     for row, timings in results.items():
         base = next(iter(timings.values()))
         cells = {
-            peer: shown(t.median) + (f" ({shown_ratio(t.ratio(base))})" if t is not base else "")
+            peer: format_time(t.median) + (f" ({format_ratio(t.ratio(base))})" if t is not base else "")
             for peer, t in timings.items()
         }
         lines.append([ROWS[row].title, *(cells.get(peer, "") for peer in peers)])
@@ -280,21 +280,21 @@ def plot(results: dict[str, dict[str, Timing]], file: str) -> None:
         every += ratios
         lefts, widths = [min(ratio, 1.0) for ratio in ratios], [abs(ratio - 1.0) for ratio in ratios]
         bars = axis.barh(list(timings), widths, 0.7, lefts, color=colors)
-        labels = [f"{shown(t.median)}, {shown_ratio(r)}" for t, r in zip(timings.values(), ratios, strict=True)]
+        labels = [f"{format_time(t.median)}, {format_ratio(r)}" for t, r in zip(timings.values(), ratios, strict=True)]
         axis.bar_label(bars, labels, padding=3, fontsize=8)
         axis.set_title(ROWS[row].title, loc="left", fontsize=10)
         axis.set(xscale="log")
         axis.invert_yaxis()
         axis.axvline(1.0, color="0.5", linewidth=0.8)
         axis.spines[["top", "right"]].set_visible(False)
-    axes[-1, 0].set_xlim(min(every) / 2, max(every) * 30)  # with room for the labels
+    axes[-1, 0].set_xlim(min(every) / 2, max(every) * 30)  # leaves room for the labels
     axes[-1, 0].set_xlabel(f"time, as a multiple of that of {next(iter(next(iter(results.values()))))}")
     figure.savefig(file, dpi=120)
     print(f"picture: {file}")
 
 
-def installed() -> dict[str, bool]:
-    """By peer, whether it can take part."""
+def find_installed() -> dict[str, bool]:
+    """Returns, for each peer, whether it is installed."""
     sys.path.insert(0, str(ROOT))
     import micrograd
 
@@ -333,7 +333,7 @@ def main() -> None:
     if options.quick:
         options.rounds, options.seconds = 3, 0.05
 
-    found = installed()
+    found = find_installed()
     wanted = {peer.lower() for peer in options.peers or found}
     if unknown := wanted - {peer.lower() for peer in found}:
         parser.error(f"there is no peer {', '.join(unknown)}; there are {', '.join(found)}")
@@ -349,10 +349,12 @@ def main() -> None:
         results[row], cold = compare(row, peers, options)
         print(f"\n{ROWS[row].title:50}{'time':>12}{f'ratio to {peers[0]}':>28}")
         for peer, timing in results[row].items():
-            print(f"  {peer:48}{shown(timing.median):>12}{shown_ratio(timing.ratio(results[row][peers[0]])):>28}")
-        once = {peer: shown(timing.first) for peer, timing in results[row].items() if peer in COMPILERS}
+            print(
+                f"  {peer:48}{format_time(timing.median):>12}{format_ratio(timing.ratio(results[row][peers[0]])):>28}"
+            )
+        once = {peer: format_time(timing.first) for peer, timing in results[row].items() if peer in COMPILERS}
         if cold is not None:
-            once = {f"{OURS}, nothing cached": shown(cold), **once}
+            once = {f"{OURS}, nothing cached": format_time(cold), **once}
         if once:
             print(f"  once: {', '.join(f'{peer} {time}' for peer, time in once.items())}", flush=True)
         firsts.append([ROWS[row].title, once])

@@ -1,10 +1,10 @@
-"""This engine beside its peers, as scalar Python: time and memory, and the ratios between them.
+"""Compares this engine with its peers as scalar Python: time, memory, and their ratios.
 
     python benchmarks/eager.py [--rounds 60]
 
-The published micrograd 0.1.0 is installed into a folder of its own (it has the same import name); PyTorch and HIPS
-autograd take part where they are installed. Every engine runs in a process of its own, and the processes take turns
-in short rounds, so that whatever else the machine does falls on all of them. The garbage collector is on.
+The published micrograd 0.1.0 is installed into its own folder, because it has the same import name. PyTorch and HIPS
+autograd take part if they are installed. Each engine runs in its own process. The processes take turns in short rounds,
+so that other load on the machine affects all of them. The garbage collector is on.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ OURS, OLD, TORCH, HIPS = "micrograd", "micrograd 0.1.0", "PyTorch", "HIPS autogr
 CHAINS = (10**3, 10**4, 10**5, 10**6, 3 * 10**6)
 
 
-# The work, as a worker process does it: task(engine) returns what to call once, and how often a round.
+# The work of a worker process: task(engine) returns a function, and the number of calls per round.
 
 
 def more_ops(a, b, relu):
@@ -130,7 +130,7 @@ def chain(n: int, value: type):
 
 
 def memory(engine: str) -> float:
-    """Bytes a node of a chain of multiplications."""
+    """Returns the bytes per node of a chain of multiplications."""
     from micrograd.engine import Value
 
     gc.collect()
@@ -143,7 +143,7 @@ def memory(engine: str) -> float:
 
 
 def depth(n: int) -> float:
-    """Nanoseconds a node to build, run backward and free a chain of n multiplications."""
+    """Returns the nanoseconds per node to build a chain of n multiplications, run backward and free it."""
     from micrograd.engine import Value
 
     start = time.perf_counter()
@@ -154,7 +154,7 @@ def depth(n: int) -> float:
 
 
 def work(task: str, engine: str) -> None:
-    """A worker: for every line on standard input, one round, and its seconds a call on standard output."""
+    """Runs as a worker: for each line of standard input, does one round and prints the seconds per call."""
     if engine == OLD:
         sys.path.insert(0, str(PUBLISHED))
     elif engine == OURS:
@@ -174,7 +174,7 @@ def work(task: str, engine: str) -> None:
         print((time.perf_counter() - start) / repeats, flush=True)
 
 
-# The comparison, as the parent process makes it.
+# The comparison, in the parent process.
 
 
 def start(task: str, engine: str) -> subprocess.Popen[str]:
@@ -183,8 +183,8 @@ def start(task: str, engine: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **elsewhere)
 
 
-def interleaved(task: str, engines: list[str], rounds: int) -> dict[str, list[float]]:
-    """Seconds a call in each round, for every engine, the engines taking turns."""
+def run_interleaved(task: str, engines: list[str], rounds: int) -> dict[str, list[float]]:
+    """Measures the seconds per call in each round, for every engine. The engines take turns."""
     workers = {engine: start(task, engine) for engine in engines}
     seconds: dict[str, list[float]] = {engine: [] for engine in engines}
     for i in range(rounds + 2):  # two rounds to warm up
@@ -204,7 +204,7 @@ def once(task: str, engine: str) -> float:
 
 
 def install_published() -> bool:
-    """Whether micrograd 0.1.0 is in its folder, after installing it there if need be."""
+    """Installs micrograd 0.1.0 into its folder if it is missing, and returns whether it is there."""
     if not PUBLISHED.exists():
         command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(PUBLISHED)]
         subprocess.run([*command, "micrograd==0.1.0"], check=False)
@@ -228,7 +228,7 @@ def main() -> None:
         ("expression", "test_more_ops, build + backward", peers),
         ("moons", "moons step, 100 points", [peer for peer in peers if peer != HIPS]),
     ):
-        seconds = interleaved(task, [OURS, *able], options.rounds)
+        seconds = run_interleaved(task, [OURS, *able], options.rounds)
         print(title)
         for engine, times in seconds.items():
             ratio = statistics.median(theirs / ours for theirs, ours in zip(times, seconds[OURS], strict=True))

@@ -1,4 +1,4 @@
-"""A step of microgpt, a transformer of one layer, on one word, as each peer does it.
+"""A training step of microgpt, a transformer with one layer, on one word, written for each peer.
 
 See https://karpathy.github.io/2026/02/12/microgpt/
 """
@@ -27,7 +27,7 @@ from peers import (
     Sides,
     casadi_function,
     flat,
-    trained,
+    train,
     xad_value_and_grad,
 )
 
@@ -51,7 +51,7 @@ kangaroo lavender lemonade magnolia mandolin marigold medicine mountain mushroom
 particle peacocks
 """
 TOKENS, WIDTH, HEADS, BLOCK = 27, 16, 4, 16
-BOUNDARY = 26  # the token before and after a word; the others are its letters
+BOUNDARY = 26  # the token at both ends of a word; all others are letters
 SHAPES = {
     "wte": (TOKENS, WIDTH),
     "wpe": (BLOCK, WIDTH),
@@ -79,7 +79,7 @@ def one_hots(word: str) -> list[list[float]]:
 
 
 def adam(p: Any, g: Any, m: Any, v: Any, step: Any) -> tuple[Any, Any, Any]:
-    """Parameter and moments after a step, of numbers or of arrays."""
+    """Returns the parameter and its moments after a step; all may be numbers or arrays."""
     m = BETA1 * m + (1 - BETA1) * g
     v = BETA2 * v + (1 - BETA2) * g * g
     return p - LR * (m / (1 - BETA1**step)) / ((v / (1 - BETA2**step)) ** 0.5 + EPS), m, v
@@ -91,7 +91,7 @@ def gpt_ours(words: list[str], compiled: bool) -> Side:
 
     weights = {name: [list(map(Value, row)) for row in rows] for name, rows in gpt_weights().items()}
     parameters = [p for rows in weights.values() for row in rows for p in row]
-    columns = list(zip(*weights["wte"], strict=True))  # chosen from by a one-hot vector
+    columns = list(zip(*weights["wte"], strict=True))  # a one-hot vector chooses one number of each
     optimizer = optim.Adam(parameters, lr=LR, betas=(BETA1, BETA2), eps=EPS)
 
     def linear(x, name):
@@ -131,7 +131,7 @@ def gpt_ours(words: list[str], compiled: bool) -> Side:
         options = {"epochs": max(1, n // len(data)), "shuffle": False, "progress": False}
         seconds = None
         if compiled:
-            losses[:], seconds = trained(len(words), *arguments, **options)
+            losses[:], seconds = train(len(words), *arguments, **options)
         else:
             losses[:] = fit(*arguments, compile=False, **options).loss
         return seconds
@@ -140,7 +140,7 @@ def gpt_ours(words: list[str], compiled: bool) -> Side:
 
 
 class Scalar:
-    """A number that remembers its children and the local gradients, as microgpt has it."""
+    """A number that remembers its children and its local gradients, as in microgpt."""
 
     __slots__ = ("children", "data", "grad", "local_gradients")
 
@@ -196,7 +196,7 @@ class Scalar:
 
 
 def gpt_scalars(weights: dict[str, Matrix], embeddings: Iterable[list[Any]], math: Any) -> Iterator[list[Any]]:
-    """The logits after each token, as microgpt makes them, of any kind of scalar: ``math`` has its functions."""
+    """Yields the logits after each token, as in microgpt, for any type of scalar; ``math`` has its functions."""
 
     def linear(x, rows):
         return [sum(wi * xi for wi, xi in zip(row, x)) for row in rows]  # noqa: B905
@@ -230,7 +230,7 @@ def gpt_scalars(weights: dict[str, Matrix], embeddings: Iterable[list[Any]], mat
 
 
 def scalar_loss(weights: dict[str, Matrix], tokens: list[int], math: Any) -> Any:
-    """The mean loss of a word, in which each token chooses its row of the embedding."""
+    """Returns the mean loss of a word. Each token chooses its row of the embedding."""
     shares = gpt_scalars(weights, [weights["wte"][token] for token in tokens[:-1]], math)
     losses = [-math.log(p[target]) for p, target in zip(shares, tokens[1:], strict=True)]
     return sum(losses) * (1 / len(losses))
@@ -258,7 +258,7 @@ def gpt_pure(words: list[str]) -> Side:
 
 
 def mixture(words: list[str]) -> int:
-    """How many of them, one after the other, have all the lengths that there are."""
+    """Returns the smallest number of consecutive words that include every length."""
     return len(set(map(len, words)))
 
 
@@ -294,7 +294,7 @@ def gpt_torch(words: list[str]) -> Side:
 
 
 def gpt_arrays(xp: Any, logsumexp: Any, p: Any, tokens: Any, targets: Any, shares: Any) -> Any:
-    """The loss of a word, on the arrays of JAX and of HIPS autograd; ``shares`` is by how much each token counts."""
+    """Returns the loss of a word on arrays of JAX or HIPS autograd; ``shares`` has the weight of each token."""
     n = len(tokens)
     later = xp.triu(xp.full((n, n), -1e30), 1)
 
@@ -367,7 +367,7 @@ def gpt_autograd(words: list[str]) -> Side:
 
 
 def vector_adam(words: list[str], derivatives: Callable[[Any, str], tuple[Any, Any]]) -> Side:
-    """Adam on all parameters in one vector, given the loss of a word and its gradient."""
+    """Runs Adam on all parameters as one vector; ``derivatives`` returns a word's loss and its gradient."""
     import numpy
 
     parameters = numpy.array(in_order(gpt_weights()))

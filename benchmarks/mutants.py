@@ -1,7 +1,7 @@
-"""How many mutants of the rules and of the engine the tests kill: make mutants.
+"""Counts the mutants of the rules and of the engine that the tests kill: make mutants.
 
-A mutant is the source with one operator, comparison, number or exception changed, in the code or in a text of the
-table. It is killed if a test fails on it. Those that survive are printed; CONTRIBUTING.md says why they do.
+A mutant is a source file with one changed operator, comparison, number or exception, in the code or in a text of the
+table. It is killed if a test fails. The survivors are printed; CONTRIBUTING.md explains them.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = ["micrograd/rules.py", "micrograd/rule.py", "micrograd/engine.py", "micrograd/stepping.py"]
-# Variables that are inserted have to be named one by one, and so are no matter for a whole file.
+# Without operators that insert or replace variables: they need the name of each variable.
 OPERATORS = [get_operator(name) for name in operator_names() if "/Variable" not in name]
 PYTEST = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--no-header"]
-# What kills most comes first, by file, and what is slow to load or to run comes last.
+# Tests that kill many mutants of a file run first; tests that are slow to load or to run come last.
 FIRST = {"micrograd/rules.py": ["tests/test_rules.py"], "micrograd/stepping.py": ["tests/test_stepping.py"]}
 DERIVATIVES = "tests/test_rules.py::test_first_and_second_derivatives[{}]"  # of a rule
 ACCURACY = ["tests/test_accuracy.py", "-k"]  # of a rule with this name
@@ -38,12 +38,13 @@ STAGES = [
     ["tests/test_engine.py", "tests/test_errors.py", "-m", "not slow"],
     ["tests/test_rules.py", "tests/test_functional.py", "tests/test_manners.py", "tests/test_watching.py"],
     ["micrograd", "tests", "-m", "not slow"],
-    ["tests", "-m", "slow"],
+    ["tests", "-m", "slow", "--ignore", "tests/test_packaging.py"],
 ]
+LEFT_OUT = [".git", ".venv", ".hypothesis", ".*_cache", "build", "out"]
 
 
 def mutants(source: str) -> Iterator[tuple[str, str]]:
-    """Every changed source, once, and the rule in whose text the change is."""
+    """Yields every distinct mutant, and the name of the rule whose text was changed, if any."""
     seen = {meaning(source)}
     for mutant, rule in itertools.chain(((mutant, "") for mutant in changes(source)), changes_in_texts(source)):
         try:
@@ -65,7 +66,7 @@ def changes(source: str) -> Iterator[str]:
 
 
 def changes_in_texts(source: str) -> Iterator[tuple[str, str]]:
-    """The same changes in each string that is an expression: the formulas of the table, with the name of their rule."""
+    """Yields the same changes in each string that is an expression: the table's formulas, with their rule's name."""
     tree = ast.parse(source)
     rules = {
         text: call.args[0].value
@@ -93,7 +94,7 @@ def is_expression(text: str) -> bool:
 
 
 def meaning(source: str) -> str:
-    """The syntax tree without annotations, which are not run."""
+    """Returns the syntax tree as text, without annotations, because these do not run."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
         if isinstance(node, ast.arg):
@@ -107,15 +108,15 @@ def meaning(source: str) -> str:
 
 def survives(copy: Path, patience: list[float], name: str = "", rule: str = "") -> bool:
     quick = [[DERIVATIVES.format(rule)]] * bool(rule) + [[*ACCURACY, rule]] * rule.isidentifier()
-    quick += [FIRST[name]] * (name in FIRST)
+    quick += [FIRST[name]] if name in FIRST else []
     for i, stage in enumerate(quick + STAGES, -len(quick)):
-        if passed(copy, stage, patience[max(i, 0)]) is None:
+        if run_stage(copy, stage, patience[max(i, 0)]) is None:
             return False
     return True
 
 
-def passed(copy: Path, stage: list[str], limit: float | None = None) -> float | None:
-    """The seconds that the tests took to pass."""
+def run_stage(copy: Path, stage: list[str], limit: float | None = None) -> float | None:
+    """Runs tests; returns the seconds that they took, or None if a test failed."""
     environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1", "CI": "1"}
     start = time.perf_counter()
     try:
@@ -136,8 +137,8 @@ def main() -> None:
         copies: queue.Queue[Path] = queue.Queue()
         for i in range(args.workers):
             copies.put(Path(folder, str(i)))
-            shutil.copytree(ROOT, Path(folder, str(i)), ignore=shutil.ignore_patterns(".*", "build", "out"))
-        durations = [passed(Path(folder, "0"), stage) for stage in STAGES]
+            shutil.copytree(ROOT, Path(folder, str(i)), ignore=shutil.ignore_patterns(*LEFT_OUT))
+        durations = [run_stage(Path(folder, "0"), stage) for stage in STAGES]
         patience = [30 + 5 * seconds for seconds in durations if seconds is not None]
         if None in durations:
             sys.exit("the tests fail as it is: mend that first")

@@ -1,4 +1,4 @@
-"""Training steps of small networks, as each peer does them: a step of descent on a whole batch."""
+"""Training steps of small networks, written for each peer: one step of gradient descent on a whole batch."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from peers import (
     Sides,
     casadi_function,
     flat,
-    trained,
+    train,
     xad_value_and_grad,
 )
 
 
 @dataclass
 class Network:
-    """A ReLU network, its data and its loss; a neuron is a list of its weights and its bias."""
+    """A ReLU network, its data and its loss. A neuron is a list: its weights, then its bias."""
 
     layers: list[list[list[float]]]
     inputs: list[list[float]]
     targets: list[Any]  # −1 or 1 for the hinge loss; the true classes as one-hot vectors for the cross-entropy
     hinge: bool
-    decay: float  # an L2 penalty, as the optimizers have it
+    decay: float  # weight decay, as in the optimizers
     lr: float = 0.1
 
     @property
@@ -91,7 +91,7 @@ def network_ours(net: Network, compiled: bool) -> Side:
         options = {"epochs": n, "batch_size": len(data), "shuffle": False, "progress": False}
         seconds = None
         if compiled:
-            losses[:], seconds = trained(1, *arguments, **options)
+            losses[:], seconds = train(1, *arguments, **options)
         else:
             losses[:] = fit(*arguments, compile=False, **options).loss
         return seconds
@@ -132,7 +132,7 @@ def network_torch(net: Network) -> Side:
 
 
 def network_loss(xp: Any, logsumexp: Any, hinge: bool, layers: Any, inputs: Any, targets: Any) -> Any:
-    """The mean loss, on the arrays of JAX and of HIPS autograd."""
+    """Returns the mean loss on arrays of JAX or HIPS autograd."""
     x = inputs
     for i, (weights, biases) in enumerate(layers):
         x = (x if i == 0 else xp.maximum(x, 0.0)) @ weights + biases
@@ -198,7 +198,7 @@ def network_autograd(net: Network) -> Side:
 
 
 def vector_descent(net: Network, derivatives: Callable[[Any], tuple[Any, Any]]) -> Side:
-    """Descent on all parameters in one vector, given the sums over the batch of the loss and of its gradient."""
+    """Runs gradient descent on all parameters as one vector; ``derivatives`` returns sums over the batch."""
     import numpy
 
     parameters, loss, count = numpy.array(flat(net.layers)), None, len(net.inputs)
@@ -226,7 +226,7 @@ def network_casadi(net: Network, in_c: bool) -> Side:
         x, start = neurons[:, :-1] @ (x if i == 0 else casadi.fmax(x, 0)) + neurons[:, -1], end
     loss = casadi.fmax(1 - targets * x, 0) if net.hinge else casadi.logsumexp(x) - casadi.dot(x, targets)
     one = casadi_function([parameters, inputs, targets], [loss, casadi.gradient(loss, parameters)], in_c)
-    batch = one.map("batch", "serial", len(net.inputs), [0], [0, 1])  # one vector of parameters; the outputs' sums
+    batch = one.map("batch", "serial", len(net.inputs), [0], [0, 1])  # shares the parameters, sums the outputs
     points, labels = casadi.DM(net.inputs).T, casadi.DM(net.targets).T
     return vector_descent(net, lambda parameters: batch(parameters, points, labels))
 

@@ -1,4 +1,4 @@
-"""Who takes part in the comparison of compiled programs, what each of them does in a row, and what several need."""
+"""The peers in the comparison of compiled programs, the work of a peer in a row, and helpers that several peers use."""
 
 from __future__ import annotations
 
@@ -10,49 +10,49 @@ from typing import Any
 OURS, ARRAYS, EAGER = "micrograd", "micrograd, arrays", "micrograd, eager"
 TORCH, HIPS, XAD, NUMPY, PURE = "PyTorch", "HIPS autograd", "XAD", "NumPy by hand", "pure Python"
 JAX, JAX_LENGTHS = "JAX", "JAX, by length"
-CASADI, CASADI_C = "CasADi", "CasADi in C"  # its virtual machine; the C that it writes, compiled by gcc
+CASADI, CASADI_C = "CasADi", "CasADi in C"  # CasADi's virtual machine; its C code, compiled by gcc
 
 
 @dataclass
 class Side:
-    """What a peer does in a row."""
+    """The work of a peer in a row."""
 
-    run: Callable[[int], float | None]  # makes so many steps or calls, waits for the last one, and may give the seconds
-    result: Callable[[], Any]  # the numbers that it then has, in any nested lists and arrays
-    unit: int = 1  # it makes a multiple of so many at a time
-    least: int = 1  # nor fewer than so many, when it is timed
+    run: Callable[[int], float | None]  # does n steps or calls, waits for the last, and may return the seconds
+    result: Callable[[], Any]  # the numbers afterwards, as nested lists or arrays
+    unit: int = 1  # n must be a multiple of this
+    least: int = 1  # the smallest n for a measurement
 
 
 Sides = dict[str, Callable[[], Side]]
 
 
-def trained(first: int, *arguments: Any, **options: Any) -> tuple[list[float], float]:
-    """The losses of a compiled ``fit``, and the seconds that so many steps take when its programs are made.
+def train(first: int, *arguments: Any, **options: Any) -> tuple[list[float], float]:
+    """Trains with a compiled ``fit``. Returns the losses, and the seconds for all steps at the rate after compiling.
 
     Args:
-        first: in how many steps they are made.
+        first: the number of first steps, in which programs are compiled.
     """
     from micrograd import fit
     from micrograd.training.resuming import RunState
 
-    record, done = RunState.record, [(0, time.perf_counter())]
+    original, done = RunState.record, [(0, time.perf_counter())]
 
-    def noted(run: Any, batches: Any, losses: Any, norms: Any) -> None:
-        record(run, batches, losses, norms)
+    def record(run: Any, batches: Any, losses: Any, norms: Any) -> None:
+        original(run, batches, losses, norms)
         done.append((len(run.history.loss), time.perf_counter()))
 
-    RunState.record = noted
+    RunState.record = record
     try:
         history = fit(*arguments, compile=True, **options)
     finally:
-        RunState.record = record
+        RunState.record = original
     begin = next((mark for mark in done if mark[0] >= first), done[0])
     begin, end = done[0] if begin is done[-1] else begin, done[-1]
     return history.loss, (end[1] - begin[1]) / (end[0] - begin[0]) * end[0]
 
 
 def calls(once: Callable[[], Any], result: Callable[[Any], Any] = lambda out: out) -> Side:
-    """The side that makes one call, over and over."""
+    """Makes a side that repeats one call."""
     out: Any = None
 
     def run(n: int) -> None:
@@ -64,7 +64,7 @@ def calls(once: Callable[[], Any], result: Callable[[Any], Any] = lambda out: ou
 
 
 def flat(tree: Any) -> list[float]:
-    """The numbers in nested lists, arrays, tensors and Values."""
+    """Returns the numbers in nested lists, arrays, tensors and Values."""
     if hasattr(tree, "tolist"):
         tree = tree.tolist()
     if isinstance(tree, (list, tuple)):
@@ -80,7 +80,7 @@ def casadi_function(inputs: list[Any], outputs: list[Any], in_c: bool) -> Any:
 
 
 def xad_value_and_grad(f: Callable[..., Any]) -> Callable[..., tuple[float, list[float]]]:
-    """The function that gives f of a list of numbers, and what it may take besides, with its gradient by the list."""
+    """Returns a function that computes f of a list of numbers, and the gradient by that list."""
     from xad.adj_1st import Real, Tape
 
     tape = Tape()

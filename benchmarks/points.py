@@ -1,4 +1,4 @@
-"""Derivatives of small functions, as each peer computes them: at many points, at one, and a Hessian."""
+"""Derivatives of small functions, written for each peer: at many points, at one point, and a Hessian."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from peers import (
     xad_value_and_grad,
 )
 
-# The expression of test_more_ops, at many points and at one: its value and derivatives.
+# The expression of test_more_ops: its value and derivatives, at many points and at one.
 
 
 def by_hand(a: Any, b: Any) -> tuple[Any, Any, Any]:
@@ -205,7 +205,7 @@ def one_call(x: float = -4.0, y: float = 2.0) -> Sides:
 
 
 def rosenbrock(x: Any, total: Callable[[Any], Any]) -> Any:
-    """The function of an array."""
+    """Rosenbrock's function of an array."""
     return total(100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2)
 
 

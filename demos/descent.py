@@ -1,9 +1,9 @@
-"""Batch, stochastic and mini-batch gradient descent: the same data, network and epochs, other batches.
+"""Compares batch, stochastic and mini-batch gradient descent on the same data, network and number of epochs.
 
     python demos/descent.py
 
-Stochastic descent makes an update for each sample, batch descent one an epoch. It prints a table, with the number of
-updates against what it should be, and draws the loss, by epochs and by time, to out/descent/descent.png.
+Stochastic descent makes one update per sample, batch descent one per epoch. The demo prints a table with the number of
+updates and the expected number, and draws the loss against epochs and against time to out/descent/descent.png.
 """
 
 import argparse
@@ -48,7 +48,7 @@ def main() -> None:
     figure, (by_epoch, by_time) = plt.subplots(1, 2, figsize=(9, 4), layout="constrained", sharey=True)
     print(f"{'descent':10}  batch size  updates  seconds  loss at first  at the end")
     for kind, (batch_size, color, line) in KINDS.items():
-        rng = random.Random(options.seed)  # the same for each, so all start from the same weights
+        rng = random.Random(options.seed)  # the same seed for each, so that all start from the same weights
         model = nn.MLP(1, [8, 1], activation="tanh", rng=rng)
         losses, seconds, spent, updates = [loss_of_all(model, data)], [0.0], 0.0, 0
         optimizer = optim.SGD(model.parameters(), lr=LEARNING_RATE)
@@ -60,7 +60,7 @@ def main() -> None:
                 mean((model(x) - y) ** 2 for x, y in batch).backward()
                 optimizer.step()
                 updates += 1
-            spent += time.process_time() - began  # without the time for the curve
+            spent += time.process_time() - began  # excludes the time to compute the curve
             seconds.append(spent)
             losses.append(loss_of_all(model, data))
         expected = options.epochs * math.ceil(SAMPLES / batch_size)

@@ -1,10 +1,10 @@
 """Trains a network on handwritten digits: 64 → 32 → 10, leaky ReLU, softmax cross-entropy, Adam.
 
-    python demos/digits.py                  the 1,797 digits of 8×8 pixels that scikit-learn carries
+    python demos/digits.py                  the 1,797 digits of 8×8 pixels in scikit-learn
     python demos/digits.py --data DIR       MNIST's four IDX files in DIR, gzipped or not: 784 → 100 → 10
 
-It shows the accuracy on digits never seen and how the gradients flow, and writes two pictures to out/digits/: the
-history of the training, and the digits that it got wrong.
+The demo prints the accuracy on digits that are not in the training set, and a report of the gradient flow. It draws
+two pictures to out/digits/: the history of the training, and the digits that the network got wrong.
 """
 
 import argparse
@@ -23,13 +23,13 @@ from micrograd.training import History
 
 ACTIVATION = "leaky_relu"  # many plain ReLUs would die
 BATCH_SIZE = 16
-LEARNING_RATE = 0.02  # in the first epoch; along a cosine it sinks to 0 after the last
+LEARNING_RATE = 0.02  # in the first epoch; it falls along a cosine to 0 after the last
 WEIGHT_DECAY = 0.001
 OUT = Path("out/digits")
 
 
 def read_idx(path: Path) -> tuple[tuple[int, ...], bytes]:
-    """The sizes and the bytes of an IDX file of unsigned bytes, gzipped or not (yann.lecun.com/exdb/mnist)."""
+    """Reads the sizes and the bytes of an IDX file of unsigned bytes, gzipped or not (yann.lecun.com/exdb/mnist)."""
     raw = path.read_bytes()
     try:
         data = gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
@@ -56,7 +56,7 @@ def find(folder: Path, name: str) -> Path:
 
 
 def mnist(folder: Path, part: str) -> list[tuple[list[float], int]]:
-    """The samples (784 pixels from 0 to 1, digit) of a part, "train" or "t10k"."""
+    """Reads the samples (784 pixels from 0 to 1, digit) of a part of MNIST, "train" or "t10k"."""
     images, labels = find(folder, f"{part}-images-idx3-ubyte"), find(folder, f"{part}-labels-idx1-ubyte")
     (sizes, pixels), (count, digits) = read_idx(images), read_idx(labels)
     if len(sizes) != 3 or len(count) != 1 or sizes[0] != count[0]:
@@ -68,7 +68,7 @@ def mnist(folder: Path, part: str) -> list[tuple[list[float], int]]:
 
 
 def small_digits() -> tuple[list[tuple[list[float], int]], list[tuple[list[float], int]]]:
-    """Samples (64 pixels from 0 to 1, digit): 1,438 to train on, 359 to test with, always the same."""
+    """Loads samples (64 pixels from 0 to 1, digit): 1,438 for training and 359 for tests, always the same."""
     datasets = require("sklearn.datasets", "the demo of small digits", "scikit-learn")
     images, digits = datasets.load_digits(return_X_y=True)
     samples = [([float(p) / 16 for p in image], int(digit)) for image, digit in zip(images, digits, strict=True)]
@@ -76,7 +76,7 @@ def small_digits() -> tuple[list[tuple[list[float], int]], list[tuple[list[float
 
 
 def score(model: nn.MLP, pixels: list[float]) -> list[Value]:
-    """The logits of the digits. The network gets pixels from -1 to 1: it learns better from inputs around 0."""
+    """Returns one logit per digit. The network gets pixels from -1 to 1: it learns better from inputs around 0."""
     return model([2 * pixel - 1 for pixel in pixels])
 
 
@@ -92,7 +92,7 @@ def train(
     rng: random.Random,
     checkpoint: Path | None = None,
 ) -> History:
-    """Trains the model; the test digits are looked at after each epoch, but have no influence."""
+    """Trains the model. The accuracy on the test digits is measured after each epoch, but has no influence."""
     optimizer = optim.Adam(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     return fit(
         lambda pixels, digit: cross_entropy(score(model, pixels), digit),

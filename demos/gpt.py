@@ -1,11 +1,11 @@
-"""A GPT of Values learns the names of Python's own modules, character by character, and invents new ones.
+"""Trains a GPT of Values on the names of Python's modules, character by character, and invents new names.
 
     python demos/gpt.py                 the public modules of the standard library
     python demos/gpt.py --file FILE     the lines of a text file
     python demos/gpt.py --eager         the same training, not compiled
 
-It is GPT-2 made small, after Karpathy's microgpt: one layer, with RMSNorm and ReLU, and no biases. It shows the loss
-and what it invents, and draws the history of the training to out/gpt/loss.png.
+The model is a small GPT-2, after Karpathy's microgpt: one layer, with RMSNorm and ReLU, without biases. The demo prints
+the loss and the invented names, and draws the history of the training to out/gpt/loss.png.
 """
 
 import argparse
@@ -20,9 +20,9 @@ from micrograd.functional import dot, logsumexp, mean, one_hot, softmax, weighte
 OUT = Path("out/gpt")
 MODULES = [name for name in sys.stdlib_module_names if name.islower() and not name.startswith("_")]
 WIDTH, HEADS, LONGEST = 16, 4, 15  # longer names are left out
-LEARNING_RATE = 0.007  # in the first epoch; along a cosine it sinks to 0 after the last
-EPOCHS = 4  # or fewer, to make the number of steps come out
-TEMPERATURE = 0.6  # below 1 it prefers what is likely
+LEARNING_RATE = 0.007  # in the first epoch; it falls along a cosine to 0 after the last
+EPOCHS = 4  # or the largest number below that divides the number of steps
+TEMPERATURE = 0.6  # a temperature below 1 prefers likely tokens
 INVENTIONS = 20
 
 
@@ -47,9 +47,10 @@ class GPT(nn.Module):
         self.head = linear(WIDTH, tokens)
 
     def forward(self, token: list[float], keys: list[list[Value]], values: list[list[Value]]) -> list[Value]:
-        """The logits of what follows a token. Keys and values are those of the tokens before it; its own are added.
+        """Returns the logits of the next token, one per token.
 
-        So no token sees a later one, and a name that is invented token by token computes each of them once.
+        Keys and values are those of the earlier tokens; this token's own are appended. So no token sees a later one,
+        and to invent a name token by token computes each key and value once.
         """
         x = rms_norm(add(self.token(token), self.position[len(keys)]))
         x = add(x, self.attention(rms_norm(x), keys, values))
@@ -67,10 +68,10 @@ class GPT(nn.Module):
 
 
 def loss(model: GPT, name: list[list[float]]) -> Value:
-    """The mean over the name of −log p(next token).
+    """Returns the mean of −log p(next token) over the tokens of a name.
 
-    Tokens are one-hot vectors, not indexes: multiplied by the parameters instead of choosing among them, they make
-    the same program of every name of a length, which is compiled once.
+    Tokens are one-hot vectors, which are multiplied by the embedding. Indexes would choose parameters, and each name
+    would need its own program. With vectors, all names of the same length share one compiled program.
     """
     keys, values = [], []
     logits = [model(token, keys, values) for token in name[:-1]]
@@ -111,7 +112,7 @@ def main() -> None:
     rng.shuffle(names)
     epochs = max(n for n in range(1, EPOCHS + 1) if options.steps % n == 0)
     training = [names[i % len(names)] for i in range(options.steps // epochs)]
-    tokens = ["", *sorted(set("".join(names)))]  # the first one stands before a name, and behind it
+    tokens = ["", *sorted(set("".join(names)))]  # the first token marks the start and the end of a name
     data = [one_hot([0, *map(tokens.index, name), 0], len(tokens)) for name in training]
     model = GPT(len(tokens), rng)
     optimizer = optim.Adam(model.parameters(), LEARNING_RATE)

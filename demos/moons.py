@@ -1,8 +1,8 @@
-"""Separates two moons: 2 → 16 → 16 → 1, ReLU, the max-margin loss of a support-vector machine, L2 penalty.
+"""Separates two moons with a network 2 → 16 → 16 → 1, ReLU, the max-margin loss of a support-vector machine, and L2.
 
     python demos/moons.py
 
-It writes a picture of the decision boundary to out/moons/boundary.png.
+The demo draws the decision boundary to out/moons/boundary.png.
 """
 
 import argparse
@@ -21,7 +21,7 @@ GRID = 60
 
 
 def two_moons(n: int, noise: float, rng: random.Random) -> list[tuple[list[float], int]]:
-    """Points on two interleaved half circles, labelled 1 on the upper one and −1 on the lower one."""
+    """Draws noisy points on two interleaved half circles, with label 1 on the upper one and −1 on the lower one."""
     samples = []
     for i in range(n):
         angle = rng.uniform(0, math.pi)

@@ -1,10 +1,10 @@
-"""Races all optimizers down two valleys, Rosenbrock's and Beale's: plain functions of two Values.
+"""Compares all optimizers on two test functions of two Values, Rosenbrock's and Beale's.
 
     python demos/optimizers.py
 
-All but the learning rate are defaults; momentum, where there is one, is 0.9, and Lookahead is around SGD with it. The
-learning rate is, for each function anew, the one of a row with which the optimizer ends nearest to the minimum without
-leaving the picture. It prints the distances at the end, and draws the paths to out/optimizers/optimizers.png.
+Settings are the defaults, except momentum, which is 0.9, and the learning rate. Lookahead wraps SGD with momentum. For
+each function and optimizer, the demo tries a list of learning rates, and takes the one that ends nearest to the minimum
+without leaving the picture. It prints the final distances, and draws the paths to out/optimizers/optimizers.png.
 """
 
 import argparse
@@ -25,7 +25,7 @@ FAMILIES = {
     "adaptive": {kind.__name__: kind for kind in (optim.Adagrad, optim.RMSprop, optim.Adadelta)},
     "Adam and its like": {kind.__name__: kind for kind in (optim.Adam, optim.AdamW, optim.NAdam, optim.AdaBelief)},
 }
-COLORS = [  # from Paul Tol's schemes, which the colour-blind can tell apart
+COLORS = [  # from Paul Tol's schemes, which differ for every kind of colour vision
     ["#332288", "#EE7733", "#117733", "#CC3311"],
     ["#0077BB", "#882255", "#999933"],
     ["#000000", "#EE3377", "#009988", "#33BBEE"],
@@ -40,7 +40,7 @@ def beale(x, y):
     return (1.5 - x + x * y) ** 2 + (2.25 - x + x * y**2) ** 2 + (2.625 - x + x * y**3) ** 2
 
 
-# The function, where the race starts, the minimum, and what the picture shows: x and y, each from and to.
+# Each function with its start, its minimum, and the ranges of x and y in the picture.
 VALLEYS = [
     (rosenbrock, (-1.5, 2.0), (1.0, 1.0), ((-2.0, 2.0), (-1.0, 3.2))),
     (beale, (1.0, 1.5), (3.0, 0.5), ((-0.5, 4.0), (-1.5, 2.0))),
@@ -48,7 +48,7 @@ VALLEYS = [
 
 
 def descend(function, start, window, optimizer: optim.Optimizer, steps: int) -> list[tuple[float, float]]:
-    """The path; if it leaves the window, it ends at infinity."""
+    """Returns the path. If the path leaves the window, its last point is at infinity."""
     path = [start]
     for _ in range(steps):
         optimizer.zero_grad()

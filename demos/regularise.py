@@ -1,10 +1,11 @@
-"""Against overfitting: L1, L2, dropout, early stopping and augmentation, on two moons of which some labels are wrong.
+"""Compares methods against overfitting: L1, L2, dropout, early stopping and augmentation, on data with wrong labels.
 
     python demos/regularise.py
 
-It prints a table of the losses at the end, and draws the curves to out/regularise/regularise.png: both losses are the
-cross-entropy alone, without penalties, of the network as it would be used, without dropout. Early stopping has an
-advantage here: it picks the epoch by the validation loss itself. Which does best depends on the points: see --seed.
+The data are two moons. The demo prints a table of the final losses, and draws the curves to
+out/regularise/regularise.png. Both losses are the cross-entropy without penalties and without dropout. Early stopping
+has an advantage here: it chooses the epoch by the validation loss itself. The best method depends on the points: try
+--seed.
 """
 
 import argparse
@@ -32,7 +33,7 @@ def noisy_moons(n: int, seed: int) -> list[tuple[list[float], int]]:
 
 
 def train(method: str, data: list, validation: list, epochs: int, seed: int):
-    """The losses on both sets: before the first epoch, after each, and when the run has ended."""
+    """Returns the losses on both sets: before the first epoch, after each epoch, and at the end of the run."""
     rng = random.Random(seed)
     drop = DROPOUT if method == "dropout" else 0.0
     hidden = [[nn.Linear(n, HIDDEN, rng=rng), nn.ReLU(), nn.Dropout(drop, rng)] for n in (2, HIDDEN)]

@@ -1,10 +1,10 @@
-"""Where gradients vanish: 20 layers, sigmoid with small weights against ReLU with He's, normalised or not.
+"""Shows vanishing gradients in 20 layers: sigmoid with small weights, ReLU with He's, and both with normalisation.
 
     python demos/vanishing.py
 
-Of each network it shows how large the gradients are in each layer at the first step, and the loss, on two moons, before
-and after some steps of Adam. For one of them it prints the whole report of the gradient flow. It writes the picture to
-out/vanishing/vanishing.png.
+The demo trains each network on two moons with some steps of Adam. It prints the size of the gradients per layer in the
+first step, and the loss before and after. For one network it prints the whole report of the gradient flow. It draws a
+picture to out/vanishing/vanishing.png.
 """
 
 import argparse
@@ -54,7 +54,7 @@ def main() -> None:
     from sklearn.datasets import make_moons
 
     points, labels = make_moons(POINTS, noise=0.1, random_state=options.seed)
-    data = [(points.tolist(), labels.tolist())]  # the whole batch is one sample to fit(), for BatchNorm to see it all
+    data = [(points.tolist(), labels.tolist())]  # one sample of fit() is the whole batch, because BatchNorm needs it
     figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
     report = None
     print(f"{'':34}  gradient in layer        loss at step")
@@ -62,7 +62,7 @@ def main() -> None:
     for how, (activation, init, color) in ACTIVATIONS.items():
         for norm, (normalisation, line) in NORMALISATIONS.items():
             model = network(options.depth, activation, init, normalisation, random.Random(options.seed))
-            # At a learning rate of 0 the report is on the network as it was made.
+            # With a learning rate of 0, the report covers the initial network.
             flow = train(model, data, lr=0.0, steps=1).gradient_flow()
             report = report or flow
             sizes = [layer.gradient for layer in flow.layers if layer.neurons]

@@ -18,13 +18,13 @@ from .engine import Value, grad
 if TYPE_CHECKING:
     from . import data, derivatives, functional, nn, optim, testing, training
     from .anomaly import detect_anomaly
-    from .compiler import compile as compile  # noqa: A004 (the name is asked for; type checkers need the "as")
+    from .compiler import compile as compile  # noqa: A004 (a public name; type checkers need the "as")
     from .debugger import debug
     from .drawing import draw
     from .explorer import explore
     from .training import fit
 
-__all__ = [  # but for compile, which is not to hide Python's own where all names are imported
+__all__ = [  # without compile: an import of * must not hide Python's own
     "Value",
     "data",
     "debug",

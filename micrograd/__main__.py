@@ -1,4 +1,4 @@
-"""The command line: the values and the gradients of an expression.
+"""The command line: prints the values and the gradients of an expression.
 
 micrograd "tanh(x1*w1 + x2*w2 + b)" x1=2 x2=0 w1=-3 w2=1 b=6.88
 
@@ -20,7 +20,7 @@ from .arguments import one_line, to_float
 from .engine import Number, Value, lift
 from .naming import name_nodes
 from .rules import RULES, VALUES
-from .stepping import written
+from .stepping import write_expression
 from .tables import lay_out
 
 _OPERATORS: dict[type[ast.operator], tuple[str, Callable[[Any, Any], Any]]] = {
@@ -34,10 +34,10 @@ _CONSTANTS = {name: value for name, value in VALUES.items() if isinstance(value,
 
 
 def parse(source: str) -> ast.expr:
-    """The syntax tree of an expression that has nothing in it but numbers, names, and operations of the table.
+    """Parses an expression, which may contain only numbers, names and operations of the table.
 
     Raises:
-        ValueError: if there is anything else in it.
+        ValueError: if it contains anything else.
     """
     try:
         tree = ast.parse(source.strip(), mode="eval").body
@@ -68,7 +68,7 @@ def parse(source: str) -> ast.expr:
 
 
 def evaluate(tree: ast.expr, variables: dict[str, Value]) -> Number:
-    """The result of a parsed expression: a Value if there is one in it, else a number."""
+    """Evaluates a parsed expression: to a Value if it contains a variable, otherwise to a number."""
     if isinstance(tree, ast.Constant):
         return to_float(tree.value)
     if isinstance(tree, ast.Name):
@@ -92,10 +92,10 @@ def evaluate(tree: ast.expr, variables: dict[str, Value]) -> Number:
 
 
 def read_variables(texts: Sequence[str], tree: ast.expr) -> dict[str, Value]:
-    """Leaves from texts like ``x=2``, for all names in an expression.
+    """Reads leaves from texts like ``x=2``, one per name in the expression.
 
     Raises:
-        ValueError: if a text is something else, a name is missing, given twice, or not in the expression.
+        ValueError: if a text has another form, or a name is missing, given twice, or not in the expression.
     """
     functions = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
     names = {node.id: None for node in ast.walk(tree) if isinstance(node, ast.Name) and node not in functions}
@@ -120,18 +120,18 @@ def read_variables(texts: Sequence[str], tree: ast.expr) -> dict[str, Value]:
 
 
 def table(root: Value, checked: dict[str, tuple[str, str, str]] | None = None) -> str:
-    """All nodes with their operations, data and gradients; and the finite differences of those that were checked."""
+    """Makes a table of all nodes: operation, data, gradient and, for checked nodes, the finite difference."""
     names = name_nodes(root)
     rows = [("name", "operation", "data", "grad", *(("finite difference", "error", "verdict") if checked else ()))]
     for node, name in names.items():
-        made = written(node, names) if node.parents else ""
+        made = write_expression(node, names) if node.parents else ""
         more = checked.get(name, ("", "", "")) if checked else ()
         rows.append((name, made, f"{node.data:.10g}", f"{node.grad:.10g}", *more))
     return lay_out(rows)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Does what the command line asks for."""
+    """Runs the command with its parsed options."""
     tree = parse(options.expression)
     variables = read_variables(options.variables, tree)
     root = lift(evaluate(tree, variables))
@@ -165,8 +165,8 @@ def run(options: argparse.Namespace) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code."""
-    is_command = Path(sys.argv[0]).stem == "micrograd"  # else it is run as a module: its file is __main__.py
+    """Runs the command line, and returns the exit code."""
+    is_command = Path(sys.argv[0]).stem == "micrograd"  # otherwise it runs as a module, from __main__.py
     parser = argparse.ArgumentParser(
         prog="micrograd" if is_command else "python -m micrograd",
         description="Prints the values and the gradients of an expression.",
@@ -180,7 +180,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--debug", action="store_true", help="step through the backward pass at a prompt")
     parser.add_argument("--version", action="version", version=f"micrograd {__version__}")
     given = sys.argv[1:] if arguments is None else arguments
-    # All options but -h begin with two dashes: what begins with one is an expression, like -x.
+    # All options except -h begin with two dashes. An argument that begins with one dash is an expression, like -x.
     escaped = [
         f" {text}" if text.startswith("-") and not text.startswith("--") and text != "-h" else text for text in given
     ]

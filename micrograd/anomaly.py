@@ -1,4 +1,4 @@
-"""Where did it go wrong? The first value or gradient that is not finite, and the line that made it."""
+"""Anomaly detection: finds the first value or gradient that is not finite, and the line of code that made it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class AnomalyError(ArithmeticError):
 
 
 class _Traced(Value):
-    # A node that knows the line that made it, and does not take a number that is not finite.
+    # A node that remembers the line that made it, and refuses a number that is not finite.
 
     __slots__ = ("origin",)
 
@@ -50,7 +50,7 @@ def _name(node: Value) -> str:
 
 
 class _Detector(Watcher):
-    # Holds for all threads.
+    # Watches all threads.
 
     def make(self) -> Value:
         frame = sys._getframe(1)
@@ -67,11 +67,11 @@ class _Detector(Watcher):
 
 @contextmanager
 def detect_anomaly() -> Iterator[None]:
-    """Within the block, raises at the first value or gradient that is not finite.
+    """Raises an error within the block at the first value or gradient that is not finite.
 
-    The error names the operation, its operands and the line of code that made it; for a gradient, the path from the
-    loss too. Each node made in the block remembers its file and line; outside the block nothing is done. The block
-    holds for all threads, and may stand in another one.
+    The error names the operation, its operands and the line of code that made it; for a gradient, also the path from
+    the loss. Each node that is made in the block remembers its file and line. The block applies to all threads. Blocks
+    may be nested.
 
     Raises:
         AnomalyError: at the first nan or infinity. Leaves keep the ``grad`` that they had.
@@ -92,7 +92,7 @@ def _check(root: Value, node: Value) -> None:
     upstream = lift(node._grad)._data
     if all(map(_is_finite, node._parents)) or not math.isfinite(upstream):
         return
-    # The parents' gradients are sums over all their children: was it this one?
+    # A parent's gradient is a sum over all its children. Check whether this node's contribution is not finite.
     for i, (parent, contribution) in enumerate(zip(node.parents, contributions(node, upstream), strict=True)):
         if not math.isfinite(contribution):
             path = " → ".join(f"{step.op} ({_origin(step)})" for step in _path(root, node))
@@ -103,7 +103,7 @@ def _check(root: Value, node: Value) -> None:
 
 
 def _is_finite(node: Value) -> bool:
-    # Whether its gradient is known to be finite. Where gradients are Values, a leaf's is not yet summed up.
+    # Whether the gradient is known to be finite. If gradients are Values, that of a leaf is not summed yet.
     return not isinstance(node._grad, list) and math.isfinite(lift(node._grad)._data)
 
 
@@ -112,7 +112,7 @@ def _origin(node: Value) -> str:
 
 
 def _path(root: Value, node: Value) -> list[Value]:
-    """A shortest path through the graph."""
+    """Finds a shortest path from the root to the node."""
     came_from: dict[Value, Value] = {}
     found = [root]
     for child in found:

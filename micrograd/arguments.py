@@ -1,4 +1,4 @@
-"""What callers pass in: numbers, sequences and labels, read strictly; and the libraries that a feature needs."""
+"""Reads what callers pass in, strictly: numbers, sequences and labels. Imports libraries that only a feature needs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["check_callable", "check_type", "one_line", "require", "sequence", "t
 
 
 def to_float(x: Any) -> float:
-    """The Python float of a plain number: an int, a float, a bool, a fraction or a NumPy scalar.
+    """Converts a plain number to a float: an int, a float, a bool, a fraction or a NumPy scalar.
 
     Raises:
         TypeError: if ``x`` is none of these.
@@ -29,10 +29,10 @@ def to_float(x: Any) -> float:
 
 
 def sequence(xs: Iterable[Any], where: str) -> list[Any]:
-    """``xs`` as a list, for the function ``where``.
+    """Converts ``xs`` to a list; ``where`` is the name of the calling function, for the message.
 
     Raises:
-        TypeError: if ``xs`` is a single thing.
+        TypeError: if ``xs`` is not iterable, or a string.
 
     >>> sequence((1, 2), "sum()")
     [1, 2]
@@ -43,7 +43,7 @@ def sequence(xs: Iterable[Any], where: str) -> list[Any]:
 
 
 def check_type(x: Any, kind: type, takes: str) -> None:
-    """Raises a TypeError, what the function takes and what it was given, if ``x`` is not of the kind.
+    """Raises a TypeError if ``x`` is not of type ``kind``; its message is ``takes`` and what was given instead.
 
     >>> check_type(2.0, str, "save() takes the name of a file")
     Traceback (most recent call last):
@@ -55,7 +55,7 @@ def check_type(x: Any, kind: type, takes: str) -> None:
 
 
 def check_callable(x: Any, where: str) -> None:
-    """Raises a TypeError if ``x`` can't be called, as the function ``where`` does.
+    """Raises a TypeError if ``x`` can't be called; ``where`` is the name of the calling function, for the message.
 
     >>> check_callable(2.0, "jacobian()")
     Traceback (most recent call last):
@@ -67,7 +67,7 @@ def check_callable(x: Any, where: str) -> None:
 
 
 def one_line(label: str, width: int = 60) -> str:
-    """A label for a message: on one line, and cut where it is long.
+    """Writes a label on one line, for a message, and cuts it to ``width`` characters.
 
     >>> one_line("abcde", width=4), one_line("abcd", width=4)
     ('abc…', 'abcd')
@@ -80,12 +80,12 @@ def require(module: str, purpose: str, *libraries: str) -> Any:
     """Imports a library that only some features need.
 
     Args:
-        module: what is imported.
+        module: the name of the module to import.
         purpose: the feature, for the message.
-        libraries: the names under which pip installs what the feature needs; the module's own if none is given.
+        libraries: the names with which pip installs what the feature needs; the default is the module's name.
 
     Raises:
-        ImportError: if it can't be imported; the message says what to install.
+        ImportError: if the module can't be imported; the message says what to install.
 
     >>> require("no_such_library", "a picture")
     Traceback (most recent call last):

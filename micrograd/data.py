@@ -24,18 +24,18 @@ Sample = TypeVar("Sample")
 
 
 class DataLoader(Generic[Sample]):
-    """Goes through the data in batches, once each time that it is iterated over.
+    """Iterates over data in batches. Each iteration goes through the data once.
 
     Args:
         data: a sequence of samples.
-        batch_size: how many samples a batch has; the last one has what is left.
-        shuffle: go through the samples in a new random order each time.
-        rng: what shuffles: a ``random.Random``, or the module ``random`` itself.
+        batch_size: the number of samples per batch; the last batch may be smaller.
+        shuffle: use a new random order in each iteration.
+        rng: the random generator: a ``random.Random``, or the module ``random`` itself.
         drop_last: leave out a last batch that is not full.
 
     Raises:
         ValueError: if the batch size is not a positive whole number.
-        TypeError: if the data are not a sequence, or another argument is not of its kind.
+        TypeError: if the data are not a sequence, or another argument has the wrong type.
 
     >>> list(DataLoader("abcde", batch_size=2))
     [['a', 'b'], ['c', 'd'], ['e']]
@@ -80,11 +80,16 @@ class DataLoader(Generic[Sample]):
 
 
 def split(data: Sequence[Sample], fraction: float, rng: Any = random) -> tuple[list[Sample], list[Sample]]:
-    """Deals the samples out at random into two lists, the first with this fraction of them.
+    """Splits the samples at random into two lists.
+
+    Args:
+        data: a sequence of samples.
+        fraction: the part of the samples that goes into the first list, from 0 to 1.
+        rng: the random generator: a ``random.Random``, or the module ``random`` itself.
 
     Raises:
         ValueError: if the fraction is not between 0 and 1.
-        TypeError: if it is not a number, or the data are not a sequence.
+        TypeError: if the fraction is not a number, or the data are not a sequence.
 
     >>> train, test = split(range(10), 0.8, random.Random(0))
     >>> len(train), len(test), sorted(train + test) == list(range(10))
@@ -101,22 +106,25 @@ def split(data: Sequence[Sample], fraction: float, rng: Any = random) -> tuple[l
 
 @dataclass(frozen=True)
 class Standardisation:
-    """(x − mean)/deviation for each column: what :func:`standardise` did, to be done to other rows.
+    """(x − mean)/deviation per column: the transformation that :func:`standardise` found, for other rows.
 
     Attributes:
-        means: the columns' means.
-        deviations: their standard deviations; 1 for a constant column.
+        means: the mean of each column.
+        deviations: the standard deviation of each column; 1 for a constant column.
+
+    >>> Standardisation(means=[2.0], deviations=[0.5])([[3.0]])
+    [[2.0]]
     """
 
     means: list[float]
     deviations: list[float]
 
     def __call__(self, rows: Iterable[Sequence[float]]) -> list[list[float]]:
-        """The rows, standardised as the first ones were.
+        """Returns the rows, transformed like the first ones.
 
         Raises:
             ValueError: if a row has another length, or a number is not finite.
-            TypeError: if there is something else than numbers.
+            TypeError: if a row contains something else than numbers.
         """
         columns = list(zip(self.means, self.deviations, strict=True))
         return [
@@ -126,14 +134,17 @@ class Standardisation:
 
 
 def standardise(rows: Iterable[Sequence[float]]) -> tuple[list[list[float]], Standardisation]:
-    """The rows with every column shifted and scaled to mean 0 and standard deviation 1; and how, for other rows.
+    """Shifts and scales every column to mean 0 and standard deviation 1. Returns the rows and the transformation.
 
-    What is measured on the training set is done to the others too: so nothing about those is learned beforehand. The
-    standard deviation is that of the rows themselves, with n in the denominator. A constant column becomes 0.
+    Apply the transformation of the training set to the other sets, so that training learns nothing about those. The
+    standard deviation has n in the denominator. A constant column becomes 0.
+
+    Args:
+        rows: lists of numbers, all of the same length.
 
     Raises:
-        ValueError: if there are no rows, they differ in length, or a number is not finite.
-        TypeError: if there is something else than numbers.
+        ValueError: if there are no rows, rows differ in length, or a number is not finite.
+        TypeError: if a row contains something else than numbers.
 
     >>> train, apply = standardise([[1, 7], [3, 7]])
     >>> train
@@ -146,9 +157,9 @@ def standardise(rows: Iterable[Sequence[float]]) -> tuple[list[list[float]], Sta
         raise ValueError("standardise() of no rows is not defined")
     means, deviations = [], []
     for column in zip(*table, strict=True):
-        constant = min(column) == max(column)  # asked first: rounding would make a small deviation of none
+        constant = min(column) == max(column)  # rounding would give it a small deviation
         mean = column[0] if constant else math.fsum(column) / len(column)
-        deviation = math.dist(column, [mean] * len(column)) / math.sqrt(len(column))  # without overflow in squares
+        deviation = math.dist(column, [mean] * len(column)) / math.sqrt(len(column))  # squares could overflow
         means.append(mean)
         deviations.append(deviation or 1.0)
     apply = Standardisation(means, deviations)
@@ -168,7 +179,7 @@ def _table(rows: Iterable[Sequence[float]], width: int | None = None) -> list[li
 
 
 def check_samples(data: Any, where: str) -> None:
-    """Checks that data, which the function ``where`` was given, are a sequence of samples.
+    """Checks that data are a sequence of samples; ``where`` is the name of the calling function, for the message.
 
     Raises:
         TypeError: if they are not.
@@ -184,10 +195,10 @@ def check_samples(data: Any, where: str) -> None:
 
 
 def check_whole(what: str, x: Any, least: int) -> None:
-    """Checks that an argument is a whole number that is not too small.
+    """Checks that an argument is a whole number that is at least ``least``; ``what`` is its name, for the message.
 
     Raises:
-        TypeError: if it is no number.
+        TypeError: if it is not a number.
         ValueError: if it is not whole, or below ``least``.
 
     >>> check_whole("fit(): epochs", 2.5, 0)

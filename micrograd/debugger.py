@@ -1,7 +1,7 @@
-"""pdb for backpropagation: the backward pass one application of the chain rule at a time, forth and back.
+"""A debugger for backpropagation, like pdb: it steps through the backward pass, forwards and backwards.
 
-Nodes are called by the caller's variables, by their labels, or by their place in the topological order, ``%3``.
-The commands are pdb's where pdb has one; ``help`` lists them.
+One step is one application of the chain rule. A node's name is a variable of the caller, its label, or its place in the
+topological order, ``%3``. The commands are named as in pdb where pdb has them; ``help`` lists them.
 
 >>> from io import StringIO
 >>> from micrograd import Value
@@ -42,7 +42,7 @@ from typing import Any, TextIO
 
 from .arguments import check_type
 from .engine import Value
-from .stepping import BackwardPass, BackwardStep, contributions, forward_steps, local_formula, written
+from .stepping import BackwardPass, BackwardStep, contributions, forward_steps, local_formula, write_expression
 from .tables import lay_out
 
 __all__ = ["Debugger", "debug"]
@@ -55,16 +55,23 @@ def debug(
 ) -> None:
     """Steps through the backward pass of a loss, at a prompt.
 
-    At the end the gradients are those of the steps that were taken, on top of what the leaves had before.
+    At the end the gradients are those of the steps that were taken, added to the previous gradients of the leaves.
 
     Args:
-        loss: what is differentiated.
-        names: variables by which the nodes are called, like ``locals()``.
-        stdin: where commands come from, line by line; the terminal if not given.
-        stdout: where answers go.
+        loss: the Value to differentiate.
+        names: variables that name nodes, like ``locals()``.
+        stdin: a file with commands, one per line; the default is the terminal.
+        stdout: a file for the answers; the default is the standard output.
 
     Raises:
         TypeError: if ``loss`` is not a Value.
+
+    >>> from io import StringIO
+    >>> x = Value(2.0, label="x")
+    >>> debug(x * 3, stdin=StringIO("quit\\n"))
+    A backward pass of 2 steps from %2 = 6. help lists the commands.
+    next: %2 = x * %1, by x
+    (micrograd) quit
     """
     check_type(loss, Value, "debug() takes Values")
     debugger = Debugger(loss, names, stdin, stdout)
@@ -75,7 +82,7 @@ def debug(
 
 
 class Debugger(cmd.Cmd):
-    """The prompt. Every method ``do_…`` is a command, and its docstring the command's help.
+    """The prompt. Each method ``do_…`` is a command; its docstring is the command's help.
 
     >>> from io import StringIO
     >>> from tempfile import TemporaryDirectory
@@ -162,7 +169,7 @@ class Debugger(cmd.Cmd):
     # The loop.
 
     def preloop(self) -> None:
-        """Says where the session begins."""
+        """Prints the first lines of the session."""
         count, root = len(self.walk.edges), self.walk.root
         self._say(
             f"A backward pass of {count} steps from {self.names[root]} = {root.data:.6g}. help lists the commands."
@@ -170,13 +177,13 @@ class Debugger(cmd.Cmd):
         self._say_next()
 
     def precmd(self, line: str) -> str:
-        """Shows a command that was not typed, so that a session reads the same."""
+        """Prints a command that was not typed, so that the output looks like a typed session."""
         if self.echo:
             self._say(line.rstrip() if line != "EOF" else "")
         return line
 
     def onecmd(self, line: str) -> bool:
-        """Runs a command; what goes wrong in it is told, and the session goes on."""
+        """Runs a command. If it fails, prints the error, and the session continues."""
         word, _, argument = line.strip().partition(" ")
         try:
             return super().onecmd(f"{_SHORT.get(word, word)} {argument}".strip())
@@ -185,7 +192,7 @@ class Debugger(cmd.Cmd):
             return False
 
     def default(self, line: str) -> None:
-        """Tells what is no command."""
+        """Prints that a command is unknown."""
         raise LookupError(f"there is no command {line.split()[0]!r}; help lists them")
 
     def emptyline(self) -> bool:
@@ -201,7 +208,7 @@ class Debugger(cmd.Cmd):
             return
         node, i = self.walk.edges[len(self.walk.done)]
         operand = f", by {self.names[node.parents[i]]}" if len(node.parents) > 1 else ""
-        self._say(f"next: {self.names[node]} = {written(node, self.names)}{operand}")
+        self._say(f"next: {self.names[node]} = {write_expression(node, self.names)}{operand}")
 
     # The steps.
 
@@ -222,7 +229,7 @@ class Debugger(cmd.Cmd):
             step = self.walk.back()
             name = self.names[step.parent]
             self._say(
-                f"took back {self.names[step.node]} = {written(step.node, self.names)}: "
+                f"took back {self.names[step.node]} = {write_expression(step.node, self.names)}: "
                 f"{name}.grad is {step.before:.6g} again"
             )
         self._say_next()
@@ -272,9 +279,9 @@ class Debugger(cmd.Cmd):
             self._say(f"no longer stops at {known}")
 
     def do_forward(self, argument: str) -> None:
-        """forward: runs the forward pass again, with the leaves' data of now, and begins the backward pass anew."""
+        """forward: runs the forward pass again with the present data of the leaves, and restarts the backward pass."""
         for step in forward_steps(self.walk.root):
-            self._say(f"{self.names[step.node]} = {written(step.node, self.names)} = {step.value:.6g}")
+            self._say(f"{self.names[step.node]} = {write_expression(step.node, self.names)} = {step.value:.6g}")
         self.walk.clear()
         self._say_next()
 
@@ -283,7 +290,7 @@ class Debugger(cmd.Cmd):
     def do_p(self, argument: str) -> None:
         """p NODE: shows a node: operation, data, gradient so far, operands."""
         node = self._node(argument)
-        made = f" = {written(node, self.names)}" if node.parents else ""
+        made = f" = {write_expression(node, self.names)}" if node.parents else ""
         self._say(f"{self.names[node]}{made}  data {node.data!r}  grad {node.grad!r}")
 
     def do_list(self, argument: str) -> None:
@@ -301,7 +308,7 @@ class Debugger(cmd.Cmd):
 
     def do_where(self, argument: str) -> None:
         """w(here) [NODE]: the chain-rule factors on the way from the loss to a node, or to here, multiplied out."""
-        target = self._node(argument) if argument else self._arrived()
+        target = self._node(argument) if argument else self._find_last()
         path = self._path(target)
         if not path:
             self._say(f"{self.names[target]} is the root: its gradient is 1")
@@ -311,7 +318,7 @@ class Debugger(cmd.Cmd):
             local = contributions(node)[i]
             product *= local
             slope = f"∂{self.names[node]}/∂{self.names[node.parents[i]]} = {local_formula(node, i, self.names)}"
-            rows.append((f"{self.names[node]} = {written(node, self.names)}", slope, f"{local:.6g}"))
+            rows.append((f"{self.names[node]} = {write_expression(node, self.names)}", slope, f"{local:.6g}"))
         self._say_table(rows)
         partly = " along this path; why sums up all" if self._branches(target) else ""
         self._say(f"multiplied out: ∂{self.names[self.walk.root]}/∂{self.names[target]} = {product:.6g}{partly}")
@@ -327,7 +334,7 @@ class Debugger(cmd.Cmd):
         self._say_table(
             [
                 (
-                    f"from {self.names[step.node]} = {written(step.node, self.names)}",
+                    f"from {self.names[step.node]} = {write_expression(step.node, self.names)}",
                     f"{step.local:.6g} × {step.upstream:.6g}",
                     f"= {step.contribution:.6g}",
                 )
@@ -342,7 +349,7 @@ class Debugger(cmd.Cmd):
         """graph FILE: draws this moment into a file, with the current node lit: .svg, .png, .pdf or .dot."""
         if not argument:
             raise ValueError("graph needs the name of a file: graph now.svg")
-        from .drawing import draw  # not needed before
+        from .drawing import draw  # imported when it is first needed
 
         variables = {name: node for name, node in self.nodes.items() if not name.startswith("%")}
         draw(self.walk.root, names=variables, highlight=self._here()).save(argument)
@@ -379,15 +386,15 @@ class Debugger(cmd.Cmd):
         return self.nodes[name]
 
     def _here(self) -> Value:
-        # The node whose step comes next; at the end, the one that got its gradient last.
+        # The node of the next step; at the end, the node that received a gradient last.
         done = len(self.walk.done)
-        return self.walk.edges[done][0] if done < len(self.walk.edges) else self._arrived()
+        return self.walk.edges[done][0] if done < len(self.walk.edges) else self._find_last()
 
-    def _arrived(self) -> Value:
+    def _find_last(self) -> Value:
         return self.walk.done[-1].parent if self.walk.done else self.walk.root
 
     def _row(self, node: Value) -> str:
-        made = f" = {written(node, self.names)}" if node.parents else ""
+        made = f" = {write_expression(node, self.names)}" if node.parents else ""
         return f"{self.names[node]}{made}  data {node.data:.6g}  grad {node.grad:.6g}"
 
     def _say_table(self, rows: list[tuple[str, str, str]]) -> None:
@@ -395,7 +402,7 @@ class Debugger(cmd.Cmd):
             self._say(lay_out(rows, gap=3))
 
     def _path(self, target: Value) -> list[tuple[Value, int]]:
-        # A shortest way up to the root, turned round.
+        # A shortest path from the root to the target.
         way: dict[Value, tuple[Value, int]] = {}
         found = deque([target])
         while found and self.walk.root not in way:

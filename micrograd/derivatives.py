@@ -1,6 +1,6 @@
 """Derivatives of functions of several Values: Jacobians, Hessians, and their products with vectors.
 
-All of them take a function ``f`` of a list of Values and the point as a list of numbers, and return numbers.
+Each takes a function ``f`` of a list of Values, and a point as a list of numbers. Each returns numbers.
 
 >>> hessian(lambda x: x[0] ** 2 * x[1], [3.0, 2.0])
 [[4.0, 6.0], [6.0, 0.0]]
@@ -21,14 +21,14 @@ Function = Callable[[list[Value]], Any]
 
 
 def jacobian(f: Function, xs: Sequence[Number]) -> list[list[float]]:
-    """The matrix ∂fᵢ/∂xⱼ, a row an output.
+    """Returns the Jacobian matrix ∂fᵢ/∂xⱼ, with one row per output and one column per input.
 
     Args:
-        f: gives a list of Values, or one Value, from a list of Values.
-        xs: the point.
+        f: a function of a list of Values that returns a list of Values, or one Value.
+        xs: the point, a list of numbers.
 
     Raises:
-        TypeError: if ``f`` gives something else.
+        TypeError: if ``f`` returns something else.
 
     >>> jacobian(lambda x: [x[0] * x[1], x[0].exp()], [0.0, 3.0])
     [[3.0, 0.0], [1.0, 0.0]]
@@ -38,20 +38,32 @@ def jacobian(f: Function, xs: Sequence[Number]) -> list[list[float]]:
 
 
 def hessian(f: Function, xs: Sequence[Number]) -> list[list[float]]:
-    """The matrix ∂²f/∂xᵢ∂xⱼ of a function with one output.
+    """Returns the Hessian matrix ∂²f/∂xᵢ∂xⱼ of a function with one output.
+
+    Args:
+        f: a function of a list of Values that returns one Value.
+        xs: the point, a list of numbers.
 
     Raises:
-        TypeError: if ``f`` gives anything but one Value.
+        TypeError: if ``f`` returns anything but one Value.
+
+    >>> hessian(lambda x: (x[0] * x[1]).exp(), [0.0, 2.0])
+    [[4.0, 1.0], [1.0, 0.0]]
     """
     point = _point(f, xs, "hessian()")
     return [list(grad(slope, point)) for slope in grad(_single(f(point), "hessian"), point, create_graph=True)]
 
 
 def vjp(f: Function, xs: Sequence[Number], vector: Sequence[Number]) -> list[float]:
-    """The product vᵀJ with the Jacobian, in one backward pass.
+    """Returns the product vᵀJ of a vector and the Jacobian, with one backward pass.
+
+    Args:
+        f: a function of a list of Values that returns a list of Values, or one Value.
+        xs: the point, a list of numbers.
+        vector: v, with one number per output.
 
     Raises:
-        ValueError: if the vector has not one entry for each output.
+        ValueError: if the vector has not one number per output.
 
     >>> vjp(lambda x: [x[0] * x[1], x[0] ** 2], [2.0, 3.0], [1.0, 10.0])
     [43.0, 2.0]
@@ -62,13 +74,18 @@ def vjp(f: Function, xs: Sequence[Number], vector: Sequence[Number]) -> list[flo
 
 
 def jvp(f: Function, xs: Sequence[Number], vector: Sequence[Number]) -> list[float]:
-    """The product Jv with the Jacobian: the derivative of the outputs along a direction, by two backward passes.
+    """Returns the product Jv of the Jacobian and a vector, the derivative along v, with two backward passes.
 
-    vᵀJ is linear in v, and so its derivative by v is Jᵀ: a second pass through the first gives the product from the
-    other side (Townsend, *A new trick for calculating Jacobian vector products*, 2017).
+    The first pass computes uᵀJ for a vector u. This is linear in u, with derivative Jᵀ. So a second backward pass,
+    through the first one, computes Jv (Townsend, *A new trick for calculating Jacobian vector products*, 2017).
+
+    Args:
+        f: a function of a list of Values that returns a list of Values, or one Value.
+        xs: the point, a list of numbers.
+        vector: v, with one number per input.
 
     Raises:
-        ValueError: if the vector has not one entry for each input.
+        ValueError: if the vector has not one number per input.
 
     >>> jvp(lambda x: [x[0] * x[1], x[0] ** 2], [2.0, 3.0], [1.0, 10.0])
     [23.0, 4.0]

@@ -30,7 +30,7 @@ __all__ = ["Number", "Value", "accumulate", "grad", "lift", "operation", "topolo
 Number = Union["Value", float]
 
 
-_PLAIN = frozenset((float, int))  # need no closer look
+_PLAIN = frozenset((float, int))  # the usual types of a plain number: to_float() is not needed
 
 
 @lru_cache
@@ -58,7 +58,7 @@ class Value(Scalar):
     __slots__ = ("_number", "_parents", "rule")
 
     rule: Rule
-    """The operation that made it, a line of :mod:`micrograd.rules`."""
+    """The operation that made this node, a line of :mod:`micrograd.rules`."""
     _number: float
     _parents: tuple[Value, ...]
 
@@ -76,13 +76,13 @@ class Value(Scalar):
     __mul__, __rmul__ = rules.multiply.node, rules.multiply.reflected
     __truediv__, __rtruediv__ = rules.divide.node, rules.divide.reflected
     __neg__, __abs__ = rules.negate.node, rules.absolute.node
-    _raised, __rpow__ = rules.power_of.node, rules.power_of.reflected
+    _power_of, __rpow__ = rules.power_of.node, rules.power_of.reflected
 
     def __pow__(self, other: Number) -> Value:
         if other.__class__ in _PLAIN:
             return _bind(other)(self)
         if isinstance(other, Value) or is_array(other):
-            return self._raised(other)
+            return self._power_of(other)
         return _bind(to_float(other))(self)
 
     def __pos__(self) -> Value:
@@ -98,7 +98,7 @@ class Value(Scalar):
     floor, round, stop_gradient = rules.floor.node, rules.rounded.node, rules.stop_gradient.node
 
     def leaky_relu(self, negative_slope: float = 0.01) -> Value:
-        """``a`` where it is positive, else ``negative_slope * a``."""
+        """``self`` if it is positive, otherwise ``negative_slope * self``."""
         return _bind(to_float(negative_slope), rules.leaky_relu)(self)
 
     def __repr__(self) -> str:
@@ -108,21 +108,21 @@ class Value(Scalar):
 
     @property
     def op(self) -> str:
-        """The name of the operation that made it, empty for a leaf."""
+        """The name of the operation that made this node; empty for a leaf."""
         return self.rule.name
 
     @property
     def parents(self) -> tuple[Value, ...]:
-        """The operands it was made of; a leaf has none.
+        """The operands of the operation that made this node; a leaf has none.
 
-        A plain number among them becomes a constant when it is first looked at, with the gradient that the last
-        ``backward()`` would have given it.
+        The node stores a plain number as a float. It becomes a constant Value when ``parents`` is first read, with the
+        gradient that the last ``backward()`` would have given it.
         """
         if self.rule.number:
             place, constant = self.rule.names.index(self.rule.number), lift(self._number)
             self._parents = (*self._parents[:place], constant, *self._parents[place:])
             self.rule = self.rule.whole
-            if isinstance(self._grad, float) and self._grad:  # not what grad() collects
+            if isinstance(self._grad, float) and self._grad:  # while grad() runs, this is a list of pairs
                 copy = Value(self._data)
                 copy._grad, copy.rule = self._grad, self.rule
                 copy._parents = tuple([Value(parent._data) for parent in self._parents])
@@ -133,7 +133,7 @@ class Value(Scalar):
                     constant._grad = math.nan
         return self._parents
 
-    # For code that knows the published package.
+    # Names that code written for the published package uses.
     _prev = property(lambda self: set(self.parents))
     _op = property(lambda self: {"relu": "ReLU"}.get(self.op, self.op))
 
@@ -145,11 +145,11 @@ class Value(Scalar):
         return topological_order(self)[:-1]
 
     def backward(self) -> None:
-        """Adds ∂self/∂leaf to the ``grad`` of every leaf that self was made of, and sets it in every other node.
+        """Adds ∂self/∂leaf to the ``grad`` of every leaf of the graph; sets ``grad`` to ∂self/∂node in all other nodes.
 
         Raises:
-            ValueError, ArithmeticError: what Python's float raises, with the operation and the operands; and if a node
-                was changed by hand into a part of itself. The leaves' ``grad`` is then as it was.
+            ValueError, ArithmeticError: if Python's float raises it; the message names the operation and the operands.
+                Also if the graph, changed by hand, has a cycle. The leaves then keep the ``grad`` that they had.
 
         >>> x = Value(3.0)
         >>> y = x * x
@@ -179,20 +179,20 @@ class Value(Scalar):
                 leaf._grad += grad
 
     def steps(self, names: Mapping[str, Any] | None = None) -> Iterator[BackwardStep]:
-        """``backward()``, one application of the chain rule at a time; ``names`` are variables, like ``locals()``."""
-        from .stepping import backward_steps  # a reader of the graph, not loaded before it is asked for
+        """Runs ``backward()``, one application of the chain rule at a time; for ``names``, pass ``locals()``."""
+        from .stepping import backward_steps  # imported here because the engine imports no reader of the graph
 
         return backward_steps(self, names)
 
     def forward_steps(self, names: Mapping[str, Any] | None = None) -> Iterator[ForwardStep]:
-        """The forward pass again, one operation at a time, from the data that the leaves have now."""
+        """Runs the forward pass again, one operation at a time, from the current data of the leaves."""
         from .stepping import forward_steps
 
         return forward_steps(self, names)
 
 
 def lift(x: Any) -> Value:
-    """``x`` itself if it is a Value, else a constant of that number.
+    """Returns ``x`` itself if it is a Value, otherwise a constant with that number.
 
     Raises:
         TypeError: if ``x`` is neither a Value nor a plain number.
@@ -205,11 +205,11 @@ def lift(x: Any) -> Value:
 
 
 def _order(root: Value) -> tuple[list[Value], list[Value]]:
-    # The operations that root was made of, each after its parents; and the leaves that have a gradient, once a use.
+    # The operations of the graph, each after its parents; and the leaves with a gradient, once per use.
     operations: list[Value] = []
     leaves: list[Value] = []
-    is_open: dict[Value, bool] = {}  # by every node that was found: whether it is still on the stack
-    # Depth first, on a stack of its own: recursion would bound the depth.
+    is_open: dict[Value, bool] = {}  # for every visited node: whether it is still on the stack
+    # A depth-first search. It keeps its own stack, because Python's recursion limit would bound the graph's depth.
     stack: list[tuple[Value, Iterator[Value]]] = []
     node, parents = root, iter((root,))
     while True:
@@ -251,9 +251,9 @@ def _chain_rule(root: Value, operations: list[Value], on_values: bool = False) -
 
 
 def _collect(pairs: Any) -> Any:
-    # The gradient that arrives at a node as pairs of local and upstream gradient: one sum of products.
+    # Sums the products of the pairs (local gradient, upstream gradient) that arrived at a node, as one node.
     if not isinstance(pairs, list):
-        return pairs  # it was collected before
+        return pairs  # they were summed before
     if len(pairs) > 1:
         pairs = [pair for pair in pairs if not _vanishes(*pair)]
     if len(pairs) < 2:
@@ -268,7 +268,7 @@ def _collect(pairs: Any) -> Any:
 
 
 def _vanishes(local: Number, upstream: Number) -> bool:
-    # A plain 0 is left out. 0 · ∞ stays: it is nan.
+    # Whether the product is 0 because one factor is a plain 0. The product 0 · ∞ is nan, so it is kept.
     if local.__class__ is float and local == 0:
         return math.isfinite(lift(upstream)._data)
     return upstream.__class__ is float and upstream == 0 and math.isfinite(lift(local)._data)
@@ -282,12 +282,12 @@ def _check_values(where: str, nodes: list[Any]) -> None:
 
 
 def accumulate(root: Value) -> None:
-    """``backward()`` for those who keep the gradients from before themselves: if it fails, the leaves' are changed."""
+    """Runs ``backward()`` without restoring the leaves' gradients if it fails: the caller restores them."""
     _chain_rule(root, _order(root)[0])
 
 
 def topological_order(root: Value) -> list[Value]:
-    """All that ``root`` was made of, itself included, parents before children.
+    """All nodes of the graph of ``root``, itself included, parents before children.
 
     >>> x = Value(2.0, label="x")
     >>> [node.op or node.label for node in topological_order((x * x).exp() + x)]
@@ -303,18 +303,18 @@ def topological_order(root: Value) -> list[Value]:
 
 
 def grad(output: Value, inputs: Value | Iterable[Value], create_graph: bool = False) -> tuple[Any, ...]:
-    """The derivatives ∂output/∂input; no ``grad`` is touched.
+    """Returns the derivatives ∂output/∂input, one per input, and leaves every ``grad`` unchanged.
 
     Args:
-        output: what is differentiated.
-        inputs: by what: leaves, or any nodes of its graph. By one that it does not depend on, the derivative is 0.
+        output: the Value to differentiate.
+        inputs: leaves or any other nodes. The derivative is 0 if the output does not depend on the input.
         create_graph: return Values, which can be differentiated again, instead of floats.
 
-    No other thread may work on the same graph meanwhile.
+    No other thread may work on the same graph at the same time.
 
     Raises:
-        TypeError: if one of them is not a Value.
-        ValueError, ArithmeticError: what Python's float raises, with the operation and the operands.
+        TypeError: if the output or an input is not a Value.
+        ValueError, ArithmeticError: if Python's float raises it; the message names the operation and the operands.
 
     >>> x = Value(2.0)
     >>> grad(x**3, [x])
@@ -331,7 +331,7 @@ def grad(output: Value, inputs: Value | Iterable[Value], create_graph: bool = Fa
     before[output] = output._grad
     try:
         for node in before:
-            node._grad = [] if create_graph else 0.0  # type: ignore[assignment]  # of pairs, see _collect()
+            node._grad = [] if create_graph else 0.0  # type: ignore[assignment]  # pairs, see _collect()
         _chain_rule(output, operations, create_graph)
         for x in inputs if create_graph else ():
             x._grad = _collect(x._grad)

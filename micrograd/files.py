@@ -1,4 +1,4 @@
-"""Files that are replaced as a whole or not at all, and locks between the processes that write them."""
+"""Writes files as a whole or not at all, and locks them between processes."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ _OLD = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
 def write_file(path: str | os.PathLike[str], content: bytes) -> None:
-    """Writes a file, so that nobody ever sees half of it: what stood there stays until the new content is on the disk.
+    """Writes a file so that readers see either the old content or the new one, never a part.
 
-    The content goes to a new file beside it, which then takes its name, and the permissions that it had. Of a symbolic
-    link, the file that it leads to is replaced. What killed processes left beside it is removed.
+    The content goes to a new file in the same folder, which then replaces the old one and gets its permissions. If
+    ``path`` is a symbolic link, the file to which it leads is replaced. Temporary files that killed processes left
+    there are removed.
 
     Raises:
-        OSError: if it can't be written, or what stands there is no regular file, like a folder, a pipe or a device.
-            What stood there is untouched.
+        OSError: if the file can't be written, or ``path`` is not a regular file but a folder, a pipe or a device. The
+            old content is then untouched.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
@@ -36,7 +37,7 @@ def write_file(path: str | os.PathLike[str], content: bytes) -> None:
     """
     path = Path(os.path.realpath(path))
     try:
-        mode = _replaceable(path)
+        mode = _read_mode(path)
         _remove_remains(path)
         _replace(path, content, mode)
     except OSError as error:
@@ -46,8 +47,8 @@ def write_file(path: str | os.PathLike[str], content: bytes) -> None:
         _sync_folder(path.parent)
 
 
-def _replaceable(path: Path) -> int | None:
-    """The permissions of the file that will be replaced; None if there is none."""
+def _read_mode(path: Path) -> int | None:
+    """Returns the permissions of the file to replace, or None if there is no file. Raises an error if it is special."""
     try:
         found = path.lstat()
     except FileNotFoundError:
@@ -71,7 +72,7 @@ def _replace(path: Path, content: bytes, mode: int | None) -> None:
             if mode is not None:
                 os.chmod(handle if os.chmod in os.supports_fd else temporary, mode)
             os.fsync(handle)
-            if os.name == "posix":  # while it is locked, for nobody is to take it for a remain; Windows can't
+            if os.name == "posix":  # while locked, so that nobody removes it; Windows can't
                 os.replace(temporary, path)
         finally:
             os.close(handle)
@@ -83,39 +84,39 @@ def _replace(path: Path, content: bytes, mode: int | None) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Sees that the folder remembers which file has the name."""
+    """Writes the folder to the disk, so that the new name survives a crash."""
     with contextlib.ExitStack() as stack:
         try:
             handle = os.open(folder, os.O_RDONLY)
             stack.callback(os.close, handle)
             os.fsync(handle)
         except OSError as error:
-            if error.errno not in (errno.EINVAL, errno.EACCES):  # file systems that can't; folders that can't be read
+            if error.errno not in (errno.EINVAL, errno.EACCES):  # unsupported, or an unreadable folder
                 raise
 
 
 def _open_beside(path: Path, mode: int) -> tuple[int, Path]:
-    """A new file beside this one, open and locked, and its path."""
+    """Opens and locks a new temporary file in the folder of ``path``. Returns its handle and its path."""
     while True:
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
         handle = os.open(temporary, _NEW, mode)
-        with contextlib.suppress(ImportError, OSError):  # a file system without locks: nobody removes remains there
-            if not _lock(handle) or not _is_at(handle, temporary):  # somebody took it for a remain
+        with contextlib.suppress(ImportError, OSError):  # without locks, nobody removes temporary files
+            if not _lock(handle) or not _is_at(handle, temporary):  # another process removed it as left over
                 os.close(handle)
                 continue
         return handle, temporary
 
 
 def _remove_remains(path: Path) -> None:
-    """Removes what processes that were killed while they wrote this file left beside it: nobody has it locked."""
+    """Removes the temporary files of killed processes: those that no process has locked."""
     pattern = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{16}}\.tmp")
     try:
         entries = list(os.scandir(path.parent))
-    except OSError:  # one that can't be read, or is not there
+    except OSError:  # the folder is unreadable or missing
         return
     for remain in entries:
         if pattern.fullmatch(remain.name) and remain.is_file(follow_symlinks=False):
-            with contextlib.suppress(ImportError, OSError):  # of somebody else, or on a file system without locks
+            with contextlib.suppress(ImportError, OSError):  # not our file, or no locks
                 handle = os.open(remain.path, _OLD)
                 try:
                     if _lock(handle):
@@ -126,31 +127,31 @@ def _remove_remains(path: Path) -> None:
 
 @contextlib.contextmanager
 def lock_file(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Within the block, nobody else can lock this file, in this process or another.
+    """Locks a file within the block, against this process and others.
 
-    The lock is a file beside it, ``.name.lock``, which is removed afterwards. It ends with the process, however that
-    ends. On a file system that has no locks, nothing is locked.
+    The lock is a file in the same folder, ``.name.lock``, which is removed afterwards. The lock ends when the process
+    ends, even if it is killed. On a file system without locks, nothing is locked.
 
     Raises:
-        BlockingIOError: if somebody has it locked.
-        OSError: if the file beside it can't be written.
+        BlockingIOError: if the file is locked already.
+        OSError: if the lock file can't be written.
     """
     path = Path(os.path.realpath(path))
     beside = path.with_name(f".{path.name}.lock")
-    handle = _open_locked(path, beside)
+    handle = _open_and_lock(path, beside)
     try:
         yield
     finally:
         if os.name == "posix":
-            beside.unlink(missing_ok=True)  # while it is locked: afterwards it may be somebody else's
+            beside.unlink(missing_ok=True)  # while locked: afterwards another process may own it
             os.close(handle)
         else:
             os.close(handle)
-            with contextlib.suppress(OSError):  # somebody else has it open
+            with contextlib.suppress(OSError):  # another process has it open
                 beside.unlink()
 
 
-def _open_locked(path: Path, beside: Path) -> int:
+def _open_and_lock(path: Path, beside: Path) -> int:
     while True:
         try:
             handle = os.open(beside, _OLD | os.O_CREAT, 0o666)
@@ -169,10 +170,10 @@ def _open_locked(path: Path, beside: Path) -> int:
 
 
 def _lock(handle: int) -> bool:
-    """Locks an open file until it is closed; False if somebody else has it locked.
+    """Locks an open file until it is closed. Returns False if it is locked already.
 
     Raises:
-        ImportError, OSError: if the system, or the file system, has no locks.
+        ImportError, OSError: if the system or the file system has no locks.
     """
     try:
         if sys.platform == "win32":
@@ -189,7 +190,7 @@ def _lock(handle: int) -> bool:
 
 
 def _is_at(handle: int, path: Path) -> bool:
-    """Whether the open file is still the one with this name."""
+    """Whether ``path`` still leads to the open file."""
     try:
         return os.path.samestat(os.fstat(handle), path.lstat())
     except FileNotFoundError:

@@ -1,12 +1,13 @@
-"""Functions of several Values: sums, softmax and the losses. They take Values and plain numbers alike.
+"""Functions of several Values: sums, softmax and the losses. They take Values and plain numbers.
 
-The functions of one or two Values are here too, under their names in :mod:`micrograd.rules`:
+The functions of one or two Values are here too, with their names in :mod:`micrograd.rules`:
 
 >>> tanh(0.5) == tanh(Value(0.5)).data
 True
 
-The losses compare predictions with targets: two numbers, two vectors, or two lists of such, to any depth. They give
-their mean; with ``reduction="sum"`` their sum, and with ``"none"`` each of them, in lists as the predictions are.
+The losses compare predictions with targets: two numbers, two vectors, or two nested lists of the same shape. They
+return the mean of all losses; with ``reduction="sum"`` the sum; with ``"none"`` all losses, in lists like the
+predictions.
 
 >>> mse_loss([[Value(1)], [Value(2)]], [[1], [4]]).data
 2.0
@@ -32,7 +33,7 @@ __all__ = [
     "stop_gradient", "sum", "tan", "tanh", "weighted_sums", "where",
 ]  # fmt: skip
 
-# The functions of one or two Values are lines of the table.
+# The functions of one or two Values come from the table.
 exp, expm1, log, log1p, sqrt, cbrt = rules.exp, rules.expm1, rules.log, rules.log1p, rules.sqrt, rules.cbrt
 sin, cos, tan, asin, acos, atan = rules.sin, rules.cos, rules.tan, rules.asin, rules.acos, rules.atan
 sinh, cosh, tanh, atan2, hypot = rules.sinh, rules.cosh, rules.tanh, rules.atan2, rules.hypot
@@ -42,7 +43,11 @@ floor, stop_gradient = rules.floor, rules.stop_gradient
 
 
 def leaky_relu(x: Number, negative_slope: float = 0.01) -> Any:
-    """``x`` where it is positive, else ``negative_slope * x``.
+    """``x`` if it is positive, otherwise ``negative_slope * x``.
+
+    Args:
+        x: a Value or a number.
+        negative_slope: the slope for negative numbers.
 
     >>> leaky_relu(Value(-2), 0.1).data
     -0.2
@@ -53,12 +58,17 @@ def leaky_relu(x: Number, negative_slope: float = 0.01) -> Any:
 
 
 def where(condition: Any, a: Number, b: Number) -> Value:
-    """``a`` if the condition holds, a comparison of Values or a bool, else ``b``.
+    """Returns ``a`` if the condition holds, otherwise ``b``.
 
-    It says the same as ``a if condition else b``, in functions that are compiled, too.
+    It means ``a if condition else b``, and also works in a compiled function.
+
+    Args:
+        condition: a comparison of Values, or a bool.
+        a: the result if the condition holds.
+        b: the result if it doesn't.
 
     Raises:
-        TypeError: if the condition is a Value, of which it would not be plain when it holds.
+        TypeError: if the condition is a Value: compare it with something.
 
     >>> x = Value(-2.0)
     >>> where(x > 0, x, 0.1 * x).data
@@ -72,13 +82,15 @@ def where(condition: Any, a: Number, b: Number) -> Value:
 
 
 def add(x: Any, y: Any) -> Any:
-    """x + y, number by number: of two numbers, two lists of one length, or two lists of such lists.
+    """x + y, number by number. Python's ``+`` joins two lists instead.
 
-    Between lists, ``+`` is Python's, which joins them.
+    Args:
+        x: a number or Value, or a list of them, nested to any depth.
+        y: the same, with the shape of ``x``.
 
     Raises:
         ValueError: if the lengths differ.
-        TypeError: if one is a list and the other a number.
+        TypeError: if one argument is a list and the other one a number.
 
     >>> [total.data for total in add([Value(1), Value(2)], [3, 4])]
     [4.0, 6.0]
@@ -95,7 +107,7 @@ def add(x: Any, y: Any) -> Any:
 
 
 def sum(values: Iterable[Number]) -> Value:
-    """The sum, as one node of the graph; of nothing, 0.
+    """The sum, as one node of the graph; 0 if there are no values.
 
     >>> sum([Value(1), Value(2), 3])
     Value(data=6.0, grad=0.0, op='sum')
@@ -112,12 +124,16 @@ def mean(values: Iterable[Number]) -> Value:
     >>> mean([Value(1), Value(2)]).data
     1.5
     """
-    values = _filled(values, "mean")
+    values = _require_values(values, "mean")
     return sum(values) / len(values)
 
 
 def dot(a: Sequence[Number], b: Sequence[Number]) -> Value:
     """The dot product Σ aᵢbᵢ, as one node of the graph.
+
+    Args:
+        a: a list of Values and numbers.
+        b: another one of the same length.
 
     Raises:
         ValueError: if the lengths differ.
@@ -132,12 +148,12 @@ def dot(a: Sequence[Number], b: Sequence[Number]) -> Value:
 
 
 def weighted_sums(x: Iterable[Number]) -> Callable[[Sequence[Value]], Value]:
-    """The function w ↦ dot(w, x), for many vectors w of Values: a layer is made of these.
+    """Returns the function w ↦ dot(w, x), for many vectors w of Values. A layer calls it once per neuron.
 
-    Plain numbers in ``x`` are constants of the node, and cost no gradient.
+    Plain numbers in ``x`` are constants of the node: no gradient is computed for them.
 
     Raises:
-        ValueError: by the function, if the lengths differ.
+        ValueError: from the returned function, if the lengths differ.
 
     >>> of_inputs = weighted_sums([2.0, 3.0])
     >>> of_inputs([Value(10), Value(1)]).data
@@ -158,7 +174,7 @@ def weighted_sums(x: Iterable[Number]) -> Callable[[Sequence[Value]], Value]:
 
 
 def logsumexp(values: Iterable[Number]) -> Value:
-    """log Σ exp xᵢ, as one node of the graph, whose gradient is the softmax; it neither overflows nor underflows.
+    """log Σ exp xᵢ, as one node of the graph, without overflow or underflow. Its gradient is the softmax.
 
     Raises:
         ValueError: if there are no values.
@@ -166,7 +182,7 @@ def logsumexp(values: Iterable[Number]) -> Value:
     >>> round(logsumexp([Value(1000), Value(1000)]).data, 6)
     1000.693147
     """
-    return operation(rules.logsumexp)(*[lift(value) for value in _filled(values, "logsumexp")])
+    return operation(rules.logsumexp)(*[lift(value) for value in _require_values(values, "logsumexp")])
 
 
 def log_softmax(logits: Iterable[Number]) -> list[Value]:
@@ -178,16 +194,16 @@ def log_softmax(logits: Iterable[Number]) -> list[Value]:
     >>> [round(p.data, 6) for p in log_softmax([Value(1000), Value(1000)])]
     [-0.693147, -0.693147]
     """
-    values = [lift(x) for x in _filled(logits, "log_softmax")]
+    values = [lift(x) for x in _require_values(logits, "log_softmax")]
     hidden, top = _find_largest(values)
     if hidden is not None:
         shifted = [x - hidden for x in values]
         total = logsumexp(shifted)
         return [x - total for x in shifted]
-    largest = values[top].data  # subtracting a number makes no difference but for rounding
+    largest = values[top].data  # subtracting a number changes the result by rounding only
     total = operation(rules.exp_sum)(*values, lift(largest)).log()
     logs = [x - largest - total for x in values]
-    logs[top] = -rules.log1p(_sum_of_others(values, top))  # of a large share, 1 - share would be rounded away
+    logs[top] = -rules.log1p(_sum_of_others(values, top))  # exact even if the others' share is far below rounding
     return logs
 
 
@@ -200,7 +216,7 @@ def softmax(logits: Iterable[Number]) -> list[Value]:
     >>> [round(p.data, 9) for p in softmax([Value(1000), Value(1000)])]
     [0.5, 0.5]
     """
-    values = [lift(x) for x in _filled(logits, "softmax")]
+    values = [lift(x) for x in _require_values(logits, "softmax")]
     hidden, top = _find_largest(values)
     if hidden is not None:
         return [x.exp() for x in log_softmax(values)]
@@ -212,11 +228,15 @@ def softmax(logits: Iterable[Number]) -> list[Value]:
 
 
 def one_hot(index: int | Iterable[Any], classes: int) -> list[Any]:
-    """1.0 at the index and 0.0 elsewhere: a class as a vector. Of a list of indexes, the list of their vectors.
+    """A class as a vector: 1.0 at the index and 0.0 elsewhere. For a list of indexes, a list of vectors.
+
+    Args:
+        index: the index of the class, from 0; or a list of indexes.
+        classes: the number of classes, which is the length of a vector.
 
     Raises:
-        ValueError: if an index is not that of one of the classes, or there is no class.
-        TypeError: if it is not a whole number.
+        ValueError: if an index is not below ``classes``, or there is no class.
+        TypeError: if an index is not a whole number.
 
     >>> one_hot(2, classes=4)
     [0.0, 0.0, 1.0, 0.0]
@@ -236,12 +256,13 @@ def cross_entropy(logits: Iterable[Any], target: int | Iterable[int], reduction:
     """The negative log-likelihood −log softmax(logits)[target] = log Σ exp(xⱼ − x_target), from logits of any size.
 
     Args:
-        logits: those of one sample, or of each sample in a batch.
-        target: the index of the true class, or a list of them, one a sample.
+        logits: one number per class, or a batch: one such list per sample.
+        target: the index of the true class; for a batch, one index per sample.
         reduction: for a batch, as in the other losses.
 
     Raises:
-        ValueError: if there are no logits, a target is not the index of one, or there is not one for each sample.
+        ValueError: if there are no logits, a target is not the index of a logit, or the numbers of samples and targets
+            differ.
         TypeError: if a target is not a whole number.
 
     >>> cross_entropy([Value(-1000), Value(1000)], target=0).data
@@ -251,7 +272,7 @@ def cross_entropy(logits: Iterable[Any], target: int | Iterable[int], reduction:
     """
 
     def loss(logits: Iterable[Number], target: Any) -> Value:
-        logits = _filled(logits, "cross_entropy")
+        logits = _require_values(logits, "cross_entropy")
         true = _at(target, logits, "logits")
         values = [lift(x) for x in logits]
         hidden, top = _find_largest([*values, true])
@@ -266,16 +287,16 @@ def cross_entropy(logits: Iterable[Any], target: int | Iterable[int], reduction:
 
 
 def nll_loss(log_probabilities: Iterable[Any], target: int | Iterable[int], reduction: str = "mean") -> Any:
-    """The negative log-likelihood −log p[target], from the logarithms of probabilities, such as :func:`log_softmax`'s.
+    """The negative log-likelihood −log p[target], from log-probabilities such as those of :func:`log_softmax`.
 
-    Args and errors are those of :func:`cross_entropy`, with log-probabilities in place of logits.
+    Arguments and errors are those of :func:`cross_entropy`, with log-probabilities in place of logits.
 
     >>> nll_loss([Value(-0.5), Value(-1.0)], target=1).data
     1.0
     """
 
     def loss(log_probabilities: Iterable[Number], target: Any) -> Value:
-        log_probabilities = _filled(log_probabilities, "nll_loss")
+        log_probabilities = _require_values(log_probabilities, "nll_loss")
         return -_at(target, log_probabilities, "log-probabilities")
 
     return _of_classes(loss, log_probabilities, target, reduction)
@@ -284,8 +305,13 @@ def nll_loss(log_probabilities: Iterable[Any], target: int | Iterable[int], redu
 def mse_loss(predictions: Any, targets: Any, reduction: str = "mean") -> Any:
     """The squared error (p − t)².
 
+    Args:
+        predictions: p, a number or Value, or a list of them, nested to any depth.
+        targets: t, with the shape of the predictions.
+        reduction: ``"mean"``, ``"sum"``, or ``"none"`` for all losses, in the shape of the predictions.
+
     Raises:
-        ValueError: if the lengths differ, or are 0; if there is no such reduction. So do all losses.
+        ValueError: if the lengths differ or are 0, or the reduction is unknown. All losses raise it.
 
     >>> mse_loss([Value(1), Value(2)], [1, 4]).data
     2.0
@@ -294,7 +320,7 @@ def mse_loss(predictions: Any, targets: Any, reduction: str = "mean") -> Any:
 
 
 def l1_loss(predictions: Any, targets: Any, reduction: str = "mean") -> Any:
-    """The absolute error abs(p − t).
+    """The absolute error abs(p − t). For the arguments see :func:`mse_loss`.
 
     >>> l1_loss([Value(1), Value(2)], [1, 4]).data
     1.0
@@ -303,9 +329,13 @@ def l1_loss(predictions: Any, targets: Any, reduction: str = "mean") -> Any:
 
 
 def huber_loss(predictions: Any, targets: Any, reduction: str = "mean", delta: float = 1.0) -> Any:
-    """½(p − t)² where the error is less than δ, and from there on its tangent, δ·(abs(p − t) − ½δ).
+    """½(p − t)² if abs(p − t) is less than δ, otherwise the tangent of that parabola at δ, δ·(abs(p − t) − ½δ).
 
-    Outliers pull less than they do on the squared error (Huber, *Robust estimation of a location parameter*, 1964).
+    Outliers count for less than in the squared error (Huber, *Robust estimation of a location parameter*, 1964).
+
+    Args:
+        predictions, targets, reduction: as in :func:`mse_loss`.
+        delta: δ, above 0.
 
     Raises:
         ValueError: if ``delta`` is not above 0.
@@ -326,9 +356,14 @@ def huber_loss(predictions: Any, targets: Any, reduction: str = "mean", delta: f
 
 
 def hinge_loss(scores: Any, targets: Any, reduction: str = "mean") -> Any:
-    """max(0, 1 − t·s): no loss for a score on the right side of 0, by a margin of 1. The targets are −1 and 1.
+    """max(0, 1 − t·s): no loss for a score s on the right side of 0, by a margin of 1. Targets t are −1 or 1.
 
-    Support-vector machines are trained by it (Cortes and Vapnik, *Support-vector networks*, 1995).
+    It is the loss of support-vector machines (Cortes and Vapnik, *Support-vector networks*, 1995).
+
+    Args:
+        scores: s, shaped like the predictions of :func:`mse_loss`.
+        targets: t, each −1 or 1, with the shape of the scores.
+        reduction: as in :func:`mse_loss`.
 
     Raises:
         ValueError: if a target is neither −1 nor 1.
@@ -339,7 +374,7 @@ def hinge_loss(scores: Any, targets: Any, reduction: str = "mean") -> Any:
 
     def loss(s: Number, t: Number) -> Value:
         side = lift(t)
-        if hasattr(side, "_one_hot"):  # in a function that is compiled: known, and checked, only when it runs
+        if hasattr(side, "_one_hot"):  # a placeholder: the compiled function checks it when it runs
             index: Any = (side + 1) / 2
             left, right = index._one_hot(2)
             side = right - left
@@ -351,14 +386,19 @@ def hinge_loss(scores: Any, targets: Any, reduction: str = "mean") -> Any:
 
 
 def binary_cross_entropy(probabilities: Any, targets: Any, reduction: str = "mean") -> Any:
-    """−(t·log p + (1 − t)·log(1 − p)), the negative log-likelihood of the probability p of yes; t is 1 for yes.
+    """−(t·log p + (1 − t)·log(1 − p)), the negative log-likelihood of a probability p of class 1; t is the target.
 
-    As in PyTorch, no logarithm counts for less than −100, so that the loss of a certain and wrong prediction is 100;
-    and where p·(1 − p) is below 10⁻¹², that is what the gradient p − t is divided by. From logits, take
-    :func:`binary_cross_entropy_with_logits`, which needs no such bounds.
+    As in PyTorch, a logarithm below −100 counts as −100, so the loss of a certain and wrong prediction is 100; and the
+    denominator of the gradient (p − t)/(p·(1 − p)) is at least 10⁻¹². :func:`binary_cross_entropy_with_logits` takes
+    logits and needs no such bounds.
+
+    Args:
+        probabilities: p, from 0 to 1, shaped like the predictions of :func:`mse_loss`.
+        targets: t, from 0 to 1, with the shape of the probabilities.
+        reduction: as in :func:`mse_loss`.
 
     Raises:
-        ValueError: if a probability or target is not between 0 and 1.
+        ValueError: if a probability or a target is not between 0 and 1.
 
     >>> round(binary_cross_entropy([Value(0.25), Value(0.5)], [0, 1]).data, 9)
     0.490414627
@@ -371,7 +411,12 @@ def binary_cross_entropy(probabilities: Any, targets: Any, reduction: str = "mea
 
 
 def binary_cross_entropy_with_logits(logits: Any, targets: Any, reduction: str = "mean") -> Any:
-    """t·log(1 + e⁻ᶻ) + (1 − t)·log(1 + eᶻ), the cross-entropy of the probability sigmoid(z), for logits z of any size.
+    """t·log(1 + e⁻ᶻ) + (1 − t)·log(1 + eᶻ): binary cross-entropy of sigmoid(z), without overflow for any logit z.
+
+    Args:
+        logits: z, shaped like the predictions of :func:`mse_loss`.
+        targets: t, from 0 to 1, with the shape of the logits.
+        reduction: as in :func:`mse_loss`.
 
     >>> [loss.data for loss in binary_cross_entropy_with_logits([Value(1000), Value(-1000)], [0, 0], reduction="none")]
     [1000.0, 0.0]
@@ -385,16 +430,16 @@ def binary_cross_entropy_with_logits(logits: Any, targets: Any, reduction: str =
 
 
 def kl_div(log_probabilities: Any, targets: Any, reduction: str = "mean", log_target: bool = False) -> Any:
-    """The terms t·(log t − log p) of the Kullback-Leibler divergence of p from t, the probabilities that are true.
+    """The terms t·(log t − log p) of the Kullback-Leibler divergence of p from the true probabilities t.
 
-    The divergence is their sum. The ``"mean"`` divides it by the number of all terms; ``"batchmean"``, for lists, by
-    that of samples (Kullback and Leibler, *On information and sufficiency*, 1951).
+    The divergence is the sum of the terms. ``"mean"`` divides it by the number of terms; ``"batchmean"``, for lists,
+    by the number of samples (Kullback and Leibler, *On information and sufficiency*, 1951).
 
     Args:
         log_probabilities: log p.
-        targets: t; a number 0 among them has no term.
+        targets: t. A target of 0 adds no term.
         reduction: as in the other losses, or ``"batchmean"``.
-        log_target: whether the targets are log t.
+        log_target: whether the targets are given as log t.
 
     >>> round(kl_div(log_softmax([Value(0), Value(0)]), [0.25, 0.75], reduction="sum").data, 9)
     0.130812036
@@ -415,7 +460,7 @@ def kl_div(log_probabilities: Any, targets: Any, reduction: str = "mean", log_ta
 
 
 def is_nested(x: Any) -> TypeGuard[Iterable[Any]]:
-    """Whether ``x`` is a list, or something else that is gone through, not one number or Value."""
+    """Whether ``x`` is a list or another iterable, not a single number or Value."""
     return hasattr(x, "__iter__") and not isinstance(x, str) and getattr(x, "shape", None) != ()
 
 
@@ -459,7 +504,7 @@ def _flat(tree: Any) -> list[Value]:
 
 
 def _at(target: Any, values: Sequence[Number], what: str) -> Value:
-    # The value that the target is the index of. In a function that is compiled, that is known only when it runs.
+    # The value at the target's index. In a compiled function the index is known only when the function runs.
     if hasattr(target, "_one_hot"):
         return dot(values, one_hot(target, len(values)))
     return lift(values[_index(target, len(values), what)])
@@ -474,18 +519,18 @@ def _index(target: Any, count: int, what: str) -> int:
 
 
 def _find_largest(values: Sequence[Value]) -> tuple[Value | None, int]:
-    # The place of the largest one. In a function that is compiled that is known only when it runs: there, it is a node.
+    # The index of the largest value. In a compiled function it is known only at run time: the largest value is a node.
     watcher = find_watcher()
     hidden = watcher.find_largest(values) if watcher else None
     return hidden, max(range(len(values)), key=lambda i: values[i]._data)
 
 
 def _sum_of_others(values: Sequence[Value], place: int) -> Value:
-    # Σ exp(xⱼ - x) over all others, for the x at that place
+    # Σ exp(xⱼ - x) over all other values, where x is the value at ``place``
     return operation(rules.exp_sum)(*values[:place], *values[place + 1 :], values[place])
 
 
-def _filled(values: Iterable[Number], function: str) -> list[Number]:
+def _require_values(values: Iterable[Number], function: str) -> list[Number]:
     values = sequence(values, f"{function}()")
     if not values:
         raise ValueError(f"{function}() of no values is not defined")

@@ -1,4 +1,4 @@
-"""What the nodes of a graph are called, in tables, drawings and the debugger.
+"""The names of a graph's nodes in tables, drawings and the debugger.
 
 >>> from micrograd import Value
 >>> w, x = Value(-3.0, label="w"), Value(2.0)
@@ -22,14 +22,22 @@ __all__ = ["name_nodes"]
 
 
 def name_nodes(root: Value, names: Mapping[str, Any] | None = None) -> dict[Value, str]:
-    """All nodes that ``root`` was made of, in topological order, each with a name of its own.
+    """All nodes of the graph of ``root``, in topological order, each with a unique name.
 
-    A node is called by its variable in ``names``, else by its label on one line. A node that has neither, or shares it
-    with another one, has its place in the topological order behind it or instead: ``%3``.
+    A node's name is its variable in ``names``, otherwise its label, on one line. If it has neither, the name is its
+    place in the topological order, ``%3``. If two nodes share a name, their places are appended: ``x%3``.
 
     Args:
         root: the last node.
-        names: variables and what they hold, like ``locals()``; what is no Value of the graph is passed over.
+        names: variables and their objects, like ``locals()``. Objects that are not Values of the graph are ignored.
+
+    Raises:
+        TypeError: if ``root`` is not a Value, or ``names`` not a mapping.
+
+    >>> from micrograd import Value
+    >>> x = Value(2.0, label="x")
+    >>> list(name_nodes(x * x).values())
+    ['x', '%1']
     """
     check_type(root, Value, "name_nodes() takes Values")
     check_type(names or {}, Mapping, "names= takes a mapping, such as locals()")

@@ -1,14 +1,15 @@
-"""What a rule is: the texts of one operation, and the functions that are compiled from them.
+"""A rule: the texts of one operation, and the functions that are compiled from them.
 
 A :class:`Rule` holds the text of a value and of its local gradients. Four functions are made from the texts:
 
-- ``forward``: the value of floats;
-- ``node``: a new node of the graph, from Values and plain numbers;
-- ``pull``: the chain rule at a node, on floats;
+- ``forward``: computes the value from floats;
+- ``node``: makes a new node of the graph from Values and plain numbers;
+- ``pull``: applies the chain rule at a node, on floats;
 - ``pull_values``: the same on Values, so that gradients can be differentiated again.
 
-The texts stand inside these functions, which takes half the time of calling them. ``inspect.getsource``, tracebacks and
-pdb show their source. In it names that end in ``_`` are the engine's; all others are the texts' own.
+The texts are written into these functions: this takes half the time of calling a function for each text.
+``inspect.getsource``, tracebacks and pdb show their source. Names that end in ``_`` belong to the engine; all others
+belong to the texts.
 
 All texts are in one place, :mod:`micrograd.rules`.
 """
@@ -27,7 +28,7 @@ from keyword import iskeyword
 from operator import mul
 from typing import TYPE_CHECKING, Any, cast
 
-from .arguments import one_line
+from .arguments import check_type, one_line
 
 if TYPE_CHECKING:
     from .engine import Value
@@ -45,7 +46,7 @@ def node_({signature}):
     return out_
 """
 _TAKE = "out_._parents = {parents}; out_.rule = rule_; {load}"
-# A plain number stays one until somebody looks at the node's parents. Most nodes are never looked at.
+# A node stores a plain number as a float until its parents are read, because most nodes' parents are never read.
 _TAKE_NUMBER = """
     if {b}.__class__ in plain_:
         out_._parents = ({a},); out_.rule = rule_{b}_; {a} = {a}._data; {b} = out_._number = float({b})
@@ -68,27 +69,27 @@ def pull_(node_):
     {chain_rule}
 """
 CHAIN_RULE = "{parent}._grad += ({local}) * upstream_"
-"""The chain rule at one parent, in numbers."""
-# On Values all that arrives at a node is collected first, and becomes one sum of products.
+"""The chain rule at one parent, on floats."""
+# On Values, a node first collects everything that arrives; the engine then makes one sum of products of it.
 _COLLECT = "{parent}._grad.append((({local}), upstream_))"
 
 
 class Rule:
     """An operation: its name, and the texts of its value and its local gradients.
 
-    Called with numbers it gives a number; with at least one Value among them, the Value that remembers them.
+    Call it with numbers to get a number; with at least one Value among them, to get a node with these operands.
 
     Attributes:
-        name: what the operation is called in :data:`RULES` and in a node's ``op``.
-        operands: their names, separated by commas; ``*a`` for any number of them.
+        name: the operation's name in :data:`RULES` and in a node's ``op``.
+        operands: the operands' names, separated by commas; ``*a`` for any number of operands.
         value: the value, an expression in the operands.
-        local: the local gradients, an expression in ``out`` and the operands for each of them; for any number of
-            operands one expression, for the sequence of them.
-        constants: names and numbers that the expressions use besides.
-        names: the names of the operands, in a list.
-        variadic: whether there may be any number of operands.
-        whole: the rule of the table that this one was bound from, or itself.
-        number: the operand that is a plain number in the nodes of this rule, if one is.
+        local: the local gradients, one expression per operand, in ``out`` and the operands; for ``*a``, one expression
+            for the sequence of local gradients.
+        constants: names and numbers that the expressions also use.
+        names: the operands' names, in a list.
+        variadic: whether the rule takes any number of operands.
+        whole: the rule in the table from which this one was bound; the rule itself if it is in the table.
+        number: the name of the operand that is a plain number in the nodes of this rule; empty if none is.
 
     >>> from micrograd.rules import exp
     >>> exp(0)
@@ -99,7 +100,7 @@ class Rule:
 
     def __init__(self, name: str, operands: str, value: str, local: tuple[str, ...], constants: dict[str, Any]) -> None:
         self.name, self.operands, self.value, self.local, self.constants = name, operands, value, local, constants
-        self.names = [operand.strip() for operand in operands.lstrip("*").split(",")]
+        self.names = [operand.strip() for operand in operands.removeprefix("*").split(",")]
         self.variadic = operands.startswith("*")
         self.whole = self
         self.number = ""
@@ -116,7 +117,7 @@ class Rule:
         for operand in operands:
             if hasattr(operand, "_parents"):
                 return operation(bound)(*map(FLOATS["lift_"], operands))
-            if not hasattr(operand, "__float__"):
+            if not hasattr(operand, "__float__") or getattr(operand, "shape", None):
                 raise TypeError(f"{self.name}() takes numbers and Values, not {type(operand).__name__} {operand!r}")
         numbers = list(map(float, operands))
         try:
@@ -129,10 +130,10 @@ class Rule:
 
     def __reduce__(self) -> Any:
         if self.whole is not self:
-            return _bound, (self.whole, self.name, self.constants, self.number)
+            return _bind_rule, (self.whole, self.name, self.constants, self.number)
         if self.name and RULES.get(self.name) is not self:
             raise TypeError(f"a graph with {self!r} in it can't be pickled: the rule is not in the table")
-        return (_named, (self.name,)) if self.name else "leaf" if self is leaf else "constant"
+        return (_find_rule, (self.name,)) if self.name else "leaf" if self is leaf else "constant"
 
     def bind(self, name: str, **constants: Any) -> Rule:
         """This rule under another name, with other constants.
@@ -150,29 +151,29 @@ class Rule:
             raise TypeError(f"{self.name} has no constant {', '.join(sorted(unknown))}; it has {known}")
         bound = Rule(name, self.operands, self.value, self.local, {**self.constants, **constants})
         bound.whole, bound._makers = self.whole, self._makers
-        bound.pull = bound.make_pull()  # at once, for _pull_first would refer back to the rule
+        bound.pull = bound.make_pull()  # at once: _pull_first would refer back to the rule, a reference cycle
         return bound
 
     def explain(self, error: Exception, operands: Sequence[Any], where: str = "") -> Exception:
-        """The same error with this operation and its operands, by label and number, in the message."""
+        """Returns the error with this operation and its operands, by label and number, added to the message."""
         shown = [_show(operand) for operand in operands[:4]] + ["…"] * (len(operands) > 4)
         infix = len(shown) == 2 and not self.name.isidentifier()
         text = f" {self.name} ".join(shown) if infix else f"{self.name}({', '.join(shown)})"
         return type(error)(f"{where}{text}: {error.args[-1] if error.args else type(error).__name__}")
 
-    # What is compiled from the texts, when it is first asked for.
+    # The functions compiled from the texts, when they are first used.
 
     pull: Callable[[Value], None]
-    """Adds to the gradient of each parent of a node: local gradient times the node's own, in floats."""
+    """Adds local gradient times the node's gradient to the gradient of each parent, in floats."""
 
     @cached_property
     def forward(self) -> Callable[..., float]:
-        """The value as a function of floats."""
+        """Computes the value from floats."""
         return self._compile("forward", lambda: f"def value_({self.operands}): return {self._value}", FLOATS)
 
     @cached_property
     def node(self) -> Callable[..., Value]:
-        """Makes a node from a Value, and Values or numbers after it."""
+        """Makes a node from a Value, followed by Values or numbers."""
         return self._name(self.make_maker())
 
     @cached_property
@@ -182,17 +183,17 @@ class Rule:
 
     @cached_property
     def pull_values(self) -> Callable[[Value], None]:
-        """The same on Values: adds to what each parent collects the pair of local gradient and the node's own."""
+        """Appends the pair (local gradient, the node's gradient) to the list of each parent, as Values."""
         local = tuple([write_choices(text, self.constants) for text in self.local])
         return self._compile("pull_values", lambda: self._write_pull("", local), VALUES)
 
     @property
     def _value(self) -> str:
-        # The text of the value, which gives a float.
+        # The text of the value, converted to a float if it may give something else.
         return self.value if _is_float(_parse(self.value), self) else f"real({self.value})"
 
     def with_number(self, operand: str) -> Rule:
-        """This rule of two operands, for nodes in which one of them is a plain number."""
+        """Returns the variant of this rule of two operands for nodes in which ``operand`` is a plain number."""
         variant = Rule(self.name, self.operands, self.value, self.local, self.constants)
         variant.whole, variant._makers, variant.number = self, self._makers, operand
         if self.whole is not self:
@@ -200,16 +201,22 @@ class Rule:
         return variant
 
     def make_pull(self) -> Callable[[Value], None]:
-        return self._compile("pull", lambda: self._write_pull("._data", self.local), FLOATS)
+        def write() -> str:
+            # The package's own raise an error in their value, where a power is no real number.
+            is_real = self.whole.name in RULES.sealed or self.variadic
+            local = [text if is_real or not _may_be_complex(_parse(text)) else f"real({text})" for text in self.local]
+            return self._write_pull("._data", tuple(local))
+
+        return self._compile("pull", write, FLOATS)
 
     def _pull_first(self, node: Value) -> None:
-        # Compiles pull when it is first called, which keeps the import instant. An attribute is found faster than what
-        # cached_property makes.
+        # Compiles pull at its first call, which keeps the import instant. Then pull is a plain attribute, which Python
+        # finds faster than a cached_property.
         self.pull = self.make_pull()
         self.pull(node)
 
     def make_maker(self, reflected: bool = False) -> Callable[..., Value]:
-        """A function that makes a node; ``reflected`` takes the operands in the opposite order."""
+        """Returns a function that makes a node; if ``reflected``, it takes the operands in the opposite order."""
 
         def write() -> str:
             names = ", ".join(self.names)
@@ -217,7 +224,7 @@ class Rule:
                 take = _TAKE.format(parents=names, load=f"{names} = [a_._data for a_ in {names}]")
             elif len(self.names) == 2:
                 a, b = reversed(self.names) if reflected else self.names
-                # Only operators may give way to the other operand's own.
+                # Only operators may return NotImplemented, so that Python tries the other operand's method.
                 otherwise = "" if self.name.isidentifier() else _ARRAY.format(b=b)
                 take = (_TAKE_NUMBER if reflected else _TAKE_TWO).format(a=a, b=b, parents=names, otherwise=otherwise)
             else:
@@ -230,7 +237,7 @@ class Rule:
         return self._compile(key, write, FLOATS, rule_=self, **variants)
 
     def _write_pull(self, data: str, local: tuple[str, ...]) -> str:
-        # ``data`` is what makes an operand of a Value: ``._data`` for numbers, nothing for gradients that are Values.
+        # ``data`` reads an operand from a Value: ``._data`` on floats, empty where gradients are Values themselves.
         update = CHAIN_RULE if data else _COLLECT
         upstream = "node_._grad" if data else "node_._grad = collect_(node_._grad)"
         of = {a: text for a, text in zip(self.names, local, strict=True) if a != self.number}
@@ -241,7 +248,7 @@ class Rule:
         else:
             parents = "".join(f"{a}__, " for a in of)
             read = {a: f"{a}__{data}" if a in of else "node_._number" for a in self.names}
-            plain = update.replace("({local}) * ", "")  # times 1.0 changes no number
+            plain = update.replace("({local}) * ", "")  # a factor of 1.0 changes no number
             chain_rule = "; ".join(
                 (plain if data and text == "1.0" else update).format(parent=f"{a}__", local=text)
                 for a, text in of.items()
@@ -252,14 +259,14 @@ class Rule:
         return _PULL.format(parents=parents, upstream=upstream, load=load, chain_rule=chain_rule)
 
     def _name(self, function: Callable[..., Value]) -> Callable[..., Value]:
-        # So that help() tells what it does.
+        # Sets the name and docstring that help() shows.
         slopes = "".join(f"\n∂out/∂{a} = {text}" for a, text in zip(self.names, self.local, strict=True))
         function.__name__ = function.__qualname__ = self.name
         function.__module__, function.__doc__ = "micrograd.rules", f"out = {self.value}\n{slopes}\n"
         return function
 
     def _compile(self, key: str, write: Callable[[], str], names: dict[str, Any], **more: Any) -> Callable[..., Any]:
-        # A function of a text is compiled once for all rules that are bound from one line of the table.
+        # All rules that were bound from one line of the table share the compiled code.
         given = {**self.constants, **more}
         key += f" with the number {self.number}" * bool(self.number)
         if key not in self._makers:
@@ -275,17 +282,18 @@ class Rule:
 
 
 def operation(rule: Rule) -> Callable[..., Value]:
-    """The function that makes a rule's node from its operands: a Value first, then Values or numbers.
+    """Returns the function that makes a rule's node from its operands: a Value first, then Values or numbers.
 
     >>> from micrograd import Value, rules
     >>> operation(rules.multiply)(Value(2.0), 3)
     Value(data=6.0, grad=0.0, op='*')
     """
-    return rule.node if rule.whole is rule else rule.make_maker()  # kept by a bound rule, it would point back at it
+    # A bound rule must not keep the function: the function refers back to the rule.
+    return rule.node if rule.whole is rule else rule.make_maker()
 
 
 def _compile_first(rule: Rule) -> Callable[..., float]:
-    # The rule as a function of floats, compiled when it is first called, which keeps the import instant.
+    # The rule as a function of floats. It is compiled at the first call, which keeps the import instant.
     def forward(*operands: float) -> float:
         if FLOATS.get(rule.name) is forward:
             FLOATS[rule.name] = rule.forward
@@ -294,11 +302,11 @@ def _compile_first(rule: Rule) -> Callable[..., float]:
     return forward
 
 
-def _named(name: str) -> Rule:
+def _find_rule(name: str) -> Rule:
     return RULES[name]
 
 
-def _bound(whole: Rule, name: str, constants: dict[str, Any], number: str) -> Rule:
+def _bind_rule(whole: Rule, name: str, constants: dict[str, Any], number: str) -> Rule:
     return whole.with_number(number) if number else whole.bind(name, **constants)
 
 
@@ -312,21 +320,23 @@ constant = Rule("", "", "", (), {})
 
 
 class Table(UserDict[str, Rule]):
-    """Operations by name. In the texts of all of them, a name in the table means the rule that has it.
+    """The operations by their names. In every text, a name that is in the table means the rule with that name.
 
     Attributes:
-        sealed: the names of the package's own rules; none as long as they are being added.
+        sealed: the names of the package's own rules; empty until all of them are added.
     """
 
     sealed: frozenset[str] = frozenset()
 
     def seal(self) -> None:
-        """Makes the rules that are there the package's own, which can't be replaced or deleted."""
+        """Marks all present rules as the package's own, which can't be replaced or deleted."""
         self.sealed = frozenset(self)
 
     def __setitem__(self, name: str, new: Rule) -> None:
+        if name in self.sealed:
+            raise ValueError(f"the table has a rule {name!r} already, one of the package's own: take another name")
         super().__setitem__(name, new)
-        if not hasattr(builtins, name):  # in a text, abs and sum are Python's, which also take Values
+        if not hasattr(builtins, name):  # abs and sum are Python's functions, which also take Values
             VALUES[name] = new
             if not _is_of_math(new):
                 FLOATS[name] = _compile_first(new)
@@ -345,27 +355,28 @@ class Table(UserDict[str, Rule]):
 
 
 RULES = Table()
-"""Every operation, by its name. ``del RULES[name]`` takes one of your own away, wholly."""
+"""Every operation, by its name. ``del RULES[name]`` removes one of your own completely."""
 
 
 def rule(name: str, operands: str, value: str, *local: str, replace: bool = False, **constants: Any) -> Rule:
-    """Adds an operation to the table and returns it; for the arguments see :class:`Rule`.
+    """Adds an operation to the table and returns its rule.
 
-    The texts are run as Python code: do not pass texts from people whom you don't trust.
+    The texts run as Python code: do not pass texts from people whom you don't trust.
 
     Args:
-        name: a string that no text in the table uses, as each name in a text has one meaning.
-        operands: the operands' names, separated by commas; ``*a`` for any number of them.
-        value: the value, an expression.
-        local: the local gradients, an expression for each operand.
-        replace: put it in the place of a rule of your own by that name, if there is one: for a notebook's cell, which
-            may run twice. Nodes that were made before keep the rule that they were made by.
-        constants: names and default values that the expressions use besides.
+        name: a string that no text in the table uses, because each name in a text has one meaning.
+        operands: the operands' names, separated by commas; ``*a`` for any number of operands.
+        value: the value, an expression in the operands.
+        local: the local gradients, one expression per operand, in ``out`` (the value) and the operands.
+        replace: replace your own rule of that name, if there is one. A notebook's cell may then run twice. Existing
+            nodes keep the rule that made them.
+        constants: names and default values that the expressions also use.
 
     Raises:
-        ValueError: if the name is no string or empty, or has a meaning already; if an operand has no name that can be
-            used, or not each has a local gradient.
-        SyntaxError: if a text is not an expression.
+        ValueError: if the name is not a string, is empty or already has a meaning; if an operand's name can't be used;
+            or if the number of local gradients is not the number of operands.
+        TypeError: if the operands, the value or a local gradient is not a string.
+        SyntaxError: if a text is not an expression, or has a comment.
 
     >>> cube = rule("cube", "x", "x * x * x", "3 * x * x")
     >>> cube(2.0)
@@ -374,6 +385,10 @@ def rule(name: str, operands: str, value: str, *local: str, replace: bool = Fals
     """
     if not name or not isinstance(name, str):
         raise ValueError(f"a rule's name is a string that is not empty, not {name!r}")
+    for text in (operands, value, *local):
+        check_type(text, str, f"rule {name!r}: operands, value and local gradients are texts, such as '2 * x'")
+        if "#" in text:  # it would go on behind the text, in the function that is compiled
+            raise SyntaxError(f"rule {name!r}: a text has no comment: {text!r}")
     new = Rule(name, operands, value, local, constants)
     _check_operands(new)
     for text in (value, *local):
@@ -393,6 +408,8 @@ def _check_operands(new: Rule) -> None:
                 f"rule {new.name!r}: {operand!r} can't name an operand: take a word that does not end with "
                 f"an underscore and is none of {', '.join(sorted(_TAKEN))}"
             )
+    if new.variadic and len(new.names) > 1:
+        raise ValueError(f"rule {new.name!r}: beside {new.names[0]!r}, any number of operands, there can be no others")
     if len({*new.names, *new.constants}) < len(new.names) + len(new.constants):
         raise ValueError(f"rule {new.name!r}: two operands or constants have one name: {new.operands!r}")
     if len(new.local) != len(new.names):
@@ -405,24 +422,25 @@ def _check_operands(new: Rule) -> None:
 def _check_name(new: Rule, replace: bool) -> None:
     # Raises an error if the name of a new rule has a meaning already.
     name = new.name
+    if name in RULES.sealed or not RULES.sealed:
+        return  # the table refuses it, or is just being made
+    user = "its own value" * (name in _free_names(new, new.value))
     if name in RULES:
-        if name in RULES.sealed:
-            raise ValueError(f"the table has a rule {name!r} already, one of the package's own: take another name")
         if not replace:
             raise ValueError(
                 f"the table has a rule {name!r} already: take another name, give replace=True, or delete "
                 f"RULES[{name!r}] first"
             )
-    elif RULES.sealed:
+    else:
         others = [other for other in RULES.values() if name in _free_names(other)]
-        user = f"the rule {others[0].name!r}" if others else "its own value" * (name in _free_names(new, new.value))
+        user = f"the rule {others[0].name!r}" if others else user
         user = user or "Python" * hasattr(builtins, name) or "the engine" * name.endswith("_")
         user = user or "the module math" * (name in vars(math)) or "the table" * (name in FLOATS)
-        if user and not _is_of_math(new):
-            raise ValueError(f"rule {name!r}: {user} uses this name, and a name has one meaning: take another one")
+    if user and not _is_of_math(new):
+        raise ValueError(f"rule {name!r}: {user} uses this name, and a name has one meaning: take another one")
 
 
-# What the texts say
+# Read the texts
 
 
 @lru_cache(maxsize=1024)
@@ -431,7 +449,7 @@ def _parse(text: str) -> ast.expr:
 
 
 def _free_names(rule: Rule, *texts: str) -> set[str]:
-    # The names that the texts of a rule use without giving them a meaning.
+    # The names in the texts of a rule that are neither operands nor constants nor assigned in the text.
     given = {*rule.names, *rule.constants, "out"}
     nodes = [node for text in texts or (rule.value, *rule.local) for node in ast.walk(_parse(text))]
     names = [node for node in nodes if isinstance(node, ast.Name)]
@@ -440,11 +458,11 @@ def _free_names(rule: Rule, *texts: str) -> set[str]:
 
 
 def _is_of_math(rule: Rule) -> bool:
-    # Whether a rule is the function of the module math that has its name.
+    # Whether the rule's value is the function of the module math with the same name.
     return rule.name in vars(math) and ast.unparse(_parse(rule.value)) == f"{rule.name}({', '.join(rule.names)})"
 
 
-# Those functions of the module math, and helpers of the table, that give a float for floats.
+# The functions of the module math, and helpers of the table, that return a float for floats.
 _OF_FLOATS = set(
     re.findall(
         r"\w+",
@@ -455,7 +473,7 @@ _OF_FLOATS = set(
 
 
 def _is_float(text: ast.expr, rule: Rule) -> bool:
-    # Whether an expression is certain to give a float.
+    # Whether an expression always gives a float.
     if isinstance(text, ast.Constant):
         return isinstance(text.value, float)
     if isinstance(text, ast.Name):
@@ -464,22 +482,34 @@ def _is_float(text: ast.expr, rule: Rule) -> bool:
         return isinstance(text.op, ast.USub) and _is_float(text.operand, rule)
     if isinstance(text, ast.BinOp):
         sides = [_is_float(side, rule) for side in (text.left, text.right)]
-        return any(sides) if isinstance(text.op, (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv)) else False
+        is_closed = isinstance(text.op, (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv))
+        return is_closed and any(sides) and not _may_be_complex(text)
     if isinstance(text, ast.IfExp):
         return _is_float(text.body, rule) and _is_float(text.orelse, rule)
     if isinstance(text, ast.Call) and isinstance(text.func, ast.Name):
         name = text.func.id
-        if name in ("max", "min", "sum"):  # of floats, or a sum that starts with one
+        if name in ("max", "min", "sum"):  # all arguments are floats, or a sum's start is one
             return len(text.args) > 1 and all(_is_float(x, rule) for x in text.args[name == "sum" :])
         return name in _OF_FLOATS or (name in RULES and not hasattr(builtins, name))
     return False
 
 
-def write_choices(text: str, constants: Iterable[str] = ()) -> str:
-    """The text with ``choose_(condition, lambda: x, lambda: y)`` for ``x if condition else y``, and for logic.
+def _may_be_complex(text: ast.expr) -> bool:
+    # Whether an expression may give a complex number, as a negative number to the power of a fraction is in Python.
+    if isinstance(text, ast.Call) and getattr(text.func, "id", "") in _OF_FLOATS:
+        return False
+    if isinstance(text, ast.BinOp) and isinstance(text.op, ast.Pow):
+        is_whole = isinstance(text.right, ast.Constant) and isinstance(text.right.value, int)
+        return not is_whole or _may_be_complex(text.left)
+    parts = (part for part in ast.iter_child_nodes(text) if isinstance(part, ast.expr))
+    return isinstance(getattr(text, "value", 0), complex) or any(map(_may_be_complex, parts))
 
-    A text also runs on Values. In a function that is compiled, a comparison of Values is a Value itself, and both x and
-    y become part of the graph. A condition on constants alone stays as it is.
+
+def write_choices(text: str, constants: Iterable[str] = ()) -> str:
+    """Rewrites ``x if condition else y``, ``and``, ``or`` and ``not`` as ``choose_(condition, lambda: x, lambda: y)``.
+
+    A text also runs on Values. While a function is being compiled, a comparison of Values is itself a Value, and both x
+    and y become part of the graph. A condition on constants alone stays as it is.
 
     >>> text = write_choices("1.0 if 0 <= a <= b else n if n > 0 else 0.0", ["n"])
     >>> text.replace("lambda :", "lambda:")  # as Python 3.10 writes it
@@ -524,7 +554,7 @@ class _Choices(ast.NodeTransformer):
         return ast.Call(ast.Name("choose_"), [self.visit(test), *branches], [])
 
 
-# What the names in the texts mean
+# Define the names in the texts
 
 
 def _choose(condition: Any, x: Callable[[], Any], y: Callable[[], Any]) -> Any:
@@ -557,7 +587,7 @@ def _chance(p: float) -> float:
 _OF_MATH = {name: entry for name, entry in vars(math).items() if not name.startswith("_")}
 
 FLOATS: dict[str, Any] = {**_OF_MATH, "real": _real, "chance": _chance, "mul": mul}
-"""What the names in the texts mean on floats: the functions of the module math, and every rule."""
+"""The names in the texts on floats: the functions of the module math, and every rule."""
 
 VALUES: dict[str, Any] = {name: x for name, x in _OF_MATH.items() if isinstance(x, float)} | {"choose_": _choose}
-"""What the names in the local gradients mean on Values: every rule."""
+"""The names in the local gradients on Values: every rule."""

@@ -1,7 +1,7 @@
-"""A float with a gradient and a name, and how Python and NumPy see it: printed, compared, copied.
+"""A float with a gradient and a label, and how Python and NumPy print, compare, convert and copy it.
 
-:class:`Scalar` is what a :class:`~micrograd.Value` is apart from remembering how it was made. What would lose its
-gradient in silence is refused, with the way out.
+:class:`Scalar` is a :class:`~micrograd.Value` without the memory of how it was made. An operation that would silently
+lose the gradient raises an error, which names the alternative.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["Scalar", "is_array"]
 
 
 def is_array(x: Any) -> bool:
-    """Whether ``x`` is an array of NumPy's, or of another library that does as NumPy does, with several numbers."""
+    """Whether ``x`` is an array with at least one dimension, of NumPy or of a library with NumPy's interface."""
     return hasattr(x, "__array_ufunc__") and bool(getattr(x, "shape", ()))
 
 
@@ -66,7 +66,7 @@ class Scalar:
 
     @property
     def grad(self) -> float:
-        """The derivative by this Value of what ``backward()`` was called on, a float."""
+        """The derivative by this Value of the Value on which ``backward()`` was called, a float."""
         if watchers:
             report_look(self, "grad", "read")
         return self._grad
@@ -79,7 +79,7 @@ class Scalar:
 
     @property
     def label(self) -> str:
-        """The name that it has for people: shown in drawings, tables and errors."""
+        """A name for people: shown in drawings, tables and errors."""
         return self._label
 
     @label.setter
@@ -89,7 +89,7 @@ class Scalar:
         self._label = label
 
     def item(self) -> float:
-        """The number, as PyTorch's ``item()`` gives it."""
+        """Returns ``data``, as PyTorch's ``item()`` does."""
         return self.data
 
     def __format__(self, spec: str) -> str:
@@ -99,9 +99,9 @@ class Scalar:
     __gt__, __ge__ = _comparison(operator.gt), _comparison(operator.ge)
 
     def __eq__(self, other: object) -> bool:
-        if isinstance(other, Scalar) or not (is_array(other) or hasattr(other, "__float__")):
-            return self is other  # which sets, dicts and lists of Values rest on
-        raise TypeError(f"a Value equals only itself: write v.data == {other!r} to compare its number")
+        if is_array(other) or (hasattr(other, "__float__") and not isinstance(other, Scalar)):
+            raise TypeError(f"a Value equals only itself: write v.data == {other!r} to compare its number")
+        return self is other if isinstance(other, Scalar) else NotImplemented
 
     __hash__ = object.__hash__
 
@@ -111,24 +111,24 @@ class Scalar:
     __float__ = _refusal("a Value turned into a float", "v.exp(), v.log(), … for math.exp(v), math.log(v), …")
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        # For copy and pickle: what it was made of is written before it, parents first, so that nothing is recursive.
+        # For copy and pickle: all ancestors are written before the node, parents first, so that nothing is recursive.
         return _make_after, (_Ancestors(self), type(self)), super().__reduce_ex__(2)[2]
 
     def _find_ancestors(self) -> Sequence[Scalar]:
         return ()
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
-        # NumPy's functions take a Value for an array of one object, and call its operators and methods.
+        # NumPy's functions treat a Value as an array of one object, and call its operators and methods.
         array = sys.modules["numpy"].array
         inputs = tuple([array(x, dtype=object) if isinstance(x, Scalar) else x for x in inputs])
         try:
             return getattr(ufunc, method)(*inputs, **options)
-        except TypeError as error:
+        except (AttributeError, TypeError) as error:
             raise TypeError(f"numpy.{ufunc.__name__} takes no Value: give it v.data ({error})") from None
 
 
 class _Ancestors:
-    # Is copied and pickled as the list of all that a scalar was made of, parents before children.
+    # Copied and pickled as the list of a scalar's ancestors, parents before children.
 
     def __init__(self, scalar: Scalar) -> None:
         self.scalar = scalar
@@ -137,7 +137,8 @@ class _Ancestors:
         return list, (), None, self._each()
 
     def _each(self) -> Iterator[Scalar]:
-        if not hasattr(_writing, "ancestors"):  # otherwise this is one of them, and finds its parents written
+        # Otherwise this scalar is itself an ancestor, and its own ancestors are already written.
+        if not hasattr(_writing, "ancestors"):
             _writing.ancestors = True
             try:
                 yield from self.scalar._find_ancestors()

@@ -28,17 +28,19 @@ from .naming import name_nodes
 
 __all__ = [
     "BackwardPass", "BackwardStep", "ForwardStep", "backward_steps", "contributions", "forward_steps", "local_formula",
-    "written",
+    "write_expression",
 ]  # fmt: skip
 
 
 def contributions(node: Value, upstream: float = 1.0) -> list[float]:
-    """What the chain rule adds to the gradient of each parent: local gradient times upstream gradient; touches nothing.
+    """The products local gradient · upstream gradient, one per parent of a node. No gradient is changed.
 
-    With an upstream gradient of 1, these are the local gradients.
+    Args:
+        node: the result of an operation.
+        upstream: the upstream gradient. With 1, the products are the local gradients.
 
     Raises:
-        ValueError, ArithmeticError: what Python's float raises, with the operation and the operands.
+        ValueError, ArithmeticError: if Python's float raises it; the message names the operation and the operands.
 
     >>> from micrograd import Value
     >>> x = Value(3.0)
@@ -56,7 +58,7 @@ def contributions(node: Value, upstream: float = 1.0) -> list[float]:
 
 
 def _copy(node: Value) -> Value:
-    # The same operation on leaves with the data of the node's parents, apart from its graph.
+    # The same operation on new leaves with the data of the node's parents.
     copy = Value(node._data)
     copy._parents, copy.rule = tuple([Value(parent._data) for parent in node.parents]), node.rule
     return copy
@@ -68,14 +70,14 @@ class BackwardStep:
 
     Attributes:
         node: the operation's result.
-        parent: the operand that gets a part of its gradient.
-        operand: which operand of the node that is, counted from 0.
+        parent: the operand that receives a contribution.
+        operand: the index of this operand, counted from 0.
         local: the local gradient ∂node/∂parent.
-        upstream: the node's own gradient.
+        upstream: the node's own gradient ∂root/∂node.
         contribution: ``local * upstream``.
-        before: the parent's gradient before.
-        after: the parent's gradient after.
-        names: what the nodes are called.
+        before: the parent's gradient before the step.
+        after: the parent's gradient after the step.
+        names: the names of the nodes.
     """
 
     node: Value
@@ -90,7 +92,7 @@ class BackwardStep:
 
     @property
     def formula(self) -> str:
-        """The local gradient as a formula, of the table in :mod:`micrograd.rules`."""
+        """The local gradient as a formula, from the table in :mod:`micrograd.rules`."""
         return local_formula(self.node, self.operand, self.names)
 
     def __str__(self) -> str:
@@ -98,8 +100,8 @@ class BackwardStep:
         local = _number(self.local)
         formula = "" if self.formula == local else f"{self.formula} = "
         return (
-            f"{node} = {written(self.node, self.names)}: ∂{node}/∂{parent} = {formula}{local}; times {node}.grad, "
-            f"{_number(self.upstream)}, is {_number(self.contribution)}; "
+            f"{node} = {write_expression(self.node, self.names)}: ∂{node}/∂{parent} = {formula}{local}; "
+            f"times {node}.grad, {_number(self.upstream)}, is {_number(self.contribution)}; "
             f"{parent}.grad: {_number(self.before)} → {_number(self.after)}"
         )
 
@@ -110,9 +112,9 @@ class ForwardStep:
 
     Attributes:
         node: the operation's result.
-        value: its number.
-        before: the number that it had before.
-        names: what the nodes are called.
+        value: the result's number.
+        before: its number before the step.
+        names: the names of the nodes.
     """
 
     node: Value
@@ -122,23 +124,25 @@ class ForwardStep:
 
     @property
     def formula(self) -> str:
-        """The operation on its operands."""
-        return written(self.node, self.names)
+        """The operation as an expression of its operands."""
+        return write_expression(self.node, self.names)
 
     def __str__(self) -> str:
         numbers = {parent: _number(parent.data) for parent in self.node.parents}
-        return f"{self.names[self.node]} = {self.formula} = {written(self.node, numbers)} = {_number(self.value)}"
+        return (
+            f"{self.names[self.node]} = {self.formula} = {write_expression(self.node, numbers)} = {_number(self.value)}"
+        )
 
 
 class BackwardPass:
-    """The backward pass, which can be walked in both directions.
+    """The backward pass, which can step in both directions.
 
-    It begins with gradients of 0, and 1 at the root. The gradients that leaves have from before are set aside, and
-    added when it is closed.
+    It starts with a gradient of 1 at the root and 0 at all other nodes. It keeps the gradients that the leaves had, and
+    :meth:`close` adds them again.
 
     Args:
-        root: what is differentiated.
-        names: variables by which nodes are called, like ``locals()``.
+        root: the Value to differentiate.
+        names: variables that name nodes, like ``locals()``.
 
     >>> x = Value(3.0, label="x")
     >>> walk = BackwardPass(x * x)
@@ -154,14 +158,14 @@ class BackwardPass:
         self.names = name_nodes(root, names)
         operations = [node for node in self.names if node.parents]
         self.edges = [(node, i) for node in reversed(operations) for i in range(len(node.parents))]
-        """Every application of the chain rule, in order: the node, and which of its operands."""
+        """Every application of the chain rule, in order: the node, and the index of its operand."""
         self.done: list[BackwardStep] = []
         self._before = [(leaf, leaf.grad) for leaf in self.names if leaf.grad and not leaf.parents]
         self._at: Value | None = None
         self.clear()
 
     def clear(self) -> None:
-        """Sets all gradients to those of the beginning, whatever they are."""
+        """Sets all gradients to those at the start: 1 at the root, 0 elsewhere."""
         for node in self.names:
             node.grad = 0.0
         self.root.grad = 1.0
@@ -172,8 +176,8 @@ class BackwardPass:
         """Takes the next step.
 
         Raises:
-            IndexError: if there is none.
-            ValueError, ArithmeticError: what Python's float raises, with the operation and the operands.
+            IndexError: if the pass is complete.
+            ValueError, ArithmeticError: if Python's float raises it; the message names the operation and the operands.
         """
         node, i = self.edges[len(self.done)]
         if node is not self._at:  # its own gradient is complete now
@@ -187,10 +191,10 @@ class BackwardPass:
         return step
 
     def back(self) -> BackwardStep:
-        """Takes the last step back, and returns it.
+        """Undoes the last step, and returns it.
 
         Raises:
-            IndexError: if there is none.
+            IndexError: if no step was taken.
         """
         step = self.done.pop()
         step.parent.grad = step.before
@@ -198,23 +202,28 @@ class BackwardPass:
         return step
 
     def close(self) -> None:
-        """Ends the pass where it is: leaves get the gradients that they had before on top."""
+        """Ends the pass at the present step, and adds the gradients that the leaves had before the pass."""
         for leaf, gradient in self._before:
             leaf.grad += gradient
         self._before.clear()
 
 
 def backward_steps(root: Value, names: Mapping[str, Any] | None = None) -> Iterator[BackwardStep]:
-    """The backward pass, step by step. At its end all gradients are what ``backward()`` makes them.
+    """Runs the backward pass step by step. At the end all gradients are those that ``backward()`` computes.
 
-    Meanwhile leaves have the gradients of this pass alone; those from before are added when it ends, or is left.
+    Until then the leaves have the gradients of this pass alone. Their previous gradients are added when the iterator
+    ends or is closed.
 
     Args:
-        root: what is differentiated.
-        names: variables by which nodes are called, like ``locals()``.
+        root: the Value to differentiate.
+        names: variables that name nodes, like ``locals()``.
 
     Raises:
-        ValueError, ArithmeticError: as ``backward()``; the leaves' gradients are then as they were.
+        ValueError, ArithmeticError: as ``backward()``; the leaves then keep the gradients that they had.
+
+    >>> x = Value(2.0, label="x")
+    >>> [step.contribution for step in backward_steps(x * x)]
+    [2.0, 2.0]
     """
     walk = BackwardPass(root, names)
     try:
@@ -229,15 +238,15 @@ def backward_steps(root: Value, names: Mapping[str, Any] | None = None) -> Itera
 
 
 def forward_steps(root: Value, names: Mapping[str, Any] | None = None) -> Iterator[ForwardStep]:
-    """The forward pass once more, step by step: every operation is computed anew from what the leaves have now.
+    """Runs the forward pass again, step by step: computes every operation from the current data of the leaves.
 
     Args:
         root: the last node.
-        names: variables by which nodes are called, like ``locals()``.
+        names: variables that name nodes, like ``locals()``.
 
     Raises:
-        ValueError, ArithmeticError: what Python's float raises, with the operation and the operands; all data are then
-            as they were.
+        ValueError, ArithmeticError: if Python's float raises it; the message names the operation and the operands. All
+            nodes then keep the data that they had.
 
     >>> x = Value(2.0, label="x")
     >>> y = x * x
@@ -263,69 +272,75 @@ def forward_steps(root: Value, names: Mapping[str, Any] | None = None) -> Iterat
 def local_formula(node: Value, operand: int, names: Mapping[Value, str]) -> str:
     """The local gradient of a node by one of its operands, as a formula.
 
-    It is the table's own text, run on Values: what they remember is the formula for these operands.
+    The table's text runs on Values. The graph that it makes is the formula for these operands.
+
+    Args:
+        node: the result of an operation.
+        operand: the index of the operand, counted from 0.
+        names: the names of the node and its parents.
 
     >>> x = Value(3.0)
     >>> y = x**3
     >>> local_formula(y, 0, {x: "x", y: "y"})
     '3 * x**2'
     """
-    if hasattr(node.rule, "slopes"):  # of a compiled function: numbers are all there is
+    if hasattr(node.rule, "slopes"):  # a call of a compiled function: its slopes are numbers
         return _number(node.rule.slopes[operand])
     copy = _copy(node)
-    pairs: list[list[tuple[Number, Number]]] = [[] for _ in copy.parents]  # of local and upstream gradient
+    pairs: list[list[tuple[Number, Number]]] = [[] for _ in copy.parents]  # (local gradient, upstream gradient)
     for parent, arriving in zip(copy.parents, pairs, strict=True):
         parent._grad = arriving  # type: ignore[assignment]
     try:
         node.rule.pull_values(copy)
-    except TypeError:  # it is written for floats only: then its text has to do
+    except TypeError:  # the text runs on floats only: show the text itself
         return node.rule.local[0 if node.rule.variadic else operand]
     called = {parent: names[named] for parent, named in zip(copy.parents, node.parents, strict=True)}
-    return written(lift(pairs[operand][0][0]), {**called, copy: names[node]}, whole=True)
+    return write_expression(lift(pairs[operand][0][0]), {**called, copy: names[node]}, whole=True)
 
 
-# How tightly an operation binds its operands.
+# The precedence of operators: a higher number binds more tightly.
 _BINDING = {"+": 1, "-": 1, "*": 2, "/": 2, "neg": 3, "**": 4}
 _TIGHT = 5
 
 
-def written(node: Value, names: Mapping[Value, str], whole: bool = False) -> str:
-    """The operation that made a node as an expression of its parents' names.
+def write_expression(node: Value, names: Mapping[Value, str], whole: bool = False) -> str:
+    """Writes the operation that made a node as an expression of its parents' names.
 
     Args:
         node: the node.
-        names: what its parents are called.
-        whole: write what has no name as an expression of its own parents in turn.
+        names: the names of its parents.
+        whole: use the name of ``node`` itself, too, if it has one. Nodes without a name are always written as
+            expressions of their own parents.
 
     >>> x, y = Value(2.0), Value(3.0)
-    >>> written((x + 1) * y, {x: "x", y: "y"}, whole=True)
+    >>> write_expression((x + 1) * y, {x: "x", y: "y"}, whole=True)
     '(x + 1) * y'
     """
-    return _written(node, {name: text for name, text in names.items() if whole or name is not node})[0]
+    return _write(node, {name: text for name, text in names.items() if whole or name is not node})[0]
 
 
-def _written(node: Value, names: Mapping[Value, str]) -> tuple[str, int]:
+def _write(node: Value, names: Mapping[Value, str]) -> tuple[str, int]:
     if node in names:
         return names[node], 3 if names[node].startswith("-") else _TIGHT
     if not node.parents:
         return _number(node.data), 3 if node.data < 0 else _TIGHT
     name, constants = node.op, node.rule.constants
-    parts = [_written(parent, names) for parent in node.parents[:6]]
+    parts = [_write(parent, names) for parent in node.parents[:6]]
     if name.startswith("**") and "n" in constants:
         n = constants["n"]
         exponent = f"({_number(n)})" if n < 0 else _number(n)
-        return parts[0] if n == 1 else (f"{_bracketed(parts[0], 5)}**{exponent}", 4)
+        return parts[0] if n == 1 else (f"{_bracket(parts[0], 5)}**{exponent}", 4)
     binding = _BINDING.get(name)
     if binding is None or len(parts) > 2:
         more = ["…"] if len(node.parents) > len(parts) else []
         return f"{name}({', '.join([text for text, _ in parts] + more)})", _TIGHT
     if len(parts) == 1:
-        return f"-{_bracketed(parts[0], binding + 1)}", binding
-    left, right = _bracketed(parts[0], binding + (name == "**")), _bracketed(parts[1], binding + (name in "-/"))
+        return f"-{_bracket(parts[0], binding + 1)}", binding
+    left, right = _bracket(parts[0], binding + (name == "**")), _bracket(parts[1], binding + (name in "-/"))
     return (f"{left}**{right}" if name == "**" else f"{left} {name} {right}"), binding
 
 
-def _bracketed(part: tuple[str, int], least: int) -> str:
+def _bracket(part: tuple[str, int], least: int) -> str:
     text, binding = part
     return text if binding >= least else f"({text})"
 

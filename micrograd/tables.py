@@ -8,12 +8,12 @@ __all__ = ["lay_out"]
 
 
 def lay_out(rows: Iterable[Sequence[str]], gap: int = 2, right: Iterable[int] = ()) -> str:
-    """The rows as lines of text, each column as wide as its widest cell.
+    """Lays rows out as lines of text; each column is as wide as its widest cell.
 
     Args:
-        rows: the cells, as many in each row.
-        gap: how many spaces stand between two columns.
-        right: the columns, counted from 0, whose cells stand on the right, as numbers do.
+        rows: the cells; all rows have the same number of cells.
+        gap: the number of spaces between two columns.
+        right: the columns, counted from 0, that are aligned to the right, like numbers.
 
     >>> print(lay_out([("name", "count"), ("a", "7")], right=[1]))
     name  count

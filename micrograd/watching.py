@@ -1,6 +1,6 @@
-"""Who watches the engine: one stack, whose blocks may be entered and left in any order, from any thread.
+"""The watchers of the engine: one stack, whose blocks may be entered and left in any order, from any thread.
 
-Anomaly detection and traces watch. Nobody patches a class: whoever makes a node, or shows a number, asks here.
+Anomaly detection and traces are watchers. No class is patched: code that makes a node or reads a number asks here.
 
 >>> from micrograd import Value
 >>> class Counter(Watcher):
@@ -33,41 +33,41 @@ __all__ = ["Watcher", "find_watcher", "report_look", "resting_collector", "watch
 
 
 class Watcher:
-    """Somebody who watches the engine while :func:`watch` lets it. What it doesn't override is as without it.
+    """An observer of the engine within a block of :func:`watch`. Methods that it doesn't override change nothing.
 
     Attributes:
-        thread: the identifier of the only thread that it watches; None for all of them.
+        thread: the identifier of the only thread that it watches; None to watch all threads.
     """
 
     thread: int | None = None
 
     def make(self) -> Value:
-        """Makes a node, whose contents come later."""
+        """Makes an empty node, which the engine then fills."""
         return cast("Value", FLOATS["create_"]())
 
     def look(self, owner: Any, attribute: str, how: str) -> None:
-        """Is called before ``data``, ``grad`` or ``training`` is read or set, and ``backward`` called."""
+        """Called before ``data``, ``grad`` or ``training`` is read or set, and before ``backward`` is called."""
 
     def compare(self, compare: Callable[[Any, Any], bool], a: Value, b: Number) -> Any:
-        """Compares a Value with another one, or with a number, by a function of their numbers."""
+        """Compares a Value with another Value or a number; ``compare`` is a function of two numbers."""
         return compare(a._data, getattr(b, "_data", b))
 
     def find_largest(self, values: Sequence[Value]) -> Value | None:
-        """The largest of some Values, as a node that passes no gradient on, if nobody may look at their numbers."""
+        """The largest of some Values as a node without gradient, if their numbers may not be read; otherwise None."""
         return None
 
     def check(self, root: Value, operations: Sequence[Value]) -> None:
-        """Is called when the chain rule has been applied to all operations that a root was made of."""
+        """Called after the chain rule has been applied to all operations in the graph of ``root``."""
 
 
 watchers: list[Watcher] = []
-"""Who watches now, the last one last. Only :func:`watch` changes it."""
+"""The present watchers, the most recent one last. Only :func:`watch` changes this list."""
 
 _lock = threading.Lock()
 
 
 def find_watcher() -> Watcher | None:
-    """Who watches this thread: the last one that watches it alone, else the last one that watches all threads."""
+    """The watcher of this thread: the last one that watches only it, else the last one that watches all threads."""
     here, newest_first = threading.get_ident(), watchers[::-1]
     for thread in (here, None):
         for watcher in newest_first:
@@ -77,14 +77,14 @@ def find_watcher() -> Watcher | None:
 
 
 def report_look(owner: Any, attribute: str, how: str) -> None:
-    """Tells who watches this thread that somebody looks at an attribute."""
+    """Tells the watcher of this thread that an attribute is read, set or called."""
     if watcher := find_watcher():
         watcher.look(owner, attribute, how)
 
 
 @contextmanager
 def watch(watcher: Watcher) -> Iterator[None]:
-    """Within the block the watcher watches."""
+    """Lets the watcher watch within the block."""
     try:
         with _lock:
             watchers.append(watcher)
@@ -99,7 +99,7 @@ def watch(watcher: Watcher) -> Iterator[None]:
 
 @contextmanager
 def resting_collector() -> Iterator[None]:
-    """The cyclic collector rests within the block: graphs have no cycles, and it would look at all nodes in vain."""
+    """Switches the cyclic garbage collector off within the block: graphs have no cycles that it could free."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -124,5 +124,5 @@ def _forget_other_threads() -> None:
     _lock.release()
 
 
-if hasattr(os, "register_at_fork"):  # a child process has none of the other threads, one of which may hold the lock
+if hasattr(os, "register_at_fork"):  # a forked process has only one thread, and another one may have held the lock
     os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_forget_other_threads)

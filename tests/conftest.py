@@ -1,7 +1,7 @@
-"""How the tools run.
+"""Settings of the test tools.
 
-Hypothesis without a deadline, for machines differ; in CI with the same examples each time. PyTorch, where it is
-compared with, without fused multiply-add, so that the same operations in the same order give the same bits.
+Hypothesis runs without a deadline, because machines differ; in CI it uses the same examples each time. PyTorch runs
+without fused multiply-add, so that the same operations in the same order give the same bits.
 """
 
 import os
@@ -18,7 +18,7 @@ settings.load_profile("default-without-deadline")
 
 
 class WithoutGraphviz:
-    """Skips what fails because it needs a drawing, and says why."""
+    """Skips a test that fails because drawings are unavailable, with the reason."""
 
     @pytest.hookimpl(hookwrapper=True)
     def pytest_runtest_makereport(self, item):
@@ -39,7 +39,7 @@ def pytest_configure(config):
 
 @pytest.fixture(autouse=True, scope="session")
 def _ctrl_c():
-    """Ctrl-C interrupts, also where the tests run in the background, for which shells let it be ignored."""
+    """Makes Ctrl-C interrupt, even if the tests run in the background, where shells ignore it."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)

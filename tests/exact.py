@@ -1,6 +1,6 @@
-"""The exact derivatives of a rule: its value text on numbers of many digits that carry their first two derivatives.
+"""Exact derivatives of a rule: runs its value text on numbers of many digits that carry their first two derivatives.
 
-Nothing here knows the rules' local gradients. The tests and the benchmark of accuracy measure with it.
+This file does not use the rules' local gradients. The tests and the benchmark of accuracy compare with its results.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ from mpmath import mpf
 from micrograd import Value, grad
 from micrograd.rules import RULES
 
-# The derivatives of the functions in the texts: of x and the value y, the first and the second.
+# The first and second derivatives of the functions in the texts, as functions of x and the value y.
 SLOPES = {
     "exp": lambda x, y: (y, y),
     "expm1": lambda x, y: (mpmath.exp(x), mpmath.exp(x)),
@@ -31,7 +31,7 @@ SLOPES = {
     "erf": lambda x, y: (2 * bell(x), -4 * x * bell(x)),
     "erfc": lambda x, y: (-2 * bell(x), 4 * x * bell(x)),
 }
-# Beyond these bounds the functions are 0, ±1, ±2 or infinite for any double, and mpmath takes long.
+# Beyond these bounds the functions are 0, ±1, ±2 or infinite for any double, and mpmath is slow.
 BOUNDS = {"exp": 1e4, "expm1": 1e4, "sinh": 1e4, "cosh": 1e4, "tanh": 1e4, "erf": 100, "erfc": 100}
 
 
@@ -46,7 +46,7 @@ class Jet:
         self.x, self.b, self.c = mpf(x), mpf(b), mpf(c)
 
     def through(self, y, slope, curvature):
-        """A function of this: its value, and its first two derivatives here."""
+        """Applies a function, given its value and its first two derivatives at this number."""
         return Jet(y, slope * self.b, curvature * self.b**2 + slope * self.c)
 
     def __add__(self, other):
@@ -123,7 +123,7 @@ def lift(x):
 
 
 def function(name):
-    """A function of the module math on these numbers; one without a line above is differentiated numerically."""
+    """Returns a function of the module math on these numbers. Without derivatives above, mpmath computes them."""
     of_mpmath = getattr(mpmath, name)
 
     def on_jets(a, *more):
@@ -173,16 +173,16 @@ _compiled = {}
 
 
 def names():
-    """What the names in the texts mean on these numbers: the functions of math, and the rules."""
+    """Returns the names in the texts, defined on these numbers: the functions of math, and the rules."""
     found = {name: function(name) for name in vars(math) if callable(getattr(mpmath, name, None))}
     for name, rule in RULES.items():
-        if name.isidentifier() and f"{name}(" not in rule.value:  # else the function of math that it is made of
+        if name.isidentifier() and f"{name}(" not in rule.value:  # otherwise the function of math that it calls
             found[name] = lambda *operands, rule=rule: value_of(rule)(*operands)
     return {**found, **MEANINGS}
 
 
 def value_of(rule):
-    """The rule's value text as a function of such numbers."""
+    """Compiles the rule's value text to a function of these numbers."""
     if rule not in _compiled:
         scope = {**names(), **{name: mpf(x) for name, x in rule.constants.items()}}
         _compiled[rule] = eval(f"lambda {rule.operands}: {rule.value}", scope)
@@ -190,9 +190,9 @@ def value_of(rule):
 
 
 def exact(rule, operands, by=0):
-    """Value, first and second derivative by one operand, to 60 digits or more.
+    """Returns the value and the first and second derivative by one operand, to 60 digits or more.
 
-    Near 0 and far out more digits are needed on the way, as many as the operand's exponent has.
+    Very small and very large operands need more digits in between, as many as their exponent.
     """
     far = max([abs(mpmath.frexp(x)[1]) for x in operands if x], default=0)
     with mpmath.workdps(80 + int(0.302 * min(far, 1100))):
@@ -201,9 +201,9 @@ def exact(rule, operands, by=0):
 
 
 def ulps(found, true):
-    """How far a float is from a number of many digits, in units in the last place of the float nearest to that.
+    """Returns the distance of a float from an exact number, in units in the last place of the nearest float.
 
-    Infinity is right where the number is beyond the doubles.
+    Infinity is correct if the exact number overflows a double.
     """
     nearest = float(true)
     if found is None or not math.isfinite(nearest):
@@ -212,7 +212,7 @@ def ulps(found, true):
 
 
 def ours(rule, operands, by=0):
-    """Value, first and second derivative by one operand, as ``grad`` gives them; None if one overflowed."""
+    """Returns the value and the derivatives by one operand that ``grad`` computes; None if one overflowed."""
     found = []
     try:
         found.append(rule(*operands))
@@ -231,19 +231,19 @@ def ours(rule, operands, by=0):
 
 
 def condition(rule, operands, by, order):
-    """How much more a derivative changes than the operand, relative to both: the condition number."""
+    """Returns a derivative's condition number: its relative change per relative change of the operand."""
     x, true = operands[by], exact(rule, operands, by)[order]
     with mpmath.workdps(60):
         moved = [mpf(a) * (1 + mpf(10) ** -20 * (i == by)) for i, a in enumerate(operands)]
         return float(abs((exact(rule, moved, by)[order] - true) / true) * mpf(10) ** 20) if x and true else 0.0
 
 
-# What is measured, and how far it may be off.
+# The rules to measure, and the bounds of their errors.
 
-CHOSEN = {"floor", "round", "stop_gradient"}  # whose gradient is not that of the text: only their values are measured
+CHOSEN = {"floor", "round", "stop_gradient"}  # gradients not of the text: only values are measured
 EXPONENTS = (-2.0, -1.0, -0.5, 0.5, 1.5, 2.0, 3.0, 10.0)
-# Where the operand is rounded on the way, or a derivative crosses 0 between two doubles, so many ulps of the operand
-# are allowed for. gelu's slope is a difference of two numbers that are not known better than to 2 ulps.
+# The ulps of the operand that are tolerated, because the operand is rounded in between, or a derivative crosses 0
+# between two doubles. The slope of gelu is a difference of two numbers with errors of up to 2 ulps.
 ROUNDED = {
     "erf": 0.5,
     "gelu": 2.0,
@@ -255,8 +255,8 @@ ROUNDED = {
 }
 
 
-def measured():
-    """The rules, with a few exponents of ``power``, and the operand by which each is differentiated."""
+def list_cases():
+    """Yields each rule with each operand to differentiate by; ``power`` with several exponents."""
     for rule in RULES.values():
         if not rule.variadic and rule.name not in ("power_slope", "upper_half"):
             for by in range(len(rule.names)):
@@ -265,9 +265,9 @@ def measured():
 
 
 def bounds(rule):
-    """The ulps by which value, first and second derivative may be off; None if that is not bounded.
+    """Returns the largest errors of the value and the derivatives, in ulps; None for no bound.
 
-    Of a slope that has a line of its own, the value is a first derivative already.
+    The value of a slope's own rule is already a first derivative.
     """
     if rule.name in CHOSEN:
         return (2, None, None)
@@ -277,7 +277,7 @@ def bounds(rule):
 
 
 def point(rng):
-    """A double: of any size, of a usual size, or a neighbour of a number where something may happen."""
+    """Draws a double: of any magnitude, of a usual one, or near a number where formulas change or overflow."""
     kind = rng.randrange(4)
     if kind == 0:
         return rng.choice((-1, 1)) * math.ldexp(rng.uniform(1, 2), rng.randrange(-1074, 1024))
@@ -290,14 +290,14 @@ def point(rng):
 
 
 def sample(rule, by, rng):
-    """A point at which a rule is defined, and the exact value and derivatives there.
+    """Draws a point at which a rule is defined, and returns the exact value and derivatives there, too.
 
-    ``backward()`` raises if the gradient by any operand overflows: there is nothing to measure by the other one.
+    ``backward()`` raises an error if the gradient by any operand overflows. Such points are skipped.
     """
     while True:
         at = [point(rng) for _ in rule.names]
         if rule.name.startswith("bce") and not at[0] * (1 - at[0]) > 1e-12:
-            continue  # where PyTorch's bounds hold, the slope is not that of the value
+            continue  # within PyTorch's bounds, the slope is not that of the value
         if rule.name == "bell_curve":
             at[1] = rng.choice((0.5, 1.0))
         try:
@@ -310,8 +310,8 @@ def sample(rule, by, rng):
             continue
 
 
-def allowed(rule, at, by, order, error, bound):
-    """The error without what the rounding of the operand explains, by the condition number."""
+def subtract_rounding(rule, at, by, order, error, bound):
+    """Subtracts the part of an error that rounding of the operand explains, by the condition number."""
     if error <= bound or rule.name not in ROUNDED:
         return error
     return max(float(bound), error - ROUNDED[rule.name] * condition(rule, at, by, order))

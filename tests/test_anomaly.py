@@ -1,4 +1,4 @@
-"""Where a nan or an infinity came from."""
+"""Anomaly detection: the origin of a nan or an infinity."""
 
 import math
 import random

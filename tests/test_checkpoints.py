@@ -1,4 +1,4 @@
-"""Checkpoints: a run goes on from one bit for bit, none is ever half written, and of a damaged one nothing is taken."""
+"""Checkpoints: a run continues bit for bit, files are written as a whole, and a damaged file changes nothing."""
 
 import errno
 import json
@@ -26,7 +26,7 @@ SAMPLES = [([x / 10, (7 * x % 10) / 10], x % 3) for x in range(10)]
 
 
 def run(checkpoint=None, epochs=4, pause=0.0, at=None, then=None, **options):
-    """A run with all that has a state; it is run here, and, in order to be killed, in processes of its own."""
+    """Runs a training in which every part has a state. Tests also start it in processes that they kill."""
     rng = random.Random(0)
     random.seed(1)
     dropout = nn.Dropout(0.25, rng=random.Random(2))
@@ -89,7 +89,7 @@ def test_a_run_that_was_interrupted_goes_on_bit_for_bit(tmp_path, uninterrupted,
     history, _ = run(file, at=at, then=stop_here)
     assert history.reason.startswith("interrupted by Ctrl-C")
     assert run(file)[1] == uninterrupted
-    assert run(file)[1] == uninterrupted  # which has nothing left to do
+    assert run(file)[1] == uninterrupted  # the run is complete: there is nothing left to do
     assert [p.name for p in tmp_path.iterdir()] == ["run.safetensors"]
 
 
@@ -155,7 +155,7 @@ def test_a_run_that_stopped_early_stays_stopped(tmp_path):
     weight.data = 0.0
     assert train().state_dict() == history.state_dict()
     assert weight.data == best
-    assert read(tmp_path / "run")[0] != {"parameters": [best]}  # it has those of the last epoch
+    assert read(tmp_path / "run")[0] != {"parameters": [best]}  # the checkpoint has the parameters of the last epoch
 
 
 @pytest.mark.parametrize(("every", "least"), [(None, 6), (0, 18), (3600, 2)])
@@ -314,7 +314,7 @@ def test_a_link_stays_a_link(tmp_path):
 
 
 class Refusal:
-    """Tries to go on from bytes, and to load them, and sees that it is refused and nothing changed."""
+    """Tries to continue a run from bytes, and to load them. Checks that both raise an error and change nothing."""
 
     def __init__(self, folder):
         self.file = folder / "run.safetensors"
@@ -494,8 +494,8 @@ def test_other_number_formats_are_read(tmp_path, dtype):
     assert line([10, 100])[0].data == 213.0
 
 
-def crafted(tensors, data=b"", **metadata):
-    """A safetensors file made by hand: for each tensor the kind of its numbers, its shape, and where they are."""
+def craft_file(tensors, data=b"", **metadata):
+    """Makes a safetensors file by hand: for each tensor, the type of its numbers, its shape, and their place."""
     header = {
         name: {"dtype": kind, "shape": sizes, "data_offsets": ends} for name, (kind, sizes, *ends) in tensors.items()
     }
@@ -528,6 +528,7 @@ def test_others_files_load_whatever_their_metadata_say(tmp_path, metadata):
 LIES = {
     "no numbers in many rows": ({"a": ("F64", [30_000_000, 0], 0, 0)}, 0),
     "no numbers in many columns of rows": ({"a": ("F64", [3000, 10_000, 0], 0, 0)}, 0),
+    "no numbers in the rows of many tensors": ({f"a{i}": ("F64", [9000, 0], 0, 0) for i in range(200)}, 0),
     "many lists of one number": ({"a": ("U8", [20_000, *[1] * 30], 0, 20_000)}, 20_000),
     "a negative size": ({"a": ("F64", [-1], 0, 8)}, 8),
     "two negative sizes": ({"a": ("F64", [-1, -1], 0, 8)}, 8),
@@ -547,7 +548,7 @@ LIES = {
 
 @pytest.mark.parametrize(("tensors", "size"), LIES.values(), ids=LIES)
 def test_a_header_that_lies_is_refused_before_memory_is_taken(tmp_path, tensors, size):
-    (tmp_path / "model").write_bytes(crafted(tensors, bytes(size)))
+    (tmp_path / "model").write_bytes(craft_file(tensors, bytes(size)))
     tracemalloc.start()
     try:
         with pytest.raises(ValueError, match="is not a safetensors file, or damaged"):
@@ -634,7 +635,7 @@ def test_a_second_process_with_the_same_checkpoint_is_refused_until_the_first_is
 def test_unknown_formats_and_other_models_are_refused(tmp_path):
     line = nn.Linear(2, 1, rng=random.Random(0))
     before = line.state_dict()
-    (tmp_path / "model").write_bytes(crafted({"weight": ("F8_E4M3", [1, 2], 0, 2)}, bytes(2)))
+    (tmp_path / "model").write_bytes(craft_file({"weight": ("F8_E4M3", [1, 2], 0, 2)}, bytes(2)))
     with pytest.raises(ValueError, match="its numbers are F8_E4M3; float64 and float32 can be read"):
         load_parameters(line, tmp_path / "model")
     save_file({"weight": np.zeros((1, 3)), "slope": np.zeros(())}, tmp_path / "model")

@@ -26,7 +26,7 @@ TOLERANCE = 1e-12
 
 
 def outcome(function, *arguments):
-    """What a call gives, number and gradients; or its error."""
+    """Returns the number and the gradients of a call, or its error."""
     inputs = [Value(x) for x in arguments]
     try:
         out = function(*inputs)
@@ -45,7 +45,7 @@ def close(ours, expected, size=0.0):
 
 
 def along_paths(function, point):
-    """The sums of which the gradients would be, if each local gradient were positive."""
+    """Returns the gradients as they would be if each local gradient were positive: sums that don't cancel."""
     inputs = list(map(Value, point.tolist()))
     out = function(*inputs)
     sizes = {out: 1.0}
@@ -65,11 +65,11 @@ def agree(expression, lanes):
     slopes = np.stack(slopes, axis=1) if isinstance(slopes, tuple) else slopes[:, None]
     for point, value, slope in zip(points, values, slopes, strict=True):
         expected, gradient = outcome(expression, *point.tolist())
-        # What cancels is rounded as the numbers that it is a difference of.
+        # The tolerance of a difference is relative to its operands, because of cancellation.
         largest = max(1.0, *map(abs, gradient)) if all(map(math.isfinite, gradient)) else math.inf
         if close(value, expected, 1.0) and all(close(a, b, largest) for a, b in zip(slope, gradient, strict=True)):
             continue
-        # Or they cancel on the way: a gradient is a sum over paths. Or it is as sensitive to the arguments' last bits.
+        # The same holds for a gradient, which is a sum over paths; and it may be sensitive to the arguments' last bits.
         near = [outcome(expression, *np.nextafter(point, far).tolist()) for far in (math.inf, -math.inf)]
         changes = [[abs(a - b) for a, b in zip(g, gradient, strict=True)] for _, g in near]
         for a, b, size, *change in zip(slope, gradient, along_paths(expression, point), *changes, strict=True):
@@ -448,6 +448,15 @@ def test_within_detect_anomaly_the_function_itself_is_called():
     compiled(1e-300)
     with pytest.raises(AnomalyError, match="gave inf"), detect_anomaly():
         compiled(Value(1.0))
+
+
+def test_a_number_is_a_value_to_the_function_wherever_it_is_called():
+    compiled = compile(lambda x, k: x.sqrt() + functional.one_hot(k, 3)[1] * 2)
+    outer = compile(lambda y: y * compiled(4.0, 1))
+    with detect_anomaly():
+        assert compiled(4.0, 1).data == 4.0
+    assert outer(2.0).data == 8.0
+    assert compiled(4.0, 1).data == 4.0
 
 
 def test_the_program_is_listed():

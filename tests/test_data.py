@@ -1,4 +1,4 @@
-"""Standardised data."""
+"""Standardisation of data."""
 
 import copy
 import math

@@ -19,7 +19,7 @@ def neuron():
 
 
 def session(names, *commands, root="y"):
-    """The answer to each command, and what stands before and behind them."""
+    """Returns the answer to each command, and the text before the first and after the last one."""
     out = io.StringIO()
     debug(names[root], names, stdin=io.StringIO("\n".join(commands) + "\n"), stdout=out)
     return [part.partition("\n")[2].strip("\n") for part in ("\n" + out.getvalue()).split("(micrograd) ")]

@@ -1,4 +1,4 @@
-"""The demos' own parts: reading MNIST's files, and making two moons; and short runs of the others."""
+"""The parts of the demos: reading MNIST's files, making two moons; and short runs of the other demos."""
 
 import gzip
 import importlib.util
@@ -106,7 +106,7 @@ def test_two_moons_are_two_half_circles():
 
 @pytest.fixture
 def run(tmp_path, monkeypatch, capsys):
-    """Runs a demo in a folder of its own, and returns what it printed, in lines; there must be a picture."""
+    """Runs a demo in its own folder, checks that it draws a picture, and returns its output, in lines."""
     pytest.importorskip("matplotlib")
     pytest.importorskip("sklearn")
 
@@ -167,7 +167,7 @@ def test_descent_counts_its_updates(run):
         ["mini-batch", "20", "10"],
         ["stochastic", "1", "200"],
     ]
-    assert len({row[4] for row in rows[1:4]}) == 1  # all start alike
+    assert len({row[4] for row in rows[1:4]}) == 1  # all start with the same loss
     assert all(float(row[5]) < float(row[4]) for row in rows[1:4])
 
 

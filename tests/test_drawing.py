@@ -1,4 +1,4 @@
-"""Drawings: what is in them, whatever the labels; how large graphs are folded and cut; how they are saved."""
+"""Drawings: their contents for any labels, how large graphs are folded and cut, and how they are saved."""
 
 import random
 import re
@@ -19,7 +19,7 @@ rendering = import_module("micrograd.drawing.rendering")
 
 
 def groups(drawing):
-    """By its id, every node and edge: the lines of text in it and its markup."""
+    """Returns every node and edge by its id, as its lines of text and its markup."""
     found = {}
     for group in ET.fromstring(drawing.svg()).iter(f"{SVG}g"):
         if group.get("class") != "graph":
@@ -62,7 +62,7 @@ def without_dot(monkeypatch):
 
 @pytest.fixture
 def with_dot(monkeypatch, tmp_path):
-    """A program ``dot`` on the PATH that writes down how it was called."""
+    """Puts a program ``dot`` on the PATH that records its arguments."""
     program = tmp_path / "bin" / "dot"
     program.parent.mkdir()
     text = f"import pathlib, sys\npathlib.Path({str(tmp_path / 'called')!r}).write_text(' '.join(sys.argv[1:]))\n"
@@ -180,7 +180,7 @@ def test_depth_folds_modules(network, depth, blocks):
     drawn = groups(draw(loss, module=model, depth=depth))
     assert sorted(lines[0] for name, (lines, _) in drawn.items() if name.startswith("f")) == blocks
     last = len(topological_order(loss)) - 1
-    assert drawn[f"n{last}"][0][0] == f"%{last} = **2"  # not the neuron's: that one has no activation
+    assert drawn[f"n{last}"][0][0] == f"%{last} = **2"  # outside the neuron, which has no activation
 
 
 def test_edges_between_the_same_blocks_are_one_with_their_number(network):
@@ -312,9 +312,9 @@ def test_direction():
     assert size("TB")[0] < size("TB")[1]
 
 
-def shown(label):
-    """What stands in the drawing for the label of its first node: on one line, and shortened."""
-    line = one_line(label) + "%0" * ("%" in label)  # which tells it from the names that nodes without a label have
+def show_label(label):
+    """Returns the text that the drawing shows for a label: on one line, and shortened."""
+    line = one_line(label) + "%0" * ("%" in label)  # distinguishes it from the names of nodes without a label
     return line if len(line) <= 40 else f"{line[:39]}…"
 
 
@@ -335,7 +335,7 @@ def shown(label):
 def test_any_label_is_shown_as_text(label):
     drawing = draw(Value(1.0, label=label).exp())
     name, data, _ = groups(drawing)["n0"][0]
-    assert (name, data) == (shown(label), "data 1")
+    assert (name, data) == (show_label(label), "data 1")
     assert "<script" not in drawing.svg()
 
 

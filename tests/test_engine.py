@@ -1,4 +1,4 @@
-"""What a Value remembers, and what backward() makes of it."""
+"""The memory of a Value, and the gradients that backward() computes from it."""
 
 import gc
 import math
@@ -233,7 +233,7 @@ def test_looking_at_parents_changes_nothing_but_the_constant():
     z.backward()
     gradient = b.grad
     assert y.parents[1] is b
-    assert math.isnan(y.parents[0].grad)  # it would have overflowed, and nobody had asked for it
+    assert math.isnan(y.parents[0].grad)  # the gradient of the constant overflows: no error, since nobody asked for it
     assert b.grad == gradient
 
 

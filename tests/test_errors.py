@@ -1,7 +1,7 @@
-"""Bad input: what each gets, and that nothing is half-changed.
+"""Bad input: the error that it raises, and that nothing is changed in part.
 
-The table goes through the public interface, and through what can be passed wrongly to it: types, lengths, numbers that
-are not finite, nothing at all, Values of another graph, cycles, labels, and data changed between forward and backward.
+The table covers the public interface with wrong input: types, lengths, numbers that are not finite, empty input, Values
+of another graph, cycles, labels, and data changed between forward and backward.
 """
 
 import math
@@ -27,7 +27,7 @@ nan, inf = Value(math.nan, "nan"), Value(math.inf, "inf")
 
 
 def cycle():
-    """A graph changed by hand, so that a node is made of itself."""
+    """Makes a graph with a cycle, by hand."""
     inner = v * v
     outer = inner + v
     inner._parents = (outer, v)
@@ -261,7 +261,7 @@ def test_what_only_looks_like_an_array_is_no_number(module):
         Value(Array())
 
 
-# What looks wrong and is right: the answer is mathematics', or Python's.
+# These calls look wrong, but have a correct result: that of mathematics, or of Python.
 ANSWERS = [
     (lambda: functional.sum([]).data, 0.0),
     (lambda: functional.dot([], []).data, 0.0),
@@ -314,7 +314,7 @@ def test_data_changed_between_forward_and_backward_count_in_backward():
     x, y = Value(2.0), Value(3.0)
     out = x * y
     x.data = 5.0
-    out.backward()  # local gradients are those of the numbers that the parents have now
+    out.backward()  # local gradients use the present numbers of the parents
     assert (out.data, x.grad, y.grad) == (6.0, 3.0, 5.0)
 
 
@@ -386,8 +386,8 @@ def test_an_error_in_a_gradient_shows_the_number_too():
         y.backward()
 
 
-# What a feature says if a library is missing. It names the library itself: micrograd[…] on the package index is
-# somebody else's package.
+# The error of a feature whose library is missing. It names the library itself, because micrograd[…] on the package
+# index is another package.
 MISSING = [
     ("graphviz", "micrograd.draw(v)"),
     ("graphviz", "micrograd.explore(v, 'x.html')"),

@@ -55,7 +55,7 @@ def chromium(tmp_path_factory):
 
 
 class Page:
-    """A page in the browser, by what people see and press."""
+    """A page in the browser: reads what people see, and presses keys and buttons."""
 
     def __init__(self, browser, path):
         self.browser, self.url = browser, path.as_uri()
@@ -94,7 +94,7 @@ class Page:
         )
 
     def nodes(self):
-        """The texts of data and grad in the drawing, of each node."""
+        """Returns the texts of data and grad of each node in the drawing."""
         return [
             tuple(lines[-2:])
             for lines in self.js(
@@ -139,7 +139,7 @@ def new_rule():
 
 
 def expected(root, at):
-    """What the drawing says after so many steps, by the engine."""
+    """Computes with the engine what the drawing must show after a number of steps."""
     nodes = topological_order(root)
     forward = list(root.forward_steps())
     for node in nodes:
@@ -157,8 +157,8 @@ def expected(root, at):
 
 
 def expected_words(root, names, at):
-    """The sentence about a step of the backward pass."""
-    forward = len(list(root.forward_steps()))  # first, for it computes the data anew
+    """Returns the sentence about a step of the backward pass."""
+    forward = len(list(root.forward_steps()))  # first, because it computes the data again
     step = list(root.steps(names))[at - forward - 1]
     node, parent = step.names[step.node], step.names[step.parent]
     numbers = [f"{x:.6g}" for x in (step.local, step.upstream, step.contribution, step.before, step.after)]
@@ -353,7 +353,7 @@ def test_200_nodes_are_under_a_megabyte_and_ask_nothing_of_the_network(show, tmp
     assert {url.split("#")[0] for url in requests} <= {page.url, "about:blank"}
     policy = page.js("return document.querySelector('meta[http-equiv]').content")
     assert policy.startswith("default-src 'none'")
-    # The policy holds: a script that is put in does not run.
+    # The content policy works: an inserted script does not run.
     page.js(
         "const script = document.createElement('script'); script.textContent = 'window.ran = 1';"
         "document.body.append(script)"
@@ -440,7 +440,7 @@ def test_hovering_tells_the_rule_in_words(show):
 
 
 def of_texts(one, constants, operands):
-    """A rule's value, and its local gradients from that value, by its texts; None for what is not defined."""
+    """Computes a rule's value and its local gradients from its texts; None if undefined."""
 
     def evaluated(text, **more):
         given = {one.names[0]: operands} if one.variadic else dict(zip(one.names, operands, strict=True))

@@ -1,6 +1,6 @@
 """Random expressions: gradients against dual numbers and PyTorch, and values against 50 digits.
 
-PyTorch is not needed: what it checks here, finite differences check as well, in test_gradcheck.py.
+PyTorch is not required: test_gradcheck.py checks the same with finite differences.
 """
 
 import math
@@ -13,7 +13,7 @@ from micrograd import Value, grad
 from micrograd.rules import RULES
 from micrograd.testing.strategies import expressions
 
-# The rules that dual_of knows.
+# The rules that dual_of defines.
 SMOOTH = ["+", "-", "neg", "*", "/", "power", "**", "exp", "log", "sqrt", "sin", "cos", "tanh", "sigmoid", "softplus"]
 SMOOTH += ["bce", "bce_slope", "sum", "dot", "weigh", "logsumexp"]
 
@@ -26,7 +26,7 @@ class Dual:
 
 
 def dual_of(rule, operands):
-    """A rule on dual numbers, written again by hand."""
+    """Returns a rule on dual numbers, written by hand."""
     a, b = [x.a for x in operands], [x.b for x in operands]
     name, n = rule.name, len(operands) // 2
     value = rule.forward(*a)
@@ -104,12 +104,12 @@ def test_second_derivative_by_an_exponent_of_zero():
 
 
 def on_tensors(torch, rule):
-    """A rule of the table as PyTorch has it."""
+    """Returns PyTorch's function for a rule of the table."""
     special = {
         "power": lambda a: a ** rule.constants["n"],
         "neg": torch.neg,
         "leaky_relu": torch.nn.functional.leaky_relu,
-        "softplus": lambda a: torch.logaddexp(a, torch.zeros_like(a)),  # torch's own is rounded to a line above 20
+        "softplus": lambda a: torch.logaddexp(a, torch.zeros_like(a)),  # torch's softplus is x itself above 20
         "maximum": torch.maximum,
         "minimum": torch.minimum,
         "sum": lambda *a: torch.stack(a).sum(),
@@ -136,7 +136,7 @@ def test_gradients_and_second_derivatives_are_those_of_pytorch():
             nodes.append(on_tensors(torch, step.rule)(*[nodes[i] for i in step.operands]))
         ours = grad(expression(*values), values, create_graph=True)
         theirs = torch.autograd.grad(nodes[-1], tensors, create_graph=True, allow_unused=True)
-        # Where large terms cancel, their rounding is what is left: it is measured by the terms.
+        # Large terms may cancel and leave their rounding errors: the tolerance is relative to the terms.
         scale = max(1.0, *(abs(node.item()) for node in nodes))
         for i, (our, their) in enumerate(zip(ours, theirs, strict=True)):
             theirs_first = 0.0 if their is None else their.item()

@@ -1,4 +1,4 @@
-"""Files that are written as a whole or not at all, whatever stands there, and locks that end with their process."""
+"""Files are written as a whole or not at all, whatever exists at the path; locks end with their process."""
 
 import errno
 import os
@@ -104,7 +104,7 @@ def test_the_target_of_a_link_is_replaced(tmp_path, name, write):
 
 @posix
 def test_a_planted_link_is_not_followed(tmp_path, monkeypatch):
-    """Somebody guesses the name of the temporary file: it is not written through their link."""
+    """An attacker guesses the name of the temporary file, and places a link there: nothing is written through it."""
     victim = tmp_path / "victim"
     victim.write_bytes(b"precious")
     monkeypatch.setattr("secrets.token_hex", lambda size: "00" * size)

@@ -1,4 +1,4 @@
-"""Who imports whom: a file imports only from floors below its own, as CONTRIBUTING.md says."""
+"""Imports: a file imports only from floors below its own, as CONTRIBUTING.md says."""
 
 import ast
 from pathlib import Path
@@ -20,7 +20,7 @@ FLOORS = [
 ]
 FLOOR = {room: i for i, rooms in enumerate(FLOORS) for room in rooms}
 DOOR = ("engine", "stepping")  # Value.steps opens it when it is called
-NEIGHBOURS = {  # on one floor, without a circle
+NEIGHBOURS = {  # imports within one floor, without a cycle
     ("stepping", "naming"),  # steps call the nodes by their names
     ("explorer", "drawing"),  # the page shows the drawing
     ("debugger", "drawing"),  # so does the debugger
@@ -32,8 +32,8 @@ def room_of(file):
     return file.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-def imported(file):
-    """The rooms that a file imports from, and whether it does so when it is loaded."""
+def list_imports(file):
+    """Yields the modules that a file imports, and whether it imports them when it is loaded."""
     tree = ast.parse(file.read_text(encoding="utf-8"))
     package = ["micrograd", *file.relative_to(PACKAGE).parent.parts]
     typing_only = {
@@ -68,7 +68,7 @@ def test_a_file_imports_only_from_floors_below_its_own():
     wrong = []
     for file in FILES:
         here = room_of(file)
-        for other, _ in imported(file):
+        for other, _ in list_imports(file):
             below = FLOOR.get(other, -1) < FLOOR[here]
             if not (other == here or below or (here, other) in NEIGHBOURS or (here, other) == DOOR):
                 wrong.append(f"{file.relative_to(PACKAGE)} imports {other}")
@@ -76,11 +76,11 @@ def test_a_file_imports_only_from_floors_below_its_own():
 
 
 def test_the_open_door_is_opened_only_when_it_is_used():
-    assert {is_at_top for other, is_at_top in imported(PACKAGE / "engine.py") if other == DOOR[1]} == {False}
+    assert {is_at_top for other, is_at_top in list_imports(PACKAGE / "engine.py") if other == DOOR[1]} == {False}
 
 
 def test_no_module_imports_itself_on_a_detour():
-    """No circle of modules, within a package either."""
+    """There is no cycle of imports, not even within a package."""
     paths = {
         ".".join(file.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): file for file in FILES
     }

@@ -1,4 +1,4 @@
-"""The losses: what their formulas say, their derivatives, their reductions, and what they do not take."""
+"""The losses: their formulas, their derivatives, their reductions, and their errors."""
 
 import math
 import random

@@ -1,4 +1,4 @@
-"""The checker checked: bugs of every kind are caught, and correct gradients never called wrong."""
+"""Checks gradcheck: it finds bugs of every kind, and never calls a correct gradient wrong."""
 
 import ast
 import itertools
@@ -14,8 +14,8 @@ from micrograd.rules import RULES, Rule, rule
 from micrograd.testing import GradcheckError, gradcheck, gradgradcheck
 from micrograd.testing.strategies import expressions, finite_floats, values
 
-CHOSEN = ("floor", "round", "stop_gradient", "upper_half")  # whose gradient is no derivative, or is 0 everywhere
-# Parts for numbers so small, or so near an edge, that no difference quotient tells: test_accuracy.py measures them.
+CHOSEN = ("floor", "round", "stop_gradient", "upper_half")  # gradients that are not derivatives, or 0
+# Formulas for numbers so small, or so near an edge, that no difference quotient is exact: see test_accuracy.py.
 RARE = {
     "/": "-a / (b * b)",
     "**": "a ** (b / 2) * log(a) * a ** (b / 2)",
@@ -25,7 +25,7 @@ POINTS = {"bce": (0.7, 0.3), "log": (2.0,), "sqrt": (2.0,), "**": (1.5, 2.5), "/
 
 
 def example(name):
-    """A rule and a point where none of its slopes is 0, 1 or −1 and no two are the same."""
+    """Returns a rule and a point at which its slopes differ from each other and from 0, 1 and −1."""
     chosen = RULES[name]
     if name == "weigh":
         chosen = chosen.bind("weigh", x=(0.5, -2.0, 3.0))
@@ -47,7 +47,7 @@ def test_every_rule_passes(name):
 
 
 def without_a_term(text):
-    """The expression with one side of one of its sums, differences, products and quotients left out."""
+    """Yields the expression with one operand of a sum, difference, product or quotient left out."""
     for i in range(sum(isinstance(node, ast.BinOp) for node in ast.walk(ast.parse(text)))):
         for side in ("left", "right"):
             count = itertools.count()
@@ -80,7 +80,8 @@ def bugs(name):
         yield from (
             (f"{shorter} for {text}", (*right.local[:i], shorter, *right.local[i + 1 :]))
             for shorter in without_a_term(text)
-            if shorter != ast.unparse(ast.parse(text.replace("inf - out", "inf"))).strip()  # the same but for its slope
+            # Skip a change that keeps the value and changes only the slope.
+            if shorter != ast.unparse(ast.parse(text.replace("inf - out", "inf"))).strip()
             and (RARE.get(name, "") in shorter or RARE[name] not in text)
         )
 
@@ -107,7 +108,7 @@ def test_every_injected_bug_is_caught(name, local):
     for function, at in cases:
         try:
             found.append(not check(function, at).ok)
-        except (ArithmeticError, ValueError, TypeError):  # the bug has shown itself
+        except (ArithmeticError, ValueError, TypeError):  # the bug raised an error
             found.append(True)
     assert any(found)
 
@@ -194,7 +195,7 @@ def test_bad_input(f, inputs, error, message):
 
 
 def test_a_wrong_second_derivative_is_caught():
-    # its slope is right where it is evaluated, but made of a number, which forgets where it came from
+    # the slope has the right number, but it is a plain number, so the graph of the slope is lost
     forgetful = Rule("forgetful", "a", "a * a * a", ("3 * (a * 1.0) * forget(a)",), {})
     from micrograd import rules
 
@@ -220,7 +221,7 @@ def test_an_expression_is_the_same_in_all_its_forms(expression):
 
 def test_an_injected_bug_shrinks_to_a_small_expression():
     right = RULES["tanh"]
-    RULES["tanh"] = Rule("tanh", "a", "tanh(a)", ("1 - out",), {})
+    RULES.data["tanh"] = Rule("tanh", "a", "tanh(a)", ("1 - out",), {})
     smallest = []
 
     @settings(max_examples=500, database=None, deadline=None, phases=[Phase.generate, Phase.shrink])
@@ -234,7 +235,7 @@ def test_an_injected_bug_shrinks_to_a_small_expression():
         with pytest.raises(AssertionError, match="RULES"):
             wrong()
     finally:
-        RULES["tanh"] = right
+        RULES.data["tanh"] = right
     assert smallest[-1].size <= 3
 
 

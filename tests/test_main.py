@@ -1,4 +1,4 @@
-"""The command line: what it prints, and what it refuses."""
+"""The command line: its output and its errors."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""What people type at a Value, and what they get."""
+"""What people type with a Value, and the result or error that they get."""
 
 import copy
 import inspect
@@ -7,6 +7,7 @@ import math
 import pdb
 import pickle
 import traceback
+from unittest.mock import ANY
 
 import numpy as np
 import pytest
@@ -40,6 +41,7 @@ def test_item_and_plus():
         np.isnan,
         np.isfinite,
         np.floor,
+        lambda v: np.arctan2(v, 1.0),
         lambda v: v in [1.0],
         lambda v: v == 2.0,
         lambda v: v != 2.0,
@@ -64,6 +66,7 @@ def test_identity_sets_and_dicts_of_values_stay():
     assert len({a, b, a}) == 2
     assert {a: 1, b: 2}[b] == 2
     assert (a == None, a == "a") == (False, False)  # noqa: E711
+    assert a == ANY
 
 
 def test_numpy_on_either_side():
@@ -88,6 +91,10 @@ def test_numpy_on_either_side():
 def test_an_array_is_no_operand_of_a_function():
     with pytest.raises(TypeError, match="one real number, not ndarray"):
         Value(1.0).maximum(np.array([1.0, 2.0]))
+    for array in (np.array([1.0, 2.0]), np.array([1.0])):
+        with pytest.raises(TypeError, match=r"tanh\(\) takes numbers and Values, not ndarray"):
+            functional.tanh(array)
+    assert functional.tanh(np.array(1.0)) == math.tanh(1.0)
 
 
 def test_grad_of_a_function_says_to_call_it():
@@ -108,7 +115,7 @@ def test_backward_by_hand_as_in_the_lecture():
     for node in order:
         node._backward()
     by_hand = x.grad, w.grad
-    x._backward()  # a leaf hands on nothing
+    x._backward()  # a leaf has no parents: nothing happens
     x.grad = w.grad = 0.0
     out.backward()
     assert by_hand == (x.grad, w.grad)
@@ -212,3 +219,16 @@ def test_a_text_that_gives_a_whole_number_makes_a_float():
     finally:
         for name in ("whole", "sign", "steps", "root"):
             RULES.pop(name, None)
+
+
+@pytest.mark.parametrize(
+    "value", ["2.0 * a ** 1.5", "a + a ** 0.5", "-(a + a ** n)", "a if a > 5 else a + (a ** 0.5) ** 3", "1.0 - a * 1j"]
+)
+def test_a_text_never_makes_a_complex_number(value):
+    hostile, slope = rule("hostile", "a", value, "1.0", n=0.5), rule("slope", "a", "abs(a)", value, n=0.5)
+    try:
+        for call in (hostile, lambda a: hostile(Value(a)), lambda a: slope(Value(a)).backward()):
+            with pytest.raises(ValueError, match=r"\(-2\.0\): .*no real power"):
+                call(-2.0)
+    finally:
+        del RULES["hostile"], RULES["slope"]

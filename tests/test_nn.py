@@ -1,4 +1,4 @@
-"""Layers, and the functions that they and the losses are made of."""
+"""Layers, and the functions that layers and losses use."""
 
 import copy
 import functools
@@ -504,7 +504,7 @@ def swish(x):
 
 
 class Scaled(nn.Module):
-    """An activation with a parameter of its own."""
+    """An activation with its own parameter."""
 
     def __init__(self):
         self.slope = Value(0.5)

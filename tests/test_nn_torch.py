@@ -1,4 +1,4 @@
-"""Losses, normalisations, initialisers and states against PyTorch: values, first and second derivatives."""
+"""Compares losses, normalisations, initialisers and states with PyTorch: values, first and second derivatives."""
 
 import inspect
 import math
@@ -27,9 +27,9 @@ def flat(tree):
 
 
 def same_derivatives(ours, our_inputs, theirs, their_inputs, tolerance=TOLERANCE):
-    """Compares outputs, weighted so that no two count the same, and their first and second derivatives by the inputs.
+    """Compares a sum of the outputs, with different weights, and its first and second derivatives by the inputs.
 
-    The tolerance is relative where numbers are above 1.
+    The tolerance is relative for numbers above 1.
     """
     ours, theirs = flat(ours), theirs.reshape(-1)
 
@@ -62,7 +62,7 @@ def any_numbers(rng):
     return rng.gauss(0, 2)
 
 
-LOSSES = {  # what is compared: what draws a prediction, what draws a target, options, and PyTorch's
+LOSSES = {  # functions that draw a prediction and a target, options, and PyTorch's loss
     "mse_loss": (any_numbers, any_numbers, {}, F.mse_loss),
     "l1_loss": (any_numbers, any_numbers, {}, F.l1_loss),
     "huber_loss": (any_numbers, any_numbers, {"delta": 1.5}, F.huber_loss),

@@ -4,6 +4,7 @@ import copy
 import inspect
 import json
 import math
+import pickle
 import random
 
 import numpy as np
@@ -99,7 +100,7 @@ def test_descent_and_momentum_by_hand():
 
 
 def follow(optimizer, gradients):
-    """Where one parameter is after each of the gradients."""
+    """Returns a parameter after each of the gradients."""
     (x,) = optimizer.parameters
     path = []
     for x.grad in gradients:
@@ -124,7 +125,7 @@ def test_both_momentums_of_the_documents():
         averaged.append(y)
     assert follow(optim.SGD([Value(1.0)], lr, beta), GRADIENTS) == pytest.approx(summed, rel=1e-13)
     assert follow(optim.SGD([Value(1.0)], lr, beta, averaged=True), GRADIENTS) == pytest.approx(averaged, rel=1e-13)
-    # Dampened by the momentum it is the same, but for the first gradient, which PyTorch takes whole.
+    # Dampening equal to the momentum gives the same, except that PyTorch takes the first gradient whole.
     dampened = follow(optim.SGD([Value(1.0)], lr, beta, dampening=beta), [0.0, *GRADIENTS])[1:]
     assert dampened == pytest.approx(averaged, rel=1e-13)
 
@@ -432,7 +433,7 @@ def test_what_else_is_an_error(make, error, message):
 
 
 class Declared(optim.Optimizer):
-    """A user's optimizer, whose alpha is no part, as RMSprop's is."""
+    """A user's optimizer, whose alpha may be above 1, unlike that of RMSprop."""
 
     alpha: float = optim.setting(number(0, 10), default=2.0)
     memory = 1
@@ -442,7 +443,7 @@ class Declared(optim.Optimizer):
 
 
 class Listed(Declared):
-    """A user's optimizer with a constructor of its own, as in version 1.0.0."""
+    """A user's optimizer with its own constructor, as in version 1.0.0."""
 
     def __init__(self, params, lr=0.5, alpha=3.0, beta=None):
         super().__init__(params, lr, alpha=alpha, beta=beta)
@@ -458,6 +459,7 @@ def test_a_users_optimizer_has_settings_of_its_own():
         other = type(optimizer)([x])
         other.load_state_dict(through_json(optimizer.state_dict()))
         assert other.settings == copy.deepcopy(optimizer).settings == optimizer.settings
+        assert pickle.loads(pickle.dumps(optimizer)).settings == optimizer.settings
         optimizer.alpha = 10
         with pytest.raises(ValueError, match="alpha must be at least 0 and below 10, not 10"):
             optimizer.step()
@@ -467,6 +469,20 @@ def test_a_users_optimizer_has_settings_of_its_own():
             type(optimizer)([x], alpha=11)
     assert repr(Declared([x])) == "Declared(lr=0.001, alpha=2.0)"
     assert repr(Listed([x], beta="b")) == "Listed(lr=0.5, alpha=3.0, beta='b')"
+
+
+def test_a_subclass_may_fix_settings():
+    class Nesterov(optim.SGD):
+        momentum = 0.5
+        nesterov = True
+
+    x = Value(1.0)
+    optimizer = Nesterov([x], lr=1.0)
+    x.grad = 1.0
+    optimizer.step()
+    assert (x.data, "momentum" in optimizer.settings) == (-0.5, False)
+    with pytest.raises(ValueError, match="no dampening"):
+        Nesterov([x], dampening=0.5)
 
 
 def test_signatures_show_the_settings():
@@ -598,7 +614,7 @@ def test_a_straight_line_is_never_below_0(start, end, total, base):
     schedule = optim.LinearLR(optimizer, start, end, total)
     for epoch in range(total + 3):
         assert optimizer.lr == pytest.approx(schedule.formula(epoch), rel=1e-9, abs=1e-12)
-        optimizer.step()  # which refuses a learning rate below 0
+        optimizer.step()  # raises an error if the learning rate is below 0
         schedule.step()
 
 
@@ -759,6 +775,7 @@ BROKEN = [
     ("adam", [("state", 0, [0.0])], [r"\['state'\]\[0\] has 1 entries, not 2"]),
     ("adam", [("state", 1, 0, "0")], [r"\['state'\]\[1\]\[0\] is not a number but str '0'"]),
     ("adam", [("state", 1, 0, None)], ["not a number but NoneType"]),
+    ("adam", [("state", 1, 0, 10**400), ("steps", 10**400)], [r"\['steps'\] is beyond", r"\[1\]\[0\] is beyond"]),
     ("adam", [("state", 1, 3.0)], [r"\['state'\]\[1\] is not a list but float"]),
     ("adam", [("settings", [])], ["is not a dict but list"]),
     ("adam", [("settings", "eps", -1)], ["eps must be at least 0"]),

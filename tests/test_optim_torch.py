@@ -1,8 +1,8 @@
-"""The optimizers, schedules and clipping of PyTorch, step by step beside those here.
+"""Compares optimizers, schedules and clipping with PyTorch, step by step.
 
-Gradients come from micrograd on both sides, so that only the update rules may differ. They are the same operations in
-the same order, and PyTorch runs here without fused multiplications and additions (see conftest.py), which round once
-where two operations round twice: on the chaotic paths among these a last bit's difference doubles with every step.
+Both sides get their gradients from micrograd, so only the update rules can differ. Both do the same operations in the
+same order. PyTorch runs without fused multiply-add (see conftest.py), which rounds once instead of twice: some paths
+are chaotic, and there a difference in the last bit doubles with every step.
 """
 
 import inspect
@@ -28,7 +28,7 @@ def valley(p):
 
 
 def network():
-    """A small network with its data: its loss as a function of its parameters, and where they start."""
+    """Returns the loss of a small network as a function of its parameters, and their initial numbers."""
     rng = random.Random(1)
     model = nn.MLP(2, [3, 1], activation="tanh", rng=rng)
     points = [(rng.gauss(0, 1), rng.gauss(0, 1)) for _ in range(8)]
@@ -148,7 +148,7 @@ def test_an_optimizer_takes_the_same_path(name, settings, problem):
 
 
 def deviation(ours, theirs):
-    """The largest difference, relative to the largest number."""
+    """Returns the largest difference, relative to the largest number."""
     return max(abs(a - b) for a, b in zip(ours, theirs, strict=True)) / max(map(abs, theirs))
 
 

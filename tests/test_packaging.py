@@ -1,4 +1,4 @@
-"""What is installed: the package's parts and metadata; and, built for real, the wheel and the source distribution."""
+"""The installed package: its files and metadata; and the wheel and the source distribution, which the test builds."""
 
 import os
 import re
@@ -36,7 +36,7 @@ def new_environment(folder):
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    """A wheel and a source distribution, built as pip and build do it, and what was printed meanwhile."""
+    """Builds a wheel and a source distribution as pip and build do, and returns their output, too."""
     folder = tmp_path_factory.mktemp("built")
     programs = new_environment(folder / "tools")
     got = subprocess.run([programs / "python", "-m", "pip", "install", "--quiet", "build"], capture_output=True)

@@ -1,4 +1,4 @@
-"""Code written for the published micrograd 0.1.0, as it stands there, with the numbers that it gave there."""
+"""Code for the published micrograd 0.1.0 runs unchanged, with the numbers that it gave there."""
 
 import random
 

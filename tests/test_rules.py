@@ -1,4 +1,4 @@
-"""Every line of the table, checked against finite differences: a new line is tested by being there."""
+"""Checks every line of the table against finite differences. A new line is tested without a new test."""
 
 import itertools
 import math
@@ -16,7 +16,7 @@ from micrograd.engine import operation, topological_order
 from micrograd.rules import RULES, rule
 
 numbers = st.floats(-3, 3).map(lambda x: round(x, 6))
-# Where an operation is defined on part of the line only, the operands are moved there.
+# If an operation is defined on a part of the line only, its operands are moved there.
 DOMAINS = {
     "log": lambda a: (abs(a) + 0.1,),
     "sqrt": lambda a: (abs(a) + 0.1,),
@@ -41,11 +41,11 @@ DOMAINS = {
     "power_slope": lambda c, a, n: (c, abs(a) + 0.1, n),
 }
 KINKS = {"abs": 1, "relu": 1, "leaky_relu": 1, "maximum": 2, "minimum": 2}
-NO_DERIVATIVE = {"floor", "round", "stop_gradient", "upper_half"}  # of all but a few points
+NO_DERIVATIVE = {"floor", "round", "stop_gradient", "upper_half"}  # at almost all points
 
 
 def derivative(f, points, i):
-    """The central difference by operand i, extrapolated once (Richardson)."""
+    """Returns the central difference by operand i, extrapolated once (Richardson)."""
 
     def slope(h):
         up, down = list(points), list(points)
@@ -248,9 +248,24 @@ def test_a_constant_that_a_rule_has_not():
     assert Value(-1.0).leaky_relu().data == -0.01
 
 
+@pytest.mark.parametrize(("operands", "message"), [("*x, y", "there can be no others"), ("**x", "can't name")])
+def test_any_number_of_operands_stands_alone(operands, message):
+    with pytest.raises(ValueError, match=message):
+        rule("broken", operands, "1.0", *["1.0"] * len(operands.split(",")))
+    assert "broken" not in RULES
+
+
+@pytest.mark.parametrize("texts", [(3, "x", "1.0"), ("x", 2, "0.0"), ("x", "x", 1.0), ("x", None, "1.0")])
+def test_a_text_is_a_string(texts):
+    with pytest.raises(TypeError, match=r"rule 'broken': .* are texts, such as '2 \* x', not"):
+        rule("broken", *texts)
+    assert "broken" not in RULES
+
+
 def test_a_rule_that_is_no_expression():
-    with pytest.raises(SyntaxError):
-        rule("broken", "x", "x +", "1.0")
+    for texts in (("x +", "1.0"), ("x", "1.0 # the slope"), ("x # the same", "1.0")):
+        with pytest.raises(SyntaxError):
+            rule("broken", "x", *texts)
     with pytest.raises(ValueError, match="'a, b', and needs a local gradient for each, not 1"):
         rule("broken", "a, b", "a + b", "1.0")
     assert "broken" not in RULES
@@ -412,9 +427,11 @@ def test_rules_of_the_package_stay():
             del RULES[name]
         with pytest.raises(ValueError, match=r"has a rule .* already, one of the package.s own"):
             rule(name, "a", "a", "1.0", replace=True)
+        with pytest.raises(ValueError, match=r"has a rule .* already, one of the package.s own"):
+            RULES[name] = rules.sin
     with pytest.raises(ValueError, match="a rule of the package"):
         RULES.clear()
-    assert RULES["tanh"] is rules.tanh
+    assert RULES["tanh"] is rules.tanh is rules.VALUES["tanh"]
 
 
 def test_a_cell_of_a_notebook_may_run_twice():
@@ -429,6 +446,8 @@ def test_a_cell_of_a_notebook_may_run_twice():
         assert grad(old, [x]) == (3.0,)
         with pytest.raises(ValueError, match="give replace=True"):
             rule("times", "x", "x", "1.0")
+        with pytest.raises(ValueError, match="its own value uses this name"):
+            rule("times", "x", "times(x) + 1", "1.0", replace=True)
     finally:
         del RULES["user"], RULES["times"]
 

@@ -1,4 +1,4 @@
-"""One application of the chain rule at a time, and what it adds up to."""
+"""Steps of both passes: one application of the chain rule at a time, and their sum."""
 
 import math
 import struct
@@ -20,7 +20,7 @@ def bits(numbers):
 
 
 def graph(expression, earlier):
-    """The nodes of an expression at its point, whose arguments have gradients from before."""
+    """Returns the nodes of an expression at its point. Its arguments have gradients from before."""
     out = expression(*map(Value, expression.point))
     nodes = topological_order(out)
     for i, node in enumerate(node for node in nodes if not node.parents):

@@ -1,4 +1,4 @@
-"""The training loop: what it computes, when it stops, what it leaves behind, and what it says."""
+"""The training loop: its results, when it stops, the state after an error, and its messages."""
 
 import contextlib
 import gc
@@ -36,7 +36,7 @@ def numbers(model):
 
 
 def everything(optimizer):
-    """What a failed step must leave as it was."""
+    """Returns the state that a failed step must not change."""
     return [(p.data, p.grad) for p in optimizer.parameters], optimizer.state_dict()
 
 
@@ -264,7 +264,7 @@ def test_a_condition_that_json_can_not_hold_is_no_matter_without_a_checkpoint():
 
 
 def failing(how):
-    """The error of a run of which one sample fails in its second epoch, and the index of that sample."""
+    """Returns the error of a run in which one sample fails in the second epoch, and the index of that sample."""
     model, loss = network()
     optimizer = optim.Adam(model.parameters(), lr=0.1)
     calls, failed, before = [], [], []

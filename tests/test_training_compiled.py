@@ -1,4 +1,4 @@
-"""Compiled runs come to the numbers of those that are not, whatever else happens in them."""
+"""Compiled runs give the same numbers as runs on Values, whatever else happens in them."""
 
 import math
 import os
@@ -485,7 +485,7 @@ def test_a_schedule_that_steps_with_the_steps_gives_the_same_bits():
 
 
 def plant(monkeypatch, where, at, error):
-    """An error in a part of the compiled steps, from its call with this number on."""
+    """Raises an error in a part of the compiled steps, from a given call on."""
     calls, original = [], getattr(machine.CompiledSteps, where)
 
     def fail(*arguments):

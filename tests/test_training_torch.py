@@ -1,4 +1,4 @@
-"""Our files in PyTorch, and PyTorch's in ours: the same outputs."""
+"""PyTorch loads our files, and we load PyTorch's: the outputs are the same."""
 
 import random
 
@@ -85,7 +85,7 @@ def test_buffers_both_ways(tmp_path):
 
 
 def test_training_is_pytorchs(tmp_path):
-    """Three epochs of Adam, from the same parameters and in the same order."""
+    """Runs three epochs of Adam, from the same parameters and in the same order."""
     model, other = ours(), theirs()
     save_parameters(model, tmp_path / "start.safetensors")
     other.load_state_dict(safetensors.load_file(tmp_path / "start.safetensors"))

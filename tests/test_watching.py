@@ -1,4 +1,4 @@
-"""Who watches the engine: blocks that overlap, in any order and in any threads."""
+"""Watchers of the engine: blocks that overlap, in any order and in any thread."""
 
 import os
 import random
@@ -15,7 +15,7 @@ PLAIN = FLOATS["new_"]
 
 
 class Counter(Watcher):
-    """Counts the nodes that it makes, of one thread or of all."""
+    """Counts the nodes that it makes, in one thread or in all."""
 
     def __init__(self, thread=None):
         self.thread, self.count = thread, 0
@@ -61,12 +61,12 @@ def test_an_error_in_the_block_ends_it():
 
 
 def test_two_threads_in_a_thousand_random_orders():
-    """Each thread enters and leaves blocks at random; a node is made by its own innermost block, or by a common one."""
+    """Each thread enters and leaves blocks at random. Its own innermost block makes its nodes, else a common one."""
     rng, problems = random.Random(0), []
     turns = [threading.Semaphore(0), threading.Semaphore(0)]
     back = threading.Semaphore(0)
     plans = [[rng.choice(["own", "common", "leave", "make"]) for _ in range(12)] for _ in range(1000)]
-    common = []  # the blocks of all threads that are open, in order
+    common = []  # the open blocks that watch all threads, in order
 
     def act(turn, work):
         blocks = []

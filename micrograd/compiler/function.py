@@ -142,7 +142,7 @@ class Compiled:
 
     def __call__(self, *arguments: Any) -> Any:
         if is_watched():  # which it is in a trace, too
-            return self.function(*arguments)
+            return self._eagerly(arguments)[0]
         leaves, form = flatten(arguments)
         found = self._of(form, arguments, "captured inputs", False)
         if found is None:

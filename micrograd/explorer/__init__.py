@@ -1,4 +1,4 @@
-"""A page in which people walk through both passes of a graph, and change its numbers.
+"""A web page to step through both passes of a graph, and to change its numbers.
 
 >>> from micrograd import Value
 >>> w, x = Value(-3.0, label="w"), Value(2.0, label="x")
@@ -10,9 +10,8 @@
 ...     Path(folder, "loss.html").read_text(encoding="utf-8").splitlines()[0]
 '<!doctype html>'
 
-The page is one file, which needs no network. Its first numbers are those that Python computed; after a leaf was edited
-it computes both passes itself, by the rules of the table in :mod:`micrograd.rules`, see
-:mod:`micrograd.explorer.translation`.
+The page is one file, and needs no network. Python computes its first numbers. When a leaf is edited, the page computes
+both passes itself, with the rules of :mod:`micrograd.rules`, translated by :mod:`micrograd.explorer.translation`.
 """
 
 from __future__ import annotations
@@ -36,31 +35,31 @@ from ..engine import Value, topological_order
 from ..files import write_file
 from ..naming import name_nodes
 from ..rule import CHAIN_RULE, Rule
-from ..stepping import BackwardStep, backward_steps, forward_steps, written
+from ..stepping import BackwardStep, backward_steps, forward_steps, write_expression
 from .translation import Translation, branches, depends, number, translate
 
 __all__ = ["explore"]
 
-_MOST_NODES, _MOST_EDGES = 1_000, 4_000  # more can't be read, and take minutes to lay out
+_MOST_NODES, _MOST_EDGES = 1_000, 4_000  # a larger graph is unreadable, and its layout takes minutes
 
 
 def explore(root: Value, path: str | os.PathLike[str], names: Mapping[str, Any] | None = None) -> None:
-    """Writes a page to walk through the graph of ``root``: forward pass, then backward pass, a step at a time.
+    """Writes a page that steps through the graph of ``root``: the forward pass, then the backward pass.
 
-    Both passes start from the data that the leaves have now, and from gradients of 0, as after ``zero_grad()``. The
-    Values stay as they are.
+    Both passes start from the present data of the leaves, and from gradients of 0, as after ``zero_grad()``. The
+    Values are not changed.
 
     Args:
         root: the last node.
-        path: the file to write, ``"x.html"``.
-        names: variables by which nodes are called, like ``locals()``.
+        path: the file to write, like ``"x.html"``.
+        names: variables that name nodes, like ``locals()``.
 
     Raises:
         TypeError: if ``root`` is not a Value.
-        ValueError, ArithmeticError: if the graph is too large; if a rule in it can't be translated to JavaScript; and
-            what Python's float raises in one of the passes.
-        OSError: if the file can't be written, or what stands there is no regular file; one that exists is then kept.
-        RuntimeError: if there is no Graphviz: what to install.
+        ValueError, ArithmeticError: if the graph is too large, a rule in it can't be translated to JavaScript, or
+            Python's float raises it in one of the passes.
+        OSError: if the file can't be written, or is not a regular file; an existing file is then unchanged.
+        RuntimeError: if Graphviz is missing; the message says what to install.
     """
     check_type(root, Value, "explore() takes Values")
     write_file(path, _page(root, names).encode())
@@ -100,14 +99,14 @@ def _page(root: Value, names: Mapping[str, Any] | None) -> str:
     parts = {
         "title": html.escape(f"{name} · micrograd"),
         "name": html.escape(name),
-        "formula": html.escape(f" = {written(root, called)}" if root.parents else ""),
+        "formula": html.escape(f" = {write_expression(root, called)}" if root.parents else ""),
         "hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         "style": _file("page.css"),
         "svg": svg,
         "data": json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"),
         "script": script,
     }
-    # In one pass: what is filled in may look like a place to fill in.
+    # One pass replaces all placeholders, because the inserted text may look like a placeholder.
     return re.sub(r"\{\{(\w+)\}\}", lambda place: parts[place[1]], _file("page.html"))
 
 
@@ -116,7 +115,7 @@ def _file(name: str) -> str:
 
 
 def _data(root: Value, nodes: list[Value], names: Mapping[str, Any] | None, translation: Translation) -> dict[str, Any]:
-    # All that the page knows. It leaves the nodes with the data and gradients of the two passes.
+    # The data of the page. Afterwards the nodes have the data and gradients of the two passes.
     called, index = name_nodes(root, names), {node: i for i, node in enumerate(nodes)}
     forward = [[index[step.node], number(step.value, ""), step.formula] for step in forward_steps(root, names)]
     backward = []
@@ -124,7 +123,7 @@ def _data(root: Value, nodes: list[Value], names: Mapping[str, Any] | None, tran
         node.grad = 0.0
     for step in backward_steps(root, names):
         numbers = [number(x, "") for x in (step.local, step.contribution, step.after)]
-        backward.append([index[step.node], step.operand, *numbers, _written(step), _formulas(step)])
+        backward.append([index[step.node], step.operand, *numbers, _write_gradient(step), _formulas(step)])
     return {
         "nodes": [
             {
@@ -153,8 +152,8 @@ def _of_operation(rule: Rule, translation: Translation) -> dict[str, Any]:
     return {"rule": translation.rules.index(rule.whole), "constants": constants}
 
 
-def _written(step: BackwardStep) -> str:
-    # The local gradient as a formula; empty if the rule's text runs on floats alone, as it does with a remainder in it.
+def _write_gradient(step: BackwardStep) -> str:
+    # The local gradient as a formula; empty if the rule's text runs on floats only, for example if it has a remainder.
     try:
         return step.formula
     except (ArithmeticError, ValueError, TypeError, NameError):
@@ -162,7 +161,7 @@ def _written(step: BackwardStep) -> str:
 
 
 def _formulas(step: BackwardStep) -> list[str] | None:
-    # The local gradient as a formula, for each branch that other numbers may take; None where there is but one.
+    # The local gradient as a formula, for each branch that other numbers may take; None if there is only one branch.
     rule = step.node.rule
     if rule.variadic:
         return [""] if depends(rule.local[0]) else None
@@ -173,7 +172,7 @@ def _formulas(step: BackwardStep) -> list[str] | None:
 
 
 def _formula(step: BackwardStep, text: str) -> str:
-    # The formula of a branch, whatever the numbers are; empty if it depends on them.
+    # The formula of a branch; empty if the formula depends on the numbers.
     if depends(text):
         return ""
     rule = step.node.rule
@@ -183,12 +182,12 @@ def _formula(step: BackwardStep, text: str) -> str:
     alone.rule = Rule(rule.name, rule.operands, rule.value, tuple(local), rule.constants)
     called = {stand_in: step.names[parent] for stand_in, parent in zip(alone._parents, step.node.parents, strict=True)}
     names = {**called, alone: step.names[step.node]}
-    return _written(BackwardStep(alone, alone._parents[step.operand], step.operand, 0, 0, 0, 0, 0, names))
+    return _write_gradient(BackwardStep(alone, alone._parents[step.operand], step.operand, 0, 0, 0, 0, 0, names))
 
 
 def _inline(svg: str) -> str:
-    # The nodes and edges of a drawing, for the inside of a page: without namespaces, and without comments and titles,
-    # which browsers show as tooltips.
+    # The nodes and edges of a drawing, to embed in a page: without namespaces, comments and titles, which browsers show
+    # as tooltips.
     root = ElementTree.fromstring(svg)
     for element in list(root.iter()):
         element.tag = element.tag.rpartition("}")[2]

@@ -1,7 +1,7 @@
-"""Rules of the table in JavaScript, translated from their texts.
+"""Translates rules of the table from their texts to JavaScript.
 
-What Python's operators and functions do where JavaScript's differ, errors above all, is in ``python.js``; the
-translation calls it ``py``.
+Python's operators and functions that differ from JavaScript's, mostly in their errors, are in ``python.js``. The
+translated code calls them as ``py.…``.
 
 >>> from micrograd import rules
 >>> print(translate([rules.sin]).source)
@@ -30,7 +30,7 @@ from ..rule import FLOATS, RULES, Rule
 
 __all__ = ["Translation", "branches", "depends", "number", "translate"]
 
-# The functions of the module math, and Python's own, that python.js has.
+# The functions of the module math and of Python that python.js defines.
 _FUNCTIONS = re.findall(
     r"\w+",
     """acos acosh asin asinh atan atan2 atanh cbrt ceil copysign cos cosh degrees erf erfc exp exp2 expm1 fabs floor
@@ -50,10 +50,11 @@ class Translation:
     """Rules in JavaScript.
 
     Attributes:
-        source: the expression of an array, with an object for each rule. Its functions ``value``, ``local`` (one for
-            each operand, or for any number of them one for the sequence) and ``branch`` (for a gradient that is a
-            conditional expression, which of its :func:`branches` holds) take the constants, the value and the operands.
-        rules: the rules in that order: those that were asked for, and those that they call.
+        source: an array expression, with one object per rule. Each object has the functions ``value``; ``local``, one
+            per operand, or a single one for the sequence of any number of operands; and ``branch``, one per gradient
+            that is a conditional expression, which returns the index of the branch that holds, among its
+            :func:`branches`. All functions take the constants, the value and the operands.
+        rules: the rules in the same order: those to translate, then those that they call.
     """
 
     source: str
@@ -61,37 +62,37 @@ class Translation:
 
 
 def translate(rules: Iterable[Rule]) -> Translation:
-    """The rules, and those that their texts call, in JavaScript.
+    """Translates the rules, and the rules that their texts call.
 
     Raises:
-        ValueError: if a text has something in it that is not translated, with the rule's name.
+        ValueError: if a text contains something that can't be translated; the message names the rule.
     """
     found = list(dict.fromkeys(rule.whole for rule in rules))
     objects: list[str] = []
-    for rule in found:  # which grows by the rules that are called
+    for rule in found:  # the loop appends the rules that are called
 
-        def called(other: Rule) -> int:
+        def find_index(other: Rule) -> int:
             if other not in found:
                 found.append(other)
             return found.index(other)
 
-        objects.append(_object(rule, called))
+        objects.append(_object(rule, find_index))
     return Translation("[\n" + ",\n".join(objects) + "\n]", found)
 
 
 def branches(text: str) -> list[str]:
-    """The expressions of which a conditional expression takes one; of any other, itself alone.
+    """Returns the branches of a conditional expression; for any other expression, itself alone.
 
     >>> branches("1.0 if a > 0 else -1.0 if a < 0 else 0.0")
     ['1.0', '-1.0', '0.0']
     """
     leaves: list[ast.expr] = []
-    _numbered(_parsed(text), leaves)
+    _number_branches(_parse(text), leaves)
     return [ast.unparse(leaf) for leaf in leaves]
 
 
 def depends(text: str) -> bool:
-    """Whether other numbers may make another formula of a text.
+    """Whether the formula that a text makes may depend on the numbers.
 
     >>> depends("1 - out * out"), depends("max(a, 0.0)")
     (False, True)
@@ -99,15 +100,15 @@ def depends(text: str) -> bool:
     choosing = (ast.IfExp, ast.Compare, ast.BoolOp, ast.NamedExpr)
     return any(
         isinstance(node, choosing) or (isinstance(node, ast.Name) and node.id in ("all", "any", "max", "min", "sorted"))
-        for node in ast.walk(_parsed(text))
+        for node in ast.walk(_parse(text))
     )
 
 
 def number(x: Any, where: str) -> Any:
-    """A number, or a sequence of them, for JSON, which has no word for those that are not finite.
+    """Converts a number, or a sequence of numbers, for JSON, which has no infinity and no nan.
 
     Raises:
-        ValueError: if it is something else, with ``where`` it is.
+        ValueError: if it is something else; the message says ``where``.
 
     >>> number((1, float("-inf")), "here")
     [1.0, '-inf']
@@ -120,33 +121,33 @@ def number(x: Any, where: str) -> Any:
     return x if math.isfinite(x) else str(x)
 
 
-def _parsed(text: str) -> ast.expr:
+def _parse(text: str) -> ast.expr:
     return ast.parse(text, mode="eval").body
 
 
-def _numbered(node: ast.expr, leaves: list[ast.expr]) -> ast.expr:
-    # The same conditions with the number of each branch in its place; the branches go to leaves.
+def _number_branches(node: ast.expr, leaves: list[ast.expr]) -> ast.expr:
+    # The same conditional expression with each branch replaced by its index. Appends the branches to ``leaves``.
     if isinstance(node, ast.IfExp):
-        return ast.IfExp(node.test, _numbered(node.body, leaves), _numbered(node.orelse, leaves))
+        return ast.IfExp(node.test, _number_branches(node.body, leaves), _number_branches(node.orelse, leaves))
     leaves.append(node)
     return ast.Constant(len(leaves) - 1)
 
 
-def _object(rule: Rule, called: Callable[[Rule], int]) -> str:
+def _object(rule: Rule, find_index: Callable[[Rule], int]) -> str:
     def function(body: ast.expr) -> str:
-        return _Text(rule, called).function(body)
+        return _Text(rule, find_index).function(body)
 
     choices = []
     for local in rule.local:
         leaves: list[ast.expr] = []
-        numbered = _numbered(_parsed(local), leaves)
+        numbered = _number_branches(_parse(local), leaves)
         choices.append(function(numbered) if len(leaves) > 1 else "null")
     constants = {name: number(x, f"rule {rule.name!r}: the constant {name}") for name, x in rule.constants.items()}
-    name = json.dumps(rule.name)[1:-1].replace("<", "\\u003c")  # which might end the script
+    name = json.dumps(rule.name)[1:-1].replace("<", "\\u003c")  # "</" might end the script
     return (
         f"{{ // {name}\n"
-        f"  value: {function(_parsed(rule.value))},\n"
-        f"  local: [{', '.join(function(_parsed(local)) for local in rule.local)}],\n"
+        f"  value: {function(_parse(rule.value))},\n"
+        f"  local: [{', '.join(function(_parse(local)) for local in rule.local)}],\n"
         f"  branch: [{', '.join(choices)}],\n"
         f"  constants: {json.dumps(constants)},\n"
         f"}}"
@@ -154,22 +155,22 @@ def _object(rule: Rule, called: Callable[[Rule], int]) -> str:
 
 
 class _Text:
-    """One text of a rule. Every name of it gets a ``$`` in front, and so is no word of JavaScript's."""
+    """One text of a rule. Each name gets the prefix ``$``, so that it is not a keyword of JavaScript."""
 
-    def __init__(self, rule: Rule, called: Callable[[Rule], int]) -> None:
+    def __init__(self, rule: Rule, find_index: Callable[[Rule], int]) -> None:
         self.rule = rule
-        self.called = called
+        self.find_index = find_index
         self.kinds = dict.fromkeys(rule.names, "sequence" if rule.variadic else "number")
         self.kinds["out"] = "number"
         for name, x in rule.constants.items():
             self.kinds[name] = "sequence" if isinstance(x, (list, tuple)) else "number"
-        self.variables: list[str] = []  # that the text assigns to
+        self.variables: list[str] = []  # to which the text assigns
 
-    def refused(self, what: str) -> ValueError:
+    def make_error(self, what: str) -> ValueError:
         return ValueError(f"rule {self.rule.name!r} can't be shown in a page: {what}; write the rule without it")
 
     def function(self, body: ast.expr) -> str:
-        """A function of the constants, the value and the operands."""
+        """Writes a function of the constants, the value and the operands."""
         constants = ", ".join(f"{name}: ${name}" for name in self.rule.constants)
         operands = ", ".join(f"${name}" for name in self.rule.names)
         head = f"({{{constants}}}, $out, {operands if self.rule.variadic else f'[{operands}]'}) =>"
@@ -179,26 +180,26 @@ class _Text:
         return f"{head} {text}"
 
     def text(self, node: ast.expr) -> str:
-        """An expression in JavaScript, in brackets where it needs them."""
-        return self.translated(node)[0]
+        """Translates an expression, in brackets if it needs them."""
+        return self.translate(node)[0]
 
     def number(self, node: ast.expr) -> str:
-        return self.as_number(node, *self.translated(node))
+        return self.as_number(node, *self.translate(node))
 
     def as_number(self, node: ast.expr, text: str, kind: str) -> str:
         if kind == "sequence":
-            raise self.refused(f"{ast.unparse(node)!r} is a sequence where a number is expected")
+            raise self.make_error(f"{ast.unparse(node)!r} is a sequence where a number is expected")
         return f"Number({text})" if kind == "boolean" else text
 
     def truth(self, node: ast.expr) -> str:
-        text, kind = self.translated(node)
+        text, kind = self.translate(node)
         return text if kind == "boolean" else f"py.truth({text})"
 
-    def translated(self, node: ast.expr) -> tuple[str, str]:
-        """An expression in JavaScript, and its kind: number, boolean or sequence."""
+    def translate(self, node: ast.expr) -> tuple[str, str]:
+        """Translates an expression; also returns its kind: number, boolean or sequence."""
         translate = getattr(self, f"_{type(node).__name__.lower()}", None)
         if translate is None:
-            raise self.refused(f"{ast.unparse(node)!r} ({type(node).__name__}) is not translated to JavaScript")
+            raise self.make_error(f"{ast.unparse(node)!r} ({type(node).__name__}) is not translated to JavaScript")
         text, kind = translate(node)
         return text, kind
 
@@ -206,7 +207,7 @@ class _Text:
         if isinstance(node.value, bool):
             return str(node.value).lower(), "boolean"
         if not isinstance(node.value, (int, float)):
-            raise self.refused(f"{node.value!r} is not a real number")
+            raise self.make_error(f"{node.value!r} is not a real number")
         return _literal(node.value), "number"
 
     def _name(self, node: ast.Name) -> tuple[str, str]:
@@ -214,17 +215,17 @@ class _Text:
             return f"${node.id}", self.kinds[node.id]
         if isinstance(FLOATS.get(node.id), float):
             return _literal(FLOATS[node.id]), "number"
-        raise self.refused(f"the name {node.id!r} is neither an operand nor a constant")
+        raise self.make_error(f"the name {node.id!r} is neither an operand nor a constant")
 
     def _unaryop(self, node: ast.UnaryOp) -> tuple[str, str]:
         if isinstance(node.op, ast.Not):
             return f"!{self.truth(node.operand)}", "boolean"
         if isinstance(node.op, ast.Invert):
-            raise self.refused(f"{ast.unparse(node)!r} is not for floats")
+            raise self.make_error(f"{ast.unparse(node)!r} is not for floats")
         return f"({'-' if isinstance(node.op, ast.USub) else '+'}{self.number(node.operand)})", "number"
 
     def _binop(self, node: ast.BinOp) -> tuple[str, str]:
-        (left, left_kind), (right, right_kind) = self.translated(node.left), self.translated(node.right)
+        (left, left_kind), (right, right_kind) = self.translate(node.left), self.translate(node.right)
         if left_kind == right_kind == "sequence" and isinstance(node.op, ast.Add):
             return f"[...{left}, ...{right}]", "sequence"
         if (left_kind == "sequence") != (right_kind == "sequence") and isinstance(node.op, ast.Mult):
@@ -233,15 +234,15 @@ class _Text:
         if type(node.op) in _OPERATORS:
             return f"({left} {_OPERATORS[type(node.op)]} {right})", "number"
         if type(node.op) not in _CALLED:
-            raise self.refused(f"the operator in {ast.unparse(node)!r} is not for floats")
+            raise self.make_error(f"the operator in {ast.unparse(node)!r} is not for floats")
         return f"py.{_CALLED[type(node.op)]}({left}, {right})", "number"
 
     def _boolop(self, node: ast.BoolOp) -> tuple[str, str]:
-        texts, kinds = zip(*map(self.translated, node.values), strict=True)
+        texts, kinds = zip(*map(self.translate, node.values), strict=True)
         if set(kinds) == {"boolean"}:
             return f"({(' && ' if isinstance(node.op, ast.And) else ' || ').join(texts)})", "boolean"
         if "sequence" in kinds:
-            raise self.refused(f"{ast.unparse(node)!r} has a sequence where a number is expected")
+            raise self.make_error(f"{ast.unparse(node)!r} has a sequence where a number is expected")
         function = "and" if isinstance(node.op, ast.And) else "or"
         return f"py.{function}({', '.join(f'() => {text}' for text in texts)})", "number"
 
@@ -249,9 +250,10 @@ class _Text:
         parts, left = [], self.number(node.left)
         for i, (operator, operand) in enumerate(zip(node.ops, node.comparators, strict=True)):
             if type(operator) not in _COMPARISONS:
-                raise self.refused(f"the comparison in {ast.unparse(node)!r} is not for floats")
+                raise self.make_error(f"the comparison in {ast.unparse(node)!r} is not for floats")
             right = again = self.number(operand)
-            if i + 1 < len(node.ops) and not isinstance(operand, (ast.Name, ast.Constant)):  # computed once
+            # Assign an operand that two comparisons share, so that it is computed once.
+            if i + 1 < len(node.ops) and not isinstance(operand, (ast.Name, ast.Constant)):
                 again = f"chained{len(self.variables)}"
                 self.variables.append(again)
                 right = f"({again} = {right})"
@@ -260,14 +262,14 @@ class _Text:
         return f"({' && '.join(parts)})", "boolean"
 
     def _ifexp(self, node: ast.IfExp) -> tuple[str, str]:
-        test = self.truth(node.test)  # first, for it may assign
-        (body, kind), (other, other_kind) = self.translated(node.body), self.translated(node.orelse)
+        test = self.truth(node.test)  # first, because it may assign
+        (body, kind), (other, other_kind) = self.translate(node.body), self.translate(node.orelse)
         if (kind == "sequence") != (other_kind == "sequence"):
-            raise self.refused(f"{ast.unparse(node)!r} is a number or a sequence")
+            raise self.make_error(f"{ast.unparse(node)!r} is a number or a sequence")
         return f"({test} ? {body} : {other})", kind if kind == other_kind else "number"
 
     def _namedexpr(self, node: ast.NamedExpr) -> tuple[str, str]:
-        text, kind = self.translated(node.value)
+        text, kind = self.translate(node.value)
         self.kinds[node.target.id] = kind
         self.variables.append(f"${node.target.id}")
         return f"(${node.target.id} = {text})", kind
@@ -281,9 +283,9 @@ class _Text:
         return f"...{self.sequence(node.value)}", "number"
 
     def sequence(self, node: ast.expr) -> str:
-        text, kind = self.translated(node)
+        text, kind = self.translate(node)
         if kind != "sequence":
-            raise self.refused(f"{ast.unparse(node)!r} is a number where a sequence is expected")
+            raise self.make_error(f"{ast.unparse(node)!r} is a number where a sequence is expected")
         return text
 
     def _subscript(self, node: ast.Subscript) -> tuple[str, str]:
@@ -291,7 +293,7 @@ class _Text:
         if not isinstance(node.slice, ast.Slice):
             return f"py.at({text}, {self.number(node.slice)})", "number"
         if node.slice.step is not None:
-            raise self.refused(f"the step in {ast.unparse(node)!r} is not translated to JavaScript")
+            raise self.make_error(f"the step in {ast.unparse(node)!r} is not translated to JavaScript")
         start = self.number(node.slice.lower) if node.slice.lower else "0"
         stop = f", {self.number(node.slice.upper)}" if node.slice.upper else ""
         return f"{text}.slice({start}{stop})", "sequence"
@@ -319,32 +321,32 @@ class _Text:
             return f"${node.id}"
         if isinstance(node, (ast.Tuple, ast.List)):
             return f"[{', '.join(self.target(element) for element in node.elts)}]"
-        raise self.refused(f"a loop over {ast.unparse(node)!r} is not translated to JavaScript")
+        raise self.make_error(f"a loop over {ast.unparse(node)!r} is not translated to JavaScript")
 
     def _call(self, node: ast.Call) -> tuple[str, str]:
         if not isinstance(node.func, ast.Name):
-            raise self.refused(f"the call of {ast.unparse(node.func)!r} is not translated to JavaScript")
+            raise self.make_error(f"the call of {ast.unparse(node.func)!r} is not translated to JavaScript")
         if node.keywords:
-            raise self.refused(f"the keyword in {ast.unparse(node)!r} is not translated to JavaScript")
+            raise self.make_error(f"the keyword in {ast.unparse(node)!r} is not translated to JavaScript")
         name, arguments = node.func.id, node.args
         if name == "map" and len(arguments) > 1 and isinstance(arguments[0], ast.Name):
-            texts = [self.function_named(arguments[0].id), *map(self.sequence, arguments[1:])]
+            texts = [self.find_function(arguments[0].id), *map(self.sequence, arguments[1:])]
         else:
             texts = [self.text(argument) for argument in arguments]
         kind = "boolean" if name in _BOOLEAN else "sequence" if name in _SEQUENCE else "number"
-        return f"{self.function_named(name)}({', '.join(texts)})", kind
+        return f"{self.find_function(name)}({', '.join(texts)})", kind
 
-    def function_named(self, name: str) -> str:
-        """A function by its name, which means here what it means in Python: see ``rules.FLOATS``."""
+    def find_function(self, name: str) -> str:
+        """Returns the JavaScript function for a name, which means the same as in Python: see ``rule.FLOATS``."""
         meant = FLOATS.get(name, vars(builtins).get(name))
         if name in self.kinds or not callable(meant):
-            raise self.refused(f"{name!r} is no function")
+            raise self.make_error(f"{name!r} is no function")
         own = meant in (vars(math).get(name), vars(builtins).get(name)) or name in ("chance", "mul", "real")
         if own and name in _FUNCTIONS:
             return f"py.{name}"
         if not own and name in RULES:
-            return f"py.rule({self.called(RULES[name].whole)})"
-        raise self.refused(f"the function {name!r} has no counterpart in JavaScript")
+            return f"py.rule({self.find_index(RULES[name].whole)})"
+        raise self.make_error(f"the function {name!r} has no counterpart in JavaScript")
 
 
 def _names(node: ast.expr) -> list[str]:

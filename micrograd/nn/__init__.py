@@ -1,7 +1,7 @@
-"""Neurons, layers, and the networks made of them.
+"""Neurons, layers and networks.
 
-``Neuron``, ``Layer`` and ``MLP`` called as in the published package are initialised as there, uniformly in (−1, 1);
-with an ``activation=``, a name or a function of a Value, their initialisation is chosen to fit it.
+Without ``activation=``, ``Neuron``, ``Layer`` and ``MLP`` are initialised as in the published package, uniformly in
+(−1, 1). With an ``activation=``, a name or a function of a Value, the initialisation suits that activation.
 
 >>> import random
 >>> model = MLP(2, [3, 1], activation="tanh", rng=random.Random(0))
@@ -12,8 +12,8 @@ MLP of [Layer of [TanhNeuron(2), TanhNeuron(2), TanhNeuron(2)], Layer of [Linear
 >>> model([0.5, -1.0]).op
 'dot'
 
-The other modules are PyTorch's, by name and by what they compute. They take a sample, a list of numbers, or a batch, a
-list of samples.
+The other modules have the names and the results of PyTorch's. They take a sample, which is a list of numbers, or a
+batch, which is a list of samples.
 
 >>> model = Sequential(Linear(2, 8, rng=random.Random(0)), LayerNorm(8), Tanh(), Dropout(0.2), Linear(8, 1))
 >>> print(model.summary())

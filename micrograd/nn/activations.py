@@ -1,7 +1,7 @@
-"""Activations: names and functions that neurons take, and modules that work on each number; dropout and softmax.
+"""Activations, as names and functions for neurons and as elementwise modules; dropout and softmax.
 
-The modules take a number, a sample (a list of numbers) or a batch (a list of samples), and give Values in the same
-lists. Softmax works on each list.
+The modules take a number, a sample (a list of numbers) or a batch (a list of samples), and return Values in lists of
+the same shape. Softmax works on each list.
 
 >>> [y.data for y in ReLU()([-1.0, 2.0])]
 [0.0, 2.0]
@@ -27,7 +27,7 @@ Function = Union[str, Callable[[Value], Value]]  # noqa: UP007 (evaluated where 
 
 class _Elementwise(Module):
     def forward(self, x: Any) -> Any:
-        """The same of each number, in the same lists."""
+        """Applies the function to each number; the result has the same shape."""
         if functional.is_nested(x) or isinstance(x, str):
             return [self.forward(item) for item in sequence(x, type(self).__name__)]
         try:
@@ -46,14 +46,14 @@ class _Elementwise(Module):
 
 
 class Activation(_Elementwise):
-    """A function of a number as a module. A subclass names its function once, as ``activation``.
+    """An elementwise function as a module. A subclass sets its function as the class attribute ``activation``.
 
     Args:
         activation: the name of a rule of one operand, or any function of a Value, such as ``Value.sin``.
 
     Raises:
         ValueError: if there is no such rule.
-        TypeError: if it is neither a name nor a function, or the class has its function already.
+        TypeError: if it is neither a name nor a function, or the class already has a function.
 
     >>> Activation(lambda x: x * x.sigmoid())(0.0).data
     0.0
@@ -80,10 +80,10 @@ class Activation(_Elementwise):
 
 
 def read_activation(function: Function) -> Function:
-    """The name of the rule that the function is, or the function itself if it is not a rule.
+    """Returns the name of the rule that the function computes, or the function itself if it is not a rule.
 
     Raises:
-        ValueError: if it is a name, and not that of a rule of one operand.
+        ValueError: if it is a name, but not the name of a rule of one operand.
         TypeError: if it is neither a name nor a function.
 
     >>> read_activation("tanh"), read_activation(Value.tanh), read_activation(functional.tanh), read_activation(Tanh())
@@ -108,7 +108,7 @@ def read_activation(function: Function) -> Function:
 
 
 def name_activation(function: Function) -> str:
-    """What an activation is called in a ``repr`` and in tables.
+    """The name of an activation in a ``repr`` and in tables.
 
     >>> name_activation("tanh"), name_activation(lambda x: x), name_activation(LeakyReLU(0.1))
     ('tanh', 'lambda', 'LeakyReLU')
@@ -120,13 +120,13 @@ def name_activation(function: Function) -> str:
 
 
 def activate(function: Function, x: Value) -> Value:
-    """The activation of ``x``.
+    """Applies the activation to ``x``.
 
     Raises:
-        TypeError: if the function gives no Value.
+        TypeError: if the function does not return a Value.
     """
     if isinstance(function, str):
-        return RULES.data[function].node(x)  # for each neuron: the dictionary itself is faster
+        return RULES.data[function].node(x)  # this runs for each neuron, and the dictionary itself is faster
     out = function(x)
     if not isinstance(out, Value):
         raise TypeError(
@@ -137,31 +137,47 @@ def activate(function: Function, x: Value) -> Value:
 
 
 class ReLU(Activation):
-    """max(x, 0)."""
+    """max(x, 0).
+
+    >>> ReLU()(-2.0).data
+    0.0
+    """
 
     activation = "relu"
 
 
 class Tanh(Activation):
-    """The hyperbolic tangent, from −1 to 1."""
+    """The hyperbolic tangent, from −1 to 1.
+
+    >>> Tanh()(0.0).data
+    0.0
+    """
 
     activation = "tanh"
 
 
 class Sigmoid(Activation):
-    """1/(1 + e⁻ˣ), from 0 to 1."""
+    """1/(1 + e⁻ˣ), from 0 to 1.
+
+    >>> Sigmoid()(0.0).data
+    0.5
+    """
 
     activation = "sigmoid"
 
 
 class Softplus(Activation):
-    """log(1 + eˣ), a smooth ReLU."""
+    """log(1 + eˣ), a smooth ReLU.
+
+    >>> round(Softplus()(0.0).data, 6)
+    0.693147
+    """
 
     activation = "softplus"
 
 
 class LeakyReLU(_Elementwise):
-    """x where it is positive, else ``negative_slope``·x.
+    """x if it is positive, otherwise ``negative_slope``·x.
 
     Raises:
         TypeError: if the slope is not a number.
@@ -181,14 +197,14 @@ class LeakyReLU(_Elementwise):
 
 
 class Softmax(Module):
-    """exp xᵢ / Σ exp xⱼ: a sample's numbers as probabilities.
+    """exp xᵢ / Σ exp xⱼ: turns the numbers of a sample into probabilities.
 
     >>> [p.data for p in Softmax()([0.0, 0.0])]
     [0.5, 0.5]
     """
 
     def forward(self, x: Any) -> list[Any]:
-        """The probabilities, of a sample or of each in a batch.
+        """Returns the probabilities for a sample, or for each sample of a batch.
 
         Raises:
             ValueError: if there are no numbers.
@@ -202,14 +218,14 @@ class Softmax(Module):
 
 
 class Dropout(_Elementwise):
-    """In training, each number is 0 with probability p, and else divided by 1 − p; after ``eval()``, it is as it was.
+    """In training, sets each number to 0 with probability p, else divides it by 1 − p. After ``eval()``, does nothing.
 
-    No unit can then rely on one other, which is against overfitting (Srivastava et al., *Dropout: a simple way to
-    prevent neural networks from overfitting*, 2014). The division keeps the mean.
+    No unit can then rely on a single other unit, which reduces overfitting (Srivastava et al., *Dropout: a simple way
+    to prevent neural networks from overfitting*, 2014). The division keeps the mean.
 
     Args:
         p: the probability, from 0 to 1.
-        rng: what draws: a ``random.Random``, or the module ``random`` itself.
+        rng: the random generator: a ``random.Random``, or the module ``random`` itself.
 
     Raises:
         ValueError: if ``p`` is not between 0 and 1.
@@ -227,7 +243,7 @@ class Dropout(_Elementwise):
         if not 0 <= self.p <= 1:
             raise ValueError(f"the probability of dropout must be between 0 and 1, not {p}")
         check_rng(rng, "random")
-        self._draw = rng.random  # the method, for a model with it can be copied and pickled; the module random can't
+        self._draw = rng.random  # the method can be copied and pickled with the model; the module random can't
 
     def _apply(self, x: Value) -> Value:
         if not self.training or not self.p:

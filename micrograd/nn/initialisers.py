@@ -1,4 +1,4 @@
-"""What draws the weights of a layer before training, so that signals neither vanish nor explode on their way."""
+"""Initialisers: they draw a layer's first weights so that signals neither vanish nor explode between layers."""
 
 from __future__ import annotations
 
@@ -42,16 +42,16 @@ INITIALISERS: dict[str, Callable[[Any, int, int, float], float]] = {
     "xavier_normal": _normal(_xavier),
     "xavier_uniform": _even(_xavier),
 }
-"""What draws a weight, by name, from (rng, fan_in, fan_out, gain).
+"""Functions that draw one weight, by name. Each takes (rng, fan_in, fan_out, gain).
 
-- ``uniform``: U(−1, 1), as the published package does.
+- ``uniform``: U(−1, 1), as in the published package.
 - ``he`` or ``he_normal``: N(0, gain²/fan_in), with gain √2 for ReLU (He et al., *Delving deep into rectifiers*, 2015).
 - ``xavier`` or ``xavier_normal``: N(0, gain²·2/(fan_in + fan_out)), with gain 1 for sigmoid (Glorot and Bengio,
   *Understanding the difficulty of training deep feedforward neural networks*, 2010).
 - ``he_uniform`` and ``xavier_uniform``: uniform, with mean 0 and the same variances.
 """
 
-# The gains are those of torch.nn.init.calculate_gain; ReLU's for its smooth relatives; 1 for other activations.
+# The gains of torch.nn.init.calculate_gain. Smooth relatives of ReLU have its gain; all other activations have 1.
 GAINS = {"leaky_relu": math.sqrt(2 / (1 + 0.01**2)), "tanh": 5 / 3} | dict.fromkeys(
     ("relu", "gelu", "silu"), math.sqrt(2)
 )

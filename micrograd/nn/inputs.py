@@ -1,4 +1,4 @@
-"""What modules are made with and called with: sizes, samples and batches, checked."""
+"""Checks of what modules take: sizes, settings, samples and batches."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ def is_batch(x: Any) -> bool:
 
 
 def check_sizes(**sizes: int) -> None:
-    """Raises a ValueError if one of them is not a whole number, at least 1."""
+    """Raises a ValueError if a size is not a whole number that is at least 1."""
     for name, size in sizes.items():
         if not hasattr(size, "__index__") or size < 1:
             raise ValueError(f"{name} must be a whole number, at least 1, not {size!r}")
 
 
 def check_flags(**flags: bool) -> None:
-    """Raises a TypeError if one of them is neither True nor False."""
+    """Raises a TypeError if a flag is neither True nor False."""
     for name, flag in flags.items():
         if flag not in (True, False):
             raise TypeError(f"{name} is True or False, not {type(flag).__name__} {flag!r}")
 
 
 def check_rng(rng: Any, *methods: str) -> None:
-    """Raises a TypeError if ``rng`` lacks one of the methods that are needed."""
+    """Raises a TypeError if ``rng`` lacks one of the methods."""
     for method in methods:
         if not callable(getattr(rng, method, None)):
             raise TypeError(
@@ -41,7 +41,7 @@ def check_rng(rng: Any, *methods: str) -> None:
 
 
 def read_number(name: str, number: Any) -> float:
-    """The float of a setting.
+    """Returns a setting as a float.
 
     Raises:
         TypeError: if it is not a number.
@@ -58,7 +58,7 @@ def read_number(name: str, number: Any) -> float:
 
 
 def check_length(sample: list[Any], size: int, takes: str) -> None:
-    """Raises a ValueError, ``takes`` and the length of the sample, if it is not ``size``.
+    """Raises a ValueError if the length of the sample is not ``size``; its message is ``takes`` and the length.
 
     >>> check_length([1, 2, 3, 4], 2, "LayerNorm takes samples of 2 numbers, not of")
     Traceback (most recent call last):

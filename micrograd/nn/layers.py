@@ -1,4 +1,4 @@
-"""Layers with weights, and the networks made of them."""
+"""Layers with weights, and networks of layers."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ class Neuron(Module):
 
     Args:
         nin: the number of inputs.
-        nonlin: whether there is an activation at all.
-        activation: the name of a rule of one operand, ``"tanh"``, or any function of a Value, ``Value.tanh``; ReLU if
-            none is given.
-        init: a name in :data:`INITIALISERS`. If none is given, it is ``"uniform"`` if no activation is given, ``"he"``
-            for the rectifiers and ``"xavier"`` for other activations.
-        rng: what the weights are drawn from: a ``random.Random``, or the module ``random`` itself.
+        nonlin: whether the neuron has an activation.
+        activation: the name of a rule of one operand, like ``"tanh"``, or any function of a Value, like
+            ``Value.tanh``. The default is ReLU.
+        init: a name in :data:`INITIALISERS`. The default is ``"uniform"`` if ``activation`` is not given, ``"he"`` for
+            rectifiers and ``"xavier"`` for all other activations.
+        rng: the random generator for the weights: a ``random.Random``, or the module ``random`` itself.
         nout: the number of neurons in the layer, for Xavier's initialisation.
-        bias: whether there is a b.
-        gain: the factor of the initialisation; if none is given, the activation's.
+        bias: whether the neuron has a bias b.
+        gain: the factor of the initialisation. The default is the activation's gain.
 
     Raises:
         ValueError: if a size is not positive, or a name is unknown.
-        TypeError: if an argument is not of its kind.
+        TypeError: if an argument has the wrong type.
 
     >>> neuron = Neuron(2)
     >>> neuron.w[0].data, neuron.w[1].data, neuron.b.data = 2.0, -1.0, 0.5
@@ -77,11 +77,11 @@ class Neuron(Module):
         self.activation = function
 
     def forward(self, x: Sequence[Number]) -> Value:
-        """The output for inputs x, Values or plain numbers.
+        """Returns the output for ``nin`` inputs x, Values or plain numbers.
 
         Raises:
-            ValueError: if there are not as many inputs as weights.
-            TypeError: if they are not a list of numbers.
+            ValueError: if the number of inputs is not the number of weights.
+            TypeError: if the inputs are not a list of numbers.
         """
         return self._respond(_weigh(_read_inputs(x, self, self), self))
 
@@ -110,11 +110,13 @@ def _read_inputs(x: Sequence[Number], neuron: Neuron, where: Module) -> list[Num
 
 
 def _weigh(inputs: list[Number], neuron: Neuron) -> Callable[[Sequence[Value]], Value]:
-    return weighted_sums([1.0, *inputs] if neuron.bias else inputs)  # the bias weighs an input that is always 1
+    return weighted_sums(
+        [1.0, *inputs] if neuron.bias else inputs
+    )  # the bias is the weight of an input that is always 1
 
 
 class Layer(Module):
-    """Neurons that share their inputs. Called, it gives their outputs: a list, or the output if there is just one.
+    """Neurons that share their inputs. A call returns a list of outputs, or the single output of one neuron.
 
     Args:
         nin: the number of inputs.
@@ -130,11 +132,11 @@ class Layer(Module):
         self.neurons = [Neuron(nin, nonlin, nout=nout, **options) for _ in range(nout)]
 
     def forward(self, x: Sequence[Any]) -> Any:
-        """The outputs for inputs x, Values or plain numbers.
+        """Returns the outputs for ``nin`` inputs x, Values or plain numbers.
 
         Raises:
-            ValueError: if there are not as many inputs as each neuron has weights.
-            TypeError: if they are not a list of numbers.
+            ValueError: if there are not ``nin`` inputs.
+            TypeError: if the inputs are not a list of numbers.
         """
         out = self._respond(x)
         return out[0] if len(out) == 1 else out
@@ -162,15 +164,15 @@ class Layer(Module):
 
 
 class Linear(Layer):
-    """W·x + b: a layer without an activation, which always gives a list; of a batch, a list of samples, their outputs.
+    """W·x + b: a layer without an activation. It returns one list of outputs, or for a batch one list per sample.
 
     Args:
         nin: the number of inputs.
         nout: the number of outputs.
-        bias: whether there is a b, at first 0.
-        init: a name in :data:`INITIALISERS`; if none is given, ``"he"``. Not knowing the activation that follows,
-            He's initialisations take it for ReLU.
-        rng: what the weights are drawn from.
+        bias: whether the layer has biases b, which start at 0.
+        init: a name in :data:`INITIALISERS`; the default is ``"he"``. The layer does not know the activation that
+            follows, so He's initialisations assume ReLU.
+        rng: the random generator for the weights.
 
     Raises:
         ValueError: if a size is not positive, or a name is unknown.
@@ -187,11 +189,11 @@ class Linear(Layer):
         super().__init__(nin, nout, False, bias=bias, init=init, rng=rng, gain=gain)
 
     def forward(self, x: Sequence[Any]) -> list[Any]:
-        """The outputs for inputs x, Values or plain numbers, or for each of several such lists.
+        """Returns the outputs for a sample of ``nin`` numbers or Values, or for each sample of a batch.
 
         Raises:
-            ValueError: if there are not ``nin`` inputs.
-            TypeError: if they are not a list of numbers.
+            ValueError: if a sample has not ``nin`` inputs.
+            TypeError: if the inputs are not a list of numbers.
         """
         return [self._respond(sample) for sample in x] if is_batch(x) else self._respond(x)
 
@@ -199,7 +201,7 @@ class Linear(Layer):
 
 
 class MLP(Module):
-    """A multilayer perceptron: layers one after the other, the last one without an activation.
+    """A multilayer perceptron: a chain of layers, the last one without an activation.
 
     Args:
         nin: the number of inputs.
@@ -218,11 +220,11 @@ class MLP(Module):
         self.layers = [Layer(sizes[i], sizes[i + 1], nonlin=i != len(nouts) - 1, **options) for i in range(len(nouts))]
 
     def forward(self, x: Sequence[Number]) -> Any:
-        """The outputs for inputs x: a list, or the output if there is just one.
+        """Returns the list of outputs for ``nin`` inputs x, or the single output of a last layer with one neuron.
 
         Raises:
             ValueError: if there are not ``nin`` inputs.
-            TypeError: if they are not a list of numbers.
+            TypeError: if the inputs are not a list of numbers.
         """
         out: Any = _read_inputs(x, self.layers[0].neurons[0], self)
         for layer in self.layers:
@@ -236,18 +238,18 @@ class MLP(Module):
         sizes = [len(layer.neurons) for layer in self.layers]
         return f"{type(self).__name__}({len(self.layers[0].neurons[0].w)}, {sizes})"
 
-    def _state(self) -> dict[str, Any]:  # the odd numbers are the activations', which in PyTorch are modules too
+    def _state(self) -> dict[str, Any]:  # PyTorch counts the activations, too: they have the odd numbers
         return {str(2 * i): layer for i, layer in enumerate(self.layers)}
 
 
 class Sequential(Module):
-    """Modules one after the other, each called with what the one before it gave.
+    """A chain of modules. Each one is called with the output of the one before it.
 
-    Called with a sample, a list of numbers, it gives the outputs for it; with a batch, a list of samples, the outputs
-    for each. Its linear layers are :class:`Linear`.
+    For a sample, which is a list of numbers, it returns the outputs; for a batch, which is a list of samples, the
+    outputs for each sample. Use :class:`Linear` for its linear layers.
 
     Raises:
-        TypeError: if one of them is not a module.
+        TypeError: if an argument is not a module.
 
     >>> from micrograd.nn import BatchNorm, ReLU
     >>> model = Sequential(Linear(2, 4), BatchNorm(4), ReLU(), Linear(4, 1))
@@ -263,7 +265,7 @@ class Sequential(Module):
         self.layers = [a_module(module, "Sequential") for module in modules]
 
     def forward(self, x: Any) -> Any:
-        """What the last module gives."""
+        """Returns the output of the last module."""
         for module in self.layers:
             x = module(x)
         return x
@@ -276,12 +278,12 @@ class Sequential(Module):
 
 
 class Residual(Module):
-    """x + module(x): a skip connection, along which the gradient passes unchanged.
+    """x + module(x): a skip connection. The gradient passes through it unchanged.
 
-    With it, deep networks can be trained (He et al., *Deep residual learning for image recognition*, 2016).
+    It makes very deep networks trainable (He et al., *Deep residual learning for image recognition*, 2016).
 
     Raises:
-        TypeError: if it is not given a module.
+        TypeError: if the argument is not a module.
 
     >>> block = Residual(Sequential(Linear(2, 8), Linear(8, 2)))
     >>> len(block([1.0, 2.0]))
@@ -292,14 +294,14 @@ class Residual(Module):
         self.module = a_module(module, "Residual")
 
     def forward(self, x: Any) -> Any:
-        """The sums, of a sample or of each in a batch.
+        """Returns the sums for a sample, or for each sample of a batch.
 
         Raises:
-            ValueError: if there are not as many outputs as inputs.
+            ValueError: if the number of outputs is not the number of inputs.
         """
         x = sequence(x, "Residual")
         out = self.module(x)
-        out = list(out) if is_nested(out) else [out]  # a Layer of one neuron gives no list
+        out = list(out) if is_nested(out) else [out]  # a Layer of one neuron returns no list
         for a, b in [(x, out), *(zip(x, out, strict=False) if is_batch(x) and is_batch(out) else ())]:
             if len(a) != len(b):
                 raise ValueError(
@@ -312,10 +314,10 @@ class Residual(Module):
 
 
 def a_module(module: Any, where: str) -> Module:
-    """The module itself.
+    """Returns the module itself.
 
     Raises:
-        TypeError: if it is none.
+        TypeError: if it is not a module.
     """
     if not isinstance(module, Module):
         is_function = callable(module) and not isinstance(module, type)

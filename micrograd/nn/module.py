@@ -1,4 +1,4 @@
-"""What all modules share: their parameters, whether they are being trained, and their state as plain numbers."""
+"""The base class of modules: parameters, training or evaluation, and the state as plain numbers."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ Self = TypeVar("Self", bound="Module")
 
 
 class Module:
-    """Something with parameters: its attributes that are leaf Values, and those of the modules and lists in it.
+    """A part of a network. Its parameters are the leaf Values among its attributes, in lists and modules at any depth.
 
-    A module that is called gives what its ``forward`` gives.
+    A call of the module calls its ``forward``.
 
     >>> class Line(Module):
     ...     def __init__(self):
@@ -36,11 +36,11 @@ class Module:
     """
 
     buffers: tuple[str, ...] = ()
-    """The names of the attributes, numbers and lists of numbers, that are part of its state without being trained."""
+    """The names of attributes that are saved but not trained: numbers and lists of numbers."""
 
     @property
     def training(self) -> bool:
-        """Whether the module is being trained: dropout and batch normalisation do something else then."""
+        """Whether the module is in training mode. Dropout and batch normalisation depend on it."""
         if watchers:
             report_look(self, "training", "read")
         return bool(vars(self).get("training", True))
@@ -50,14 +50,14 @@ class Module:
         vars(self)["training"] = is_training
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
-        """What :meth:`forward` gives."""
+        """Calls :meth:`forward`."""
         return self.forward(*inputs, **options)
 
     def forward(self, *inputs: Any, **options: Any) -> Any:
-        """The outputs for the inputs. Each class of modules defines its own.
+        """Returns the outputs for the inputs. Each class of modules defines its own ``forward``.
 
         Raises:
-            NotImplementedError: if the class doesn't.
+            NotImplementedError: if the class doesn't define it.
         """
         raise NotImplementedError(
             f"{type(self).__name__} has no forward(self, x), which says what it gives when called"
@@ -68,10 +68,10 @@ class Module:
         return [parameter for _, parameter in self.named_parameters()]
 
     def named_parameters(self) -> Iterator[tuple[str, Value]]:
-        """The parameters and where they are, each once: ``("layers.0.neurons.2.w.1", Value(…))``.
+        """The parameters with their paths, each once: ``("layers.0.neurons.2.w.1", Value(…))``.
 
         Raises:
-            TypeError: if there are parameters in a set.
+            TypeError: if a set contains parameters, because a set has no order.
         """
         seen: set[Value] = set()
         for name, value in _walk(self, "", set(), vars):
@@ -85,7 +85,7 @@ class Module:
             parameter.grad = 0.0
 
     def train(self: Self, mode: bool = True) -> Self:
-        """Sets ``training``, here and in all modules in it; gives the module itself.
+        """Sets ``training`` to ``mode`` in this module and all modules in it, and returns this module.
 
         Raises:
             TypeError: if ``mode`` is neither True nor False.
@@ -98,18 +98,18 @@ class Module:
         return self
 
     def eval(self: Self) -> Self:
-        """The opposite of :meth:`train`: for predictions."""
+        """Sets ``training`` to False, for predictions, and returns this module."""
         return self.train(False)
 
     def state_dict(self) -> dict[str, Any]:
-        """The parameters and buffers as plain numbers, in lists as they are, by where they are.
+        """Returns the parameters and buffers by their paths, as plain numbers in nested lists.
 
-        A linear layer has a ``weight``, a row of numbers for each neuron, and a ``bias``, a number for each: as in
-        PyTorch, whose ``Sequential`` of ``Linear`` and activations has the same keys and shapes.
+        A linear layer has a ``weight``, with one row of numbers per neuron, and a ``bias``, with one number per neuron.
+        PyTorch's ``Sequential`` of ``Linear`` and activations has the same keys and shapes.
 
         Raises:
-            ValueError: if two entries have one name.
-            TypeError: if there are parameters in a set.
+            ValueError: if two entries have the same name.
+            TypeError: if a set contains parameters.
 
         >>> from micrograd.nn import MLP
         >>> list(MLP(2, [4, 1]).state_dict())
@@ -118,11 +118,11 @@ class Module:
         return {key: _read(entry) for key, entry in self._entries().items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Takes the numbers over from what :meth:`state_dict` gave; lists may be arrays or tensors.
+        """Sets the parameters and buffers to the numbers of a :meth:`state_dict`; its lists may be arrays or tensors.
 
         Raises:
-            ValueError: if entries are missing, unknown, of another shape or not of numbers. The message tells all of
-                them, and nothing is changed.
+            ValueError: if an entry is missing, is unknown, has another shape or contains something else than numbers.
+                The message lists all such entries, and nothing is changed.
             TypeError: if the state is not a dictionary.
 
         >>> from micrograd.nn import Linear
@@ -155,7 +155,7 @@ class Module:
                         continue
                     for value, number in zip(_flat(entry), _flat(given), strict=True):
                         known = numbers.setdefault(value, number)
-                        if known != number and known == known:  # nan is not even itself
+                        if known != number and known == known:  # nan differs from itself
                             raise ValueError("shared with an entry above, and different from it")
                 except (TypeError, ValueError, OverflowError) as error:
                     problems.append(f"{key}: {error}")
@@ -168,8 +168,7 @@ class Module:
             setattr(buffer.module, buffer.name, given)
 
     def summary(self) -> str:
-        """A table of the modules in it, by where they are, as in :meth:`named_parameters`, and how many parameters each
-        has.
+        """Returns a table of the modules in this one: path, as in :meth:`named_parameters`, and number of parameters.
 
         >>> from micrograd.nn import MLP
         >>> print(MLP(2, [4, 1], activation="tanh").summary())
@@ -194,13 +193,13 @@ class Module:
         count = len(self.parameters())
         return f"{self._title()} with {count} parameter{'s' * (count != 1)}"
 
-    def _title(self) -> str:  # what it is called within the repr of another
+    def _title(self) -> str:  # its name within the repr of another module
         return type(self).__name__
 
-    def _state(self) -> dict[str, Any]:  # what its state is made of, by the names that it has there
+    def _state(self) -> dict[str, Any]:  # the parts of its state, by their names
         return vars(self)
 
-    def _parts(self) -> dict[str, Any]:  # what a summary lists
+    def _parts(self) -> dict[str, Any]:  # the rows of a summary
         return vars(self)
 
     def _entries(self) -> dict[str, Any]:
@@ -229,13 +228,13 @@ def modules(model: Any) -> list[Module]:
 def _walk(
     tree: Any, path: str, seen: set[Module], inside: Callable[[Module], dict[str, Any]]
 ) -> Iterator[tuple[str, Any]]:
-    # The leaf Values and the modules in a tree, modules once, and where they are.
+    # The leaf Values and the modules in a tree, with their paths; each module once.
     if isinstance(tree, Value):
         if not tree.parents:
             yield path, tree
         return
     if isinstance(tree, Module):
-        if tree in seen:  # it refers back to one that it is part of, or is used twice
+        if tree in seen:  # the module contains itself, or is used twice
             return
         seen.add(tree)
         yield path, tree
@@ -247,26 +246,26 @@ def _walk(
 def _items(tree: Any, path: str) -> list[tuple[str, Any]]:
     if isinstance(tree, (set, frozenset)) and any(isinstance(item, (Value, Module)) for item in tree):
         raise TypeError(f"{path} is a set, in which parameters have no order: take a list")
-    tree = _listed(tree)
+    tree = _unpack_array(tree)
     items = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, (list, tuple)) else ()
     return [(f"{path}.{key}" if path else str(key), item) for key, item in items]
 
 
-def _listed(tree: Any) -> Any:
+def _unpack_array(tree: Any) -> Any:
     is_array_of_values = getattr(getattr(tree, "dtype", None), "kind", "") == "O"
     return tree.tolist() if is_array_of_values else tree
 
 
 def _entries(tree: Any, path: str, around: frozenset[Module]) -> Iterator[tuple[str, Any]]:
-    # The entries of the state: a leaf Value, a list of nothing but such, or a buffer.
+    # The entries of the state: a leaf Value, a list of leaf Values only, or a buffer.
     if isinstance(tree, Module):
-        if tree in around:  # it refers back to one that it is part of
+        if tree in around:  # the module contains itself
             return
         buffers = {name: _Buffer(tree, name) for name in tree.buffers}
         for where, item in _items({**tree._state(), **buffers}, path):
             yield from _entries(item, where, around | {tree})
     elif isinstance(tree, _Buffer) or _is_of_leaves(tree):
-        yield path, _listed(tree)
+        yield path, _unpack_array(tree)
     else:
         for where, item in _items(tree, path):
             yield from _entries(item, where, around)
@@ -275,7 +274,7 @@ def _entries(tree: Any, path: str, around: frozenset[Module]) -> Iterator[tuple[
 def _is_of_leaves(tree: Any) -> bool:
     if isinstance(tree, Value):
         return not tree.parents
-    tree = _listed(tree)
+    tree = _unpack_array(tree)
     return isinstance(tree, (list, tuple)) and len(tree) > 0 and all(map(_is_of_leaves, tree))
 
 
@@ -301,7 +300,7 @@ def _compare_shapes(needed: Any, given: Any) -> None:
 
 
 def _shape(tree: Any) -> Any:
-    # As NumPy gives it; where the lists in a list differ, the list of their shapes.
+    # The shape as NumPy gives it. If the lists in a list differ in shape, the list of their shapes.
     if not isinstance(tree, list):
         return ()
     shapes = [_shape(item) for item in tree]

@@ -1,4 +1,4 @@
-"""Normalisation: numbers are shifted and scaled to mean 0 and variance 1, against vanishing and exploding gradients."""
+"""Normalisation shifts and scales numbers to mean 0 and variance 1, against vanishing and exploding gradients."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class _Normalisation(Module):
             self.bias = [Value(0) for _ in range(size)]
 
     def _scale(self, deviations: Sequence[Number], variance: Number, weights: Sequence[Any]) -> list[Value]:
-        # deviation/√(variance + eps)·weight + bias, where weights are pairs of the two, or None without
+        # deviation/√(variance + eps)·weight + bias. ``weights`` are the pairs (weight, bias), or None for each number.
         scale = (lift(variance) + self.eps) ** -0.5
         return [scale * d * w[0] + w[1] if w else scale * d for d, w in zip(deviations, weights, strict=True)]
 
@@ -42,22 +42,23 @@ class _Normalisation(Module):
 
 
 class BatchNorm(_Normalisation):
-    """(x − μ)/√(σ² + eps)·weight + bias, with each column's mean μ and variance σ² over the batch, a list of samples.
+    """(x − μ)/√(σ² + eps)·weight + bias, with the mean μ and the variance σ² of each column of the batch.
 
-    On the way, their running means are remembered: ``(1 − momentum)·running + momentum·new``, with n − 1 in the
-    denominator of σ². After ``eval()``, these take the place of the batch's own, and single samples are taken too.
+    In training, the module takes a batch, which is a list of samples, and updates running means of μ and σ²:
+    ``(1 − momentum)·running + momentum·new``, with n − 1 in the denominator of σ². After ``eval()``, it uses the
+    running means instead of the batch's own, and takes single samples too.
     (Ioffe and Szegedy, *Batch normalization: accelerating deep network training by reducing internal covariate shift*,
     2015; as PyTorch's ``BatchNorm1d``.)
 
     Args:
-        size: how many numbers a sample has.
+        size: the length of a sample.
         eps: added to the variance, at least 0.
-        momentum: what a new batch counts for, from 0 to 1; with None, all batches so far count the same.
-        affine: whether there are a weight and a bias, at first 1 and 0.
+        momentum: the weight of a new batch in the running means, from 0 to 1; with None, all batches count equally.
+        affine: whether each column has a weight and a bias, which start at 1 and 0.
 
     Raises:
         ValueError: if a setting is out of its range.
-        TypeError: if it is not a number.
+        TypeError: if a setting is not a number.
 
     >>> norm = BatchNorm(2)
     >>> [[round(y.data, 3) for y in sample] for sample in norm([[1.0, 10.0], [3.0, 30.0]])]
@@ -78,10 +79,10 @@ class BatchNorm(_Normalisation):
         self.num_batches_tracked = 0
 
     def forward(self, x: Sequence[Any]) -> list[Any]:
-        """The batch, normalised; after ``eval()`` also one sample.
+        """Returns the normalised batch; after ``eval()``, also a single normalised sample.
 
         Raises:
-            ValueError: if a sample has not ``size`` numbers; if there are not two samples at least in training.
+            ValueError: if a sample has not ``size`` numbers, or a batch in training has less than two samples.
         """
         if not self.training:
             return (
@@ -121,16 +122,17 @@ class BatchNorm(_Normalisation):
 class LayerNorm(_Normalisation):
     """(x − μ)/√(σ² + eps)·weight + bias, with the mean μ and the variance σ² of the sample's own numbers.
 
-    It depends on no batch, and so is the same in training and after (Ba et al., *Layer normalization*, 2016).
+    It does not depend on the batch, so it is the same in training and evaluation (Ba et al., *Layer normalization*,
+    2016).
 
     Args:
-        size: how many numbers a sample has.
+        size: the length of a sample.
         eps: added to the variance, at least 0.
-        elementwise_affine: whether there are a weight and a bias for each number, at first 1 and 0.
+        elementwise_affine: whether each number has a weight and a bias, which start at 1 and 0.
 
     Raises:
         ValueError: if a setting is out of its range.
-        TypeError: if it is not a number.
+        TypeError: if a setting is not a number.
 
     >>> [round(y.data, 3) for y in LayerNorm(3)([1.0, 2.0, 3.0])]
     [-1.225, 0.0, 1.225]
@@ -140,7 +142,7 @@ class LayerNorm(_Normalisation):
         super().__init__(size, eps, elementwise_affine)
 
     def forward(self, x: Sequence[Any]) -> list[Any]:
-        """The sample, or each sample of a batch, normalised.
+        """Returns the normalised sample, or batch of samples.
 
         Raises:
             ValueError: if a sample has not ``size`` numbers.

@@ -10,8 +10,8 @@
 >>> round(x.data, 6)
 3.0
 
-Where PyTorch has the thing, names, defaults and results are PyTorch's. What all optimizers share, and what a new one
-needs, is in :mod:`micrograd.optim.optimizer`.
+Names, defaults and results are PyTorch's wherever PyTorch has the same feature. The base class of optimizers is in
+:mod:`micrograd.optim.optimizer`, with an example of a new one.
 """
 
 from .adam import AdaBelief, Adam, AdamW, NAdam

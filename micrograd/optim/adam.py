@@ -1,6 +1,6 @@
-"""Adam and its descendants: momentum, divided by the size that gradients have had.
+"""Adam and its descendants: momentum, divided by a running root mean square of the gradients.
 
-The letters are those of :mod:`micrograd.optim.descent`, and the order of operations is PyTorch's, as there.
+The symbols and the order of operations are those of :mod:`micrograd.optim.descent`.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ class Adam(Optimizer):
     Args:
         params: the Values to train.
         lr: the learning rate.
-        betas: (β₁, β₂), what is kept of the running means of g and g².
+        betas: (β₁, β₂), the decay factors of the running means of g and of g².
         eps: added to the root.
         weight_decay: the L2 penalty's factor.
         amsgrad: divide by the largest v so far (Reddi et al., *On the convergence of Adam and beyond*, 2018).
-        decoupled_weight_decay: θ ← θ − lr·weight_decay·θ before the step, and g stays as it is, as in AdamW.
-        bias_correction: make up for the running means' start at 0; without it, 1 stands for 1 − β₁ᵗ and 1 − β₂ᵗ.
+        decoupled_weight_decay: θ ← θ − lr·weight_decay·θ before the step instead of changing g, as in AdamW.
+        bias_correction: divide by 1 − β₁ᵗ and 1 − β₂ᵗ, because the running means start at 0; if False, by 1.
 
     Raises:
         ValueError: if a setting is out of its range.
@@ -70,13 +70,13 @@ class Adam(Optimizer):
 class AdamW(Adam):
     """Adam with decoupled weight decay (Loshchilov and Hutter, *Decoupled weight decay regularization*, 2019).
 
-    θ ← θ − lr·weight_decay·θ; then a step of Adam without weight decay
+    θ ← θ − lr·weight_decay·θ, then a step of Adam without weight decay
 
     Args:
         params: the Values to train.
         lr: the learning rate.
         betas, eps, amsgrad, bias_correction: as in :class:`Adam`.
-        weight_decay: by how much the parameters shrink.
+        weight_decay: the rate at which parameters shrink.
 
     Raises:
         ValueError: if a setting is out of its range.
@@ -97,17 +97,17 @@ class NAdam(Optimizer):
     """Adam with Nesterov's momentum (Dozat, *Incorporating Nesterov momentum into Adam*, 2016).
 
     g ← g + weight_decay·θ;  m ← β₁m + (1 − β₁)g;  v ← β₂v + (1 − β₂)g²;
-    μₜ = β₁(1 − ½·0.96^(t·momentum_decay));  π ← π·μₜ, at first 1;
+    μₜ = β₁(1 − ½·0.96^(t·momentum_decay));  π ← π·μₜ, which starts at 1;
     θ ← θ − lr · ((1 − μₜ)g/(1 − π) + μₜ₊₁m/(1 − π·μₜ₊₁)) / (√(v/(1 − β₂ᵗ)) + eps)
 
     Args:
         params: the Values to train.
         lr: the learning rate.
-        betas: (β₁, β₂), what is kept of the running means of g and g².
+        betas: (β₁, β₂), the decay factors of the running means of g and of g².
         eps: added to the root.
         weight_decay: the L2 penalty's factor.
         momentum_decay: how fast μ rises to β₁.
-        decoupled_weight_decay: θ ← θ − lr·weight_decay·θ before the step, and g stays as it is.
+        decoupled_weight_decay: θ ← θ − lr·weight_decay·θ before the step instead of changing g.
 
     Raises:
         ValueError: if a setting is out of its range.
@@ -152,9 +152,9 @@ class AdaBelief(Optimizer):
     Args:
         params: the Values to train.
         lr: the learning rate.
-        betas: (β₁, β₂), what is kept of the running means of g and of its squared distance from m.
-        eps: added to s and to the root. The default is that of the authors' code; about the square of Adam's.
-        weight_decay: by how much the parameters shrink.
+        betas: (β₁, β₂), the decay factors of the running means of g and of (g − m)².
+        eps: added to s and to the root. The default is that of the authors' code, about the square of Adam's.
+        weight_decay: the rate at which parameters shrink.
         decoupled_weight_decay: if False, g ← g + weight_decay·θ instead of shrinking θ: an L2 penalty.
 
     Raises:

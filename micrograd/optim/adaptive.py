@@ -1,6 +1,6 @@
-"""Optimizers that divide by the size that gradients have had: a learning rate for each parameter.
+"""Optimizers with a learning rate per parameter: they divide by the size of the past gradients.
 
-The letters are those of :mod:`micrograd.optim.descent`, and the order of operations is PyTorch's, as there.
+The symbols and the order of operations are those of :mod:`micrograd.optim.descent`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["Adadelta", "Adagrad", "RMSprop"]
 class Adagrad(Optimizer):
     """Adagrad (Duchi et al., *Adaptive subgradient methods for online learning and stochastic optimization*, 2011).
 
-    g ← g + weight_decay·θ;  G ← G + g², at first initial_accumulator_value;
+    g ← g + weight_decay·θ;  G ← G + g², which starts at initial_accumulator_value;
     θ ← θ − lr/(1 + (t − 1)·lr_decay) · g/(√G + eps), or with eps_inside_root g/√(G + eps)
 
     Args:
@@ -24,7 +24,7 @@ class Adagrad(Optimizer):
         lr: the learning rate.
         lr_decay: how fast the learning rate falls.
         weight_decay: the L2 penalty's factor.
-        initial_accumulator_value: what G is at first.
+        initial_accumulator_value: the initial G.
         eps: added to the root.
         eps_inside_root: add eps under the root instead.
 
@@ -63,16 +63,16 @@ class RMSprop(Optimizer):
     sequences with recurrent neural networks*, 2013).
 
     g ← g + weight_decay·θ;  v ← alpha·v + (1 − alpha)·g²;  m ← alpha·m + (1 − alpha)·g;
-    d = g/(√v + eps), or centred g/(√(v − m²) + eps);  b ← momentum·b + d;  θ ← θ − lr·b
+    d = g/(√v + eps), or if centered g/(√(v − m²) + eps);  b ← momentum·b + d;  θ ← θ − lr·b
 
     Args:
         params: the Values to train.
         lr: the learning rate.
-        alpha: what is kept of the running means.
+        alpha: the decay factor of the running means.
         eps: added to the root.
         weight_decay: the L2 penalty's factor.
-        momentum: how much of the previous step is kept.
-        centered: divide by the gradient's deviation from its mean.
+        momentum: the decay factor of b.
+        centered: divide by the gradient's standard deviation instead of its root mean square.
 
     Raises:
         ValueError: if a setting is out of its range.
@@ -100,7 +100,7 @@ class RMSprop(Optimizer):
         v = self.alpha * v + (1 - self.alpha) * gradient * gradient
         if self.centered:
             m = lerp(m, gradient, 1 - self.alpha)
-            deviation = sqrt(maximum(v - m * m, 0.0))  # rounding may leave it just below 0
+            deviation = sqrt(maximum(v - m * m, 0.0))  # rounding may give a number just below 0
         else:
             deviation = sqrt(v)
         if not self.momentum:
@@ -117,8 +117,8 @@ class Adadelta(Optimizer):
 
     Args:
         params: the Values to train.
-        lr: what the step is multiplied by.
-        rho: what is kept of the running means.
+        lr: the learning rate.
+        rho: the decay factor of the running means.
         eps: added under the roots.
         weight_decay: the L2 penalty's factor.
 

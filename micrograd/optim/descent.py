@@ -1,7 +1,7 @@
 """Gradient descent, along the gradient or along its momentum.
 
-In the formulas θ is a parameter, g its gradient and t the number of the step, from 1; what is remembered is at first 0.
-The order of operations is PyTorch's, so that both take the same path where the path depends on the last bit.
+In the formulas θ is a parameter, g its gradient and t the number of the step, from 1. All other state starts at 0.
+The order of operations is PyTorch's, so that both round in the same way and take the same path.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ __all__ = ["SGD"]
 class SGD(Optimizer):
     """Gradient descent, with momentum.
 
-    g ← g + weight_decay·θ;  v ← momentum·v + (1 − dampening)·g, at first g;
+    g ← g + weight_decay·θ;  v ← momentum·v + (1 − dampening)·g, and in the first step v ← g;
     θ ← θ − lr·v, or with Nesterov's momentum θ − lr·(g + momentum·v)
 
-    At a constant learning rate this is v ← momentum·v − lr·g;  θ ← θ + v, in other letters.
-    Averaged, v is a running mean of the gradients: v ← momentum·v + (1 − momentum)·g, at first (1 − momentum)·g.
+    At a constant learning rate, this is the same method as v ← momentum·v − lr·g;  θ ← θ + v.
+    If ``averaged``, v is a running mean of the gradients, which starts at 0: v ← momentum·v + (1 − momentum)·g.
 
     Args:
         params: the Values to train.
         lr: the learning rate.
-        momentum: how much of the previous step is kept (Polyak, *Some methods of speeding up the convergence of
-            iteration methods*, 1964).
-        dampening: how much of the gradient is left out.
+        momentum: the decay factor of v (Polyak, *Some methods of speeding up the convergence of iteration methods*,
+            1964).
+        dampening: the part of the gradient that is not added to v.
         weight_decay: the L2 penalty's factor.
         nesterov: look ahead along the momentum (Sutskever et al., *On the importance of initialization and momentum
             in deep learning*, 2013).
         averaged: step along the running mean of the gradients.
 
     Raises:
-        ValueError: if a setting is out of its range, or Nesterov's momentum is wanted without momentum, or with
-            dampening or averaging, or averaging with dampening.
+        ValueError: if a setting is out of its range; if ``nesterov`` comes without momentum, or with dampening or
+            averaging; or if ``averaged`` comes with dampening.
 
     >>> from micrograd import Value
     >>> x = Value(1.0)
@@ -57,9 +57,12 @@ class SGD(Optimizer):
 
     def check(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         settings = super().check(settings)
-        if settings["nesterov"] and (not settings["momentum"] or settings["dampening"] or settings["averaged"]):
+        momentum, dampening, nesterov, averaged = (  # a subclass may have fixed some, which are then no settings
+            settings.get(name, getattr(self, name)) for name in ("momentum", "dampening", "nesterov", "averaged")
+        )
+        if nesterov and (not momentum or dampening or averaged):
             raise ValueError("Nesterov's momentum needs a momentum above 0, no dampening and no averaging")
-        if settings["averaged"] and settings["dampening"]:
+        if averaged and dampening:
             raise ValueError("averaged momentum has its own dampening, which is the momentum: give no other")
         return settings
 

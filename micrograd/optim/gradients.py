@@ -1,4 +1,4 @@
-"""What holds training in check: clipping of gradients, and penalties that are added to the loss."""
+"""Clipping of gradients, and penalties on the size of parameters that are added to the loss."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ def clip_grad_norm_(
     norm_type: float = 2.0,
     error_if_nonfinite: bool = False,
 ) -> float:
-    """Shortens the gradient, as one vector, to a length of ``max_norm`` where it is longer; its direction stays.
+    """Scales the gradient of all parameters, as one vector, to the norm ``max_norm`` if its norm is larger.
 
     g ← g · min(1, max_norm/(‖g‖ + 1e-6)) (Pascanu et al., *On the difficulty of training recurrent neural networks*,
     2013)
 
     Args:
-        parameters: whose gradients are clipped.
-        max_norm: the length; may be ``math.inf``, to measure only.
+        parameters: the Values whose gradients are clipped.
+        max_norm: the largest norm; may be ``math.inf``, to measure only.
         norm_type: p of the p-norm, above 0; may be ``math.inf``, for the largest magnitude.
-        error_if_nonfinite: whether it is an error if the length is not finite. It is not in PyTorch either, and the
-            gradients are then 0 or nan, which no optimizer of this package accepts.
+        error_if_nonfinite: raise an error if the norm is not finite. By default there is none, as in PyTorch, and the
+            gradients become 0 or nan.
 
     Returns:
-        The length before.
+        The norm before clipping.
 
     Raises:
         TypeError: if a parameter is not a Value.
-        ValueError: if ``max_norm`` or ``norm_type`` is out of its range, or the length, as said, not finite; no
-            gradient is then changed.
+        ValueError: if ``max_norm`` or ``norm_type`` is out of its range, or, with ``error_if_nonfinite``, the norm is
+            not finite; no gradient is then changed.
 
     >>> a, b = Value(0.0), Value(0.0)
     >>> a.grad, b.grad = 3.0, -4.0
@@ -54,14 +54,18 @@ def clip_grad_norm_(
     if error_if_nonfinite and not math.isfinite(norm):
         raise ValueError(f"the norm of the gradients is {norm}: no gradient was clipped")
     factor = max_norm / (norm + 1e-6)
-    if not factor >= 1:  # nan goes on, as in PyTorch
+    if not factor >= 1:  # true for nan, too, which then spreads, as in PyTorch
         for value in values:
             value.grad *= factor
     return norm
 
 
 def clip_grad_value_(parameters: Value | Iterable[Value], clip_value: float) -> None:
-    """Moves every gradient into [−clip_value, clip_value].
+    """Clips every gradient to the interval [−clip_value, clip_value].
+
+    Args:
+        parameters: the Values whose gradients are clipped.
+        clip_value: the largest magnitude of a gradient, at least 0.
 
     Raises:
         TypeError: if a parameter is not a Value.
@@ -76,11 +80,15 @@ def clip_grad_value_(parameters: Value | Iterable[Value], clip_value: float) -> 
     values = _values(parameters, "clip_grad_value_()")
     clip_value = _UPTO_INF("clip_value", clip_value)
     for value in values:
-        value.grad = max(min(value.grad, clip_value), -clip_value)  # nan, on the left, stays
+        value.grad = max(min(value.grad, clip_value), -clip_value)  # nan as the first argument stays nan
 
 
 def l1_penalty(parameters: Iterable[Value], factor: float) -> Value:
-    """factor · Σ|θ|, to be added to the loss: it draws parameters to 0, and leaves few that are not.
+    """factor · Σ|θ|, a penalty to add to the loss. It makes parameters sparse: most become 0.
+
+    Args:
+        parameters: θ, a list of Values.
+        factor: the strength of the penalty, at least 0.
 
     Raises:
         TypeError: if a parameter is not a Value.
@@ -93,9 +101,13 @@ def l1_penalty(parameters: Iterable[Value], factor: float) -> Value:
 
 
 def l2_penalty(parameters: Iterable[Value], factor: float) -> Value:
-    """factor · Σθ², to be added to the loss: it keeps parameters small.
+    """factor · Σθ², a penalty to add to the loss. It keeps parameters small.
 
-    An optimizer's ``weight_decay`` of 2·factor (not decoupled) does the same, without the graph.
+    An optimizer's ``weight_decay`` of 2·factor (not decoupled) has the same effect, without nodes in the graph.
+
+    Args:
+        parameters: θ, a list of Values.
+        factor: the strength of the penalty, at least 0.
 
     Raises:
         TypeError: if a parameter is not a Value.
@@ -128,5 +140,5 @@ def _norm(magnitudes: list[float], p: float) -> float:
     largest = max(magnitudes, default=0.0)
     if p == math.inf or largest in (0.0, math.inf):
         return largest
-    # Relative to the largest one, so that no power is out of a float's range.
+    # The magnitudes are divided by the largest one, so that no power overflows or underflows to 0 altogether.
     return float(largest * sum((x / largest) ** p for x in magnitudes) ** (1 / p))

@@ -1,4 +1,4 @@
-"""An optimizer around another one."""
+"""Lookahead, an optimizer that wraps another one."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from .settings import Configured, number, setting, whole
 __all__ = ["Lookahead"]
 
 
-def _handed_on(name: str) -> Any:
+def _delegate(name: str) -> Any:
     return property(lambda self: getattr(self.optimizer, name), lambda self, x: setattr(self.optimizer, name, x))
 
 
 class Lookahead(Optimizer):
-    """Lookahead around another optimizer (Zhang et al., *Lookahead optimizer: k steps forward, 1 step back*, 2019).
+    """Lookahead, which wraps an optimizer (Zhang et al., *Lookahead optimizer: k steps forward, 1 step back*, 2019).
 
-    θ ← a step of the other optimizer; after every k steps φ ← φ + alpha·(θ − φ);  θ ← φ
+    θ ← a step of the inner optimizer; after every k steps φ ← φ + alpha·(θ − φ);  θ ← φ
 
-    φ, the slow weight, is at first θ. ``lr`` is the other optimizer's, whose state is kept when θ goes back.
+    φ, the slow weight, starts at θ. ``lr`` is the inner optimizer's. The inner state is kept when θ is set to φ.
 
     Args:
-        optimizer: what makes the fast steps; it has made none so far. From now on, call only Lookahead's ``step``.
-        k: how many fast steps make a slow one.
-        alpha: how far the slow weights go towards the fast ones.
+        optimizer: the inner optimizer, new. Afterwards call only Lookahead's ``step``.
+        k: the number of fast steps per slow step.
+        alpha: the step of the slow weights, as a part of the way to the fast ones.
 
     Raises:
-        TypeError: if it is not an optimizer.
-        ValueError: if a setting is out of its range, or the optimizer has made steps.
+        TypeError: if ``optimizer`` is not an optimizer.
+        ValueError: if a setting is out of its range, or the inner optimizer has made steps.
 
     >>> from micrograd import Value
     >>> from micrograd.optim import SGD
@@ -59,10 +59,10 @@ class Lookahead(Optimizer):
         self.initial_lr = optimizer.initial_lr
         self.slow: list[Any] = [parameter.data for parameter in self.parameters]
 
-    # The other optimizer holds what is its own; what is here reads it and writes it there.
+    # The inner optimizer owns lr, steps and its part of each state. These attributes read and write them there.
 
-    lr: float = _handed_on("lr")
-    steps: int = _handed_on("steps")
+    lr: float = _delegate("lr")
+    steps: int = _delegate("steps")
 
     @property
     def state(self) -> list[State]:
@@ -74,7 +74,7 @@ class Lookahead(Optimizer):
         self.slow = [slow for *_, slow in state]
 
     def check(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        self.optimizer.check(self.optimizer.settings)  # they may have been changed since it was made
+        self.optimizer.check(self.optimizer.settings)  # they may have changed since it was made
         return super().check(settings)
 
     def first_state(self, parameter: float) -> State:
@@ -83,7 +83,7 @@ class Lookahead(Optimizer):
     def update(self, parameter: Any, gradient: Any, state: State, step: int) -> tuple[Any, State]:
         *inner, slow = state
         if step == 1:
-            slow = parameter  # it may have been set since the optimizer was made
+            slow = parameter  # the parameter may have been set since the optimizer was made
         parameter, inner_state = self.optimizer.update(parameter, gradient, tuple(inner), step)
         if step % self.k == 0:
             parameter = slow = slow + self.alpha * (parameter - slow)

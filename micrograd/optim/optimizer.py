@@ -1,7 +1,7 @@
-"""What all optimizers share: a small state for each parameter, and one pure update rule.
+"""The base class of optimizers: a small state per parameter, and one pure update rule.
 
-``update`` maps (parameter, gradient, state) to (parameter, state) in elementwise arithmetic, so that the same text
-updates one Value's float, or a whole array of them at once, bit for bit alike; and can be traced, and compiled.
+``update`` maps (parameter, gradient, state) to (parameter, state) in elementwise arithmetic. So the same code updates
+one float or a whole array, with the same bits; and it can be traced and compiled.
 """
 
 from __future__ import annotations
@@ -23,17 +23,18 @@ State = tuple[Any, ...]
 
 
 class Optimizer(Configured):
-    """What all optimizers share. A new one declares its settings, and gives the size of its state and its update rule.
+    """The base class of optimizers. A subclass declares its settings, the size of its state and its update rule.
 
-    Settings are attributes, and may be changed between steps; what they then are is checked in the next step.
+    Settings are attributes. They may be changed between steps; the next step checks them again.
 
     Args:
         params: the Values to train.
         lr: the learning rate, at least 0.
 
     Raises:
-        TypeError: if a parameter is not a Value, or a setting not of its kind.
-        ValueError: if there are no parameters, one is given twice or is not a leaf, or a setting is out of its range.
+        TypeError: if a parameter is not a Value, or a setting has the wrong type.
+        ValueError: if there are no parameters; if a parameter is given twice or is not a leaf; or if a setting is out
+            of its range.
 
     >>> class SignDescent(Optimizer):
     ...     margin: float = setting(default=0.0)  # a number that is at least 0; setting() takes other checks
@@ -56,7 +57,7 @@ class Optimizer(Configured):
     decoupled_weight_decay = False
 
     state_size = 0
-    """How many zeros are remembered for each parameter at first, if ``first_state`` is not overridden."""
+    """The number of zeros in each parameter's first state, unless ``first_state`` is overridden."""
 
     def __init__(self, params: Iterable[Value], *values: Any, **named: Any) -> None:
         self.parameters = sequence(params, "an optimizer")
@@ -70,24 +71,24 @@ class Optimizer(Configured):
         if len(set(self.parameters)) < len(self.parameters):
             raise ValueError("a parameter was given to the optimizer twice")
         self._configure(values, named)
-        self.initial_lr: float | None = None  # that when the first schedule was made, from which schedules start
+        self.initial_lr: float | None = None  # lr when the first schedule was made: schedules start from it
         self.steps = 0
         self.state: list[State] = [self.first_state(parameter.data) for parameter in self.parameters]
 
     def first_state(self, parameter: float) -> State:
-        """What is remembered for a parameter before the first step: zeros, unless an optimizer overrides it."""
+        """Returns a parameter's state before the first step: zeros, unless a subclass overrides it."""
         return (0.0,) * self.state_size
 
     def update(self, parameter: Any, gradient: Any, state: State, step: int) -> tuple[Any, State]:
-        """The parameter and its state after a step, whose number is 1 for the first."""
+        """Returns the parameter and its state after a step. Steps are counted from 1."""
         raise NotImplementedError(f"{type(self).__name__} has no update rule")
 
     def step(self) -> None:
         """Updates every parameter by its ``grad``.
 
         Raises:
-            TypeError, ValueError, ArithmeticError: if a gradient is not finite, a setting was changed to something out
-                of its range, or the update is undefined, like a division by 0; then nothing is updated.
+            TypeError, ValueError, ArithmeticError: if a gradient is not finite, a changed setting is out of its range,
+                or the update is undefined, like a division by 0. Then nothing is updated.
         """
         self.check(self.settings)
         for i, parameter in enumerate(self.parameters):
@@ -107,7 +108,7 @@ class Optimizer(Configured):
             parameter.grad = 0.0
 
     def _decay(self, parameter: Any, gradient: Any) -> tuple[Any, Any]:
-        # The L2 penalty's gradient is added, or, decoupled from the gradient, the parameter shrinks.
+        # Adds the gradient of the L2 penalty; or, if decoupled, shrinks the parameter instead.
         if not self.weight_decay:
             return parameter, gradient
         if self.decoupled_weight_decay:
@@ -123,11 +124,11 @@ class Optimizer(Configured):
         self.state = [tuple(float(x) for x in numbers) for numbers in state["state"]]
 
 
-# Arithmetic beyond + − × /, on floats and on arrays. Arrays bring their library along, so nothing is imported here.
+# Functions of floats and of arrays. They take an array's library from the array, so nothing is imported here.
 
 
 def sqrt(x: Any) -> Any:
-    """√x. It is correctly rounded on both, which a float's x**0.5 is not.
+    """√x, correctly rounded for floats and arrays, unlike x**0.5.
 
     >>> sqrt(2.0)
     1.4142135623730951
@@ -136,7 +137,7 @@ def sqrt(x: Any) -> Any:
 
 
 def maximum(a: Any, b: float) -> Any:
-    """The larger one, for each element of ``a``; ``b`` may be an array, too, if ``a`` is one.
+    """The larger of ``a`` and ``b``, for each element of ``a``. If ``a`` is an array, ``b`` may be one too.
 
     >>> maximum(-1.0, 0.0)
     0.0
@@ -145,7 +146,7 @@ def maximum(a: Any, b: float) -> Any:
 
 
 def lerp(start: Any, end: Any, weight: float) -> Any:
-    """start + weight·(end − start), from whichever end is nearer, as PyTorch rounds it.
+    """start + weight·(end − start), computed from the nearer end, as PyTorch does.
 
     >>> lerp(1.0, 2.0, 0.25), lerp(1e20, 1.0, 1.0)
     (1.25, 1.0)

@@ -1,4 +1,4 @@
-"""Schedules of the learning rate. Call their ``step`` once an epoch, after the optimizer's steps.
+"""Schedules of the learning rate. Call ``step`` once per epoch, after the optimizer's steps.
 
 >>> from micrograd import Value
 >>> from micrograd.optim import SGD
@@ -12,9 +12,9 @@
 >>> rates
 [0.8, 0.8, 0.4, 0.4, 0.2, 0.2]
 
-In the formulas, base is the learning rate that the optimizer had when its first schedule was made, and e the number of
-epochs since. As in PyTorch, a step changes the learning rate that it finds: several schedules may share an optimizer,
-and multiply. A warm-up is a :class:`LinearLR`; :class:`SequentialLR` lets others follow it.
+In the formulas, base is the optimizer's learning rate when its first schedule was made, and e is the number of epochs
+since then. As in PyTorch, a step multiplies the current learning rate, so the effects of several schedules on one
+optimizer multiply. A warm-up is a :class:`LinearLR`; :class:`SequentialLR` runs other schedules after it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ __all__ = [
 
 
 class _Schedule(Configured):
-    # What has an optimizer whose learning rate it sets, and counts epochs.
+    # The base class of schedules: it sets the learning rate of an optimizer, and counts epochs.
 
     optimizer: Optimizer
 
@@ -49,7 +49,7 @@ class _Schedule(Configured):
         self._start()
 
     def _start(self) -> None:
-        # Makes what a schedule needs besides its settings.
+        # Sets the attributes that a schedule needs besides its settings.
         raise NotImplementedError
 
     def _progress(self) -> dict[str, Any]:
@@ -58,20 +58,21 @@ class _Schedule(Configured):
     def _adopt(self, state: Mapping[str, Any]) -> None:
         super()._adopt(state)
         self.last_epoch = state["last_epoch"]
-        # So that it doesn't matter whether the optimizer was loaded first, or even before the schedule was made.
+        # Sets the learning rate too, so that optimizer and schedule can be loaded in either order.
         self.optimizer.lr = float(state["lr"])
 
 
 class LRScheduler(_Schedule):
-    """What schedules share that know the learning rate beforehand. A new one says how the rate follows from the last.
+    """The base class of schedules whose learning rate depends on the epoch alone.
 
-    It declares its settings, as a new optimizer does: see :class:`~micrograd.optim.Optimizer`.
+    A subclass defines :meth:`formula` and :meth:`following`, and declares its settings as an
+    :class:`~micrograd.optim.Optimizer` does.
 
     Args:
-        optimizer: whose learning rate is set.
+        optimizer: the optimizer whose learning rate is set.
 
     Raises:
-        TypeError: if it is not an optimizer, or a setting not of its kind.
+        TypeError: if ``optimizer`` is not an optimizer, or a setting has the wrong type.
         ValueError: if a setting is out of its range.
 
     >>> from micrograd.optim import SGD
@@ -95,11 +96,11 @@ class LRScheduler(_Schedule):
         self.base_lr: float = self.optimizer.initial_lr
 
     def formula(self, epoch: int) -> float:
-        """The learning rate in an epoch, 0 being the first, if nothing else changes it."""
+        """Returns the learning rate in an epoch, counted from 0, if nothing else changes it."""
         raise NotImplementedError(f"{type(self).__name__} has no formula")
 
     def following(self, lr: float) -> float:
-        """The learning rate in the epoch ``last_epoch``, from that of the epoch before."""
+        """Returns the learning rate in epoch ``last_epoch``, given the learning rate of the epoch before it."""
         raise NotImplementedError(f"{type(self).__name__} does not say how the learning rate goes on")
 
     def step(self) -> None:
@@ -121,12 +122,12 @@ class LRScheduler(_Schedule):
 
 
 class StepLR(LRScheduler):
-    """base · gamma^⌊e/step_size⌋: multiplied by gamma every ``step_size`` epochs.
+    """base · gamma^⌊e/step_size⌋: multiplies the learning rate by gamma every ``step_size`` epochs.
 
     Args:
-        optimizer: whose learning rate is set.
+        optimizer: the optimizer whose learning rate is set.
         step_size: the number of epochs between changes.
-        gamma: what it is multiplied by.
+        gamma: the factor.
 
     Raises:
         ValueError: if a setting is out of its range.
@@ -147,12 +148,12 @@ class StepLR(LRScheduler):
 
 
 class MultiStepLR(LRScheduler):
-    """base · gamma^(the number of milestones up to e): multiplied by gamma at every milestone.
+    """base · gamma^(the number of milestones ≤ e): multiplies the learning rate by gamma at every milestone.
 
     Args:
-        optimizer: whose learning rate is set.
-        milestones: epochs, from 1, that increase.
-        gamma: what it is multiplied by.
+        optimizer: the optimizer whose learning rate is set.
+        milestones: epochs, at least 1, in increasing order.
+        gamma: the factor.
 
     Raises:
         ValueError: if a setting is out of its range.
@@ -173,11 +174,11 @@ class MultiStepLR(LRScheduler):
 
 
 class ExponentialLR(LRScheduler):
-    """base · gamma^e: multiplied by gamma every epoch.
+    """base · gamma^e: multiplies the learning rate by gamma every epoch.
 
     Args:
-        optimizer: whose learning rate is set.
-        gamma: what it is multiplied by.
+        optimizer: the optimizer whose learning rate is set.
+        gamma: the factor.
 
     Raises:
         ValueError: if a setting is out of its range.
@@ -202,10 +203,10 @@ class LinearLR(LRScheduler):
     The defaults make it a warm-up, from a third of the learning rate to all of it.
 
     Args:
-        optimizer: whose learning rate is set, already by this constructor.
-        start_factor: what base is multiplied by in the first epoch, above 0 and at most 1.
-        end_factor: and from the epoch ``total_iters`` on, from 0 to 1.
-        total_iters: the number of epochs from one to the other.
+        optimizer: the optimizer whose learning rate is set; this constructor sets it for the first epoch.
+        start_factor: the factor in the first epoch, above 0 and at most 1.
+        end_factor: the factor from epoch ``total_iters`` on, from 0 to 1.
+        total_iters: the number of epochs from the first factor to the last.
 
     Raises:
         ValueError: if a setting is out of its range.
@@ -232,18 +233,18 @@ class LinearLR(LRScheduler):
             return lr
         rise = self.end_factor - self.start_factor
         factor = 1 + rise / (self.total_iters * self.start_factor + (self.last_epoch - 1) * rise)
-        return lr * max(factor, 0.0)  # on the way to 0, rounding may leave it just below
+        return lr * max(factor, 0.0)  # near 0, rounding may give a number just below 0
 
 
 class CosineAnnealingLR(LRScheduler):
-    """eta_min + (base − eta_min) · (1 + cos(π·e/T_max))/2: down half a wave of the cosine, and up again.
+    """eta_min + (base − eta_min) · (1 + cos(π·e/T_max))/2: a cosine, down for ``T_max`` epochs, then up again.
 
-    (Loshchilov and Hutter, *SGDR: stochastic gradient descent with warm restarts*, 2017, without the restarts.)
+    Source: Loshchilov and Hutter, *SGDR: stochastic gradient descent with warm restarts*, 2017, without the restarts.
 
     Args:
-        optimizer: whose learning rate is set.
-        T_max: the number of epochs down to the least.
-        eta_min: the least learning rate.
+        optimizer: the optimizer whose learning rate is set.
+        T_max: the number of epochs down to ``eta_min``.
+        eta_min: the lowest learning rate.
 
     Raises:
         ValueError: if a setting is out of its range.
@@ -261,7 +262,7 @@ class CosineAnnealingLR(LRScheduler):
 
     def following(self, lr: float) -> float:
         before = self._wave(self.last_epoch - 1)
-        if before == 0 or (self.last_epoch - 1 - self.T_max) % (2 * self.T_max) == 0:  # from the least: 0/0
+        if before == 0 or (self.last_epoch - 1 - self.T_max) % (2 * self.T_max) == 0:  # at eta_min the ratio is 0/0
             return lr + (self.base_lr - self.eta_min) * (1 - math.cos(math.pi / self.T_max)) / 2
         return self._wave(self.last_epoch) / before * (lr - self.eta_min) + self.eta_min
 
@@ -270,17 +271,17 @@ class CosineAnnealingLR(LRScheduler):
 
 
 class SequentialLR(LRScheduler):
-    """Schedules one after the other: from each milestone on the next one, which starts there from its first epoch.
+    """Runs schedules one after the other. At each milestone the next schedule starts, with its first epoch.
 
     Args:
-        optimizer: whose learning rate is set.
+        optimizer: the optimizer whose learning rate is set.
         schedulers: the schedules, made for the same optimizer.
-        milestones: the epochs, from 1 and increasing, at which the second and later ones start.
+        milestones: the epochs at which the second and later schedules start: at least 1, in increasing order.
 
     Raises:
-        TypeError: if one is not a schedule that can restart, like :class:`ReduceLROnPlateau`.
-        ValueError: if a schedule is given twice or is for another optimizer, or there are not as many milestones as
-            schedules that follow another.
+        TypeError: if a schedule can't restart, like :class:`ReduceLROnPlateau`.
+        ValueError: if a schedule is given twice or belongs to another optimizer; or if the number of milestones is not
+            one less than the number of schedules.
 
     >>> from micrograd.optim import SGD
     >>> optimizer = SGD([Value(1.0)], lr=1.0)
@@ -347,18 +348,18 @@ class SequentialLR(LRScheduler):
 
 
 class ReduceLROnPlateau(_Schedule):
-    """Multiplies the learning rate by ``factor`` when a measure, like the validation loss, no longer improves.
+    """Multiplies the learning rate by ``factor`` when a measure, like the validation loss, stops improving.
 
     Args:
-        optimizer: whose learning rate is set.
-        mode: ``"min"`` if less is better, ``"max"`` if more is.
-        factor: what it is multiplied by, below 1.
-        patience: how many epochs without an improvement are let pass; after one more, the learning rate is reduced.
-        threshold: how much better than the best so far counts as an improvement.
-        threshold_mode: ``"rel"`` if the threshold is a part of the best, ``"abs"`` if it is a difference.
-        cooldown: how many epochs after a reduction are not counted.
-        min_lr: the least learning rate.
-        eps: a reduction by no more than this is not made.
+        optimizer: the optimizer whose learning rate is set.
+        mode: ``"min"`` if a lower measure is better, ``"max"`` if a higher one is.
+        factor: the factor, below 1.
+        patience: the number of epochs without improvement that are tolerated; one more reduces the learning rate.
+        threshold: the smallest change that counts as an improvement over the best measure so far.
+        threshold_mode: ``"rel"`` for a threshold relative to the best measure, ``"abs"`` for a difference.
+        cooldown: the number of epochs after a reduction that are not counted.
+        min_lr: the lowest learning rate.
+        eps: reductions by no more than this are skipped.
 
     Raises:
         ValueError: if a setting is out of its range.
@@ -391,10 +392,10 @@ class ReduceLROnPlateau(_Schedule):
         self.cooldown_counter = 0
 
     def step(self, metrics: float | Value) -> None:
-        """Takes note of an epoch's measure; one that is nan is no improvement.
+        """Records an epoch's measure, and reduces the learning rate if it is time. A nan is no improvement.
 
         Raises:
-            TypeError: if it is not a number.
+            TypeError: if the measure is not a number.
         """
         measure = metrics.data if isinstance(metrics, Value) else to_float(metrics)
         self.last_epoch += 1

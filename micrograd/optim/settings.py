@@ -1,7 +1,7 @@
-"""Settings, which are declared once, with their checks; and states that are saved and loaded.
+"""Settings, each declared once with its check; and states that can be saved and loaded.
 
-A setting is an attribute of the class: its line says what it must be, and its default. There is no constructor that
-lists it again, and no other place that checks it.
+A setting is an attribute of a class. Its line declares its check and its default. No constructor lists it again, and
+no other code checks it.
 
 >>> class Thermostat(Configured):
 ...     rooms: int = setting(whole(1))
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -34,11 +35,11 @@ else:
 __all__ = ["Configured", "flag", "increasing", "number", "one_of", "pair", "setting", "whole"]
 
 Check = Callable[[str, Any], Any]
-"""From the name of a setting and a value: the value as it is held. It raises what is wrong with it."""
+"""A check takes a setting's name and a value. It returns the value to store, or raises an error."""
 
 
 def number(low: float = 0.0, high: float = math.inf, ends: str = "[)") -> Check:
-    """The check of a number in an interval, whose ends belong to it as in mathematics: ``"[)"``, ``"(]"`` and so on.
+    """Returns a check for a number in an interval. ``ends`` says which ends belong to it: ``"[)"``, ``"(]"`` and so on.
 
     >>> number(high=1.0)("momentum", 0)
     0.0
@@ -60,7 +61,7 @@ def number(low: float = 0.0, high: float = math.inf, ends: str = "[)") -> Check:
 
 
 def whole(low: int) -> Check:
-    """The check of a whole number that is at least ``low``.
+    """Returns a check for a whole number that is at least ``low``.
 
     >>> whole(1)("k", 5)
     5
@@ -77,7 +78,7 @@ def whole(low: int) -> Check:
 
 
 def one_of(*choices: str) -> Check:
-    """The check of a word that is one of these.
+    """Returns a check for a string that is one of ``choices``.
 
     >>> one_of("min", "max")("mode", "max")
     'max'
@@ -92,7 +93,7 @@ def one_of(*choices: str) -> Check:
 
 
 def flag(name: str, value: Any) -> bool:
-    """The check of True or False.
+    """Checks that a value is True or False.
 
     >>> flag("nesterov", True)
     True
@@ -103,7 +104,7 @@ def flag(name: str, value: Any) -> bool:
 
 
 def pair(check: Check) -> Check:
-    """The check of two values, each of which has this check.
+    """Returns a check for two values, each with the given check.
 
     >>> pair(number(high=1.0))("betas", [0, 1])
     Traceback (most recent call last):
@@ -120,7 +121,7 @@ def pair(check: Check) -> Check:
 
 
 def increasing(name: str, value: Any) -> list[int]:
-    """The check of epochs, from 1, that increase.
+    """Checks that a value is a sequence of whole numbers, at least 1, in increasing order.
 
     >>> increasing("milestones", (1, 3))
     [1, 3]
@@ -146,24 +147,31 @@ def setting(check: Check | None = None, *, default: Any = _EMPTY, kw_only: bool 
     """Declares a setting of an optimizer or a schedule, as an attribute of its class.
 
     Args:
-        check: what it must be, from :mod:`micrograd.optim.settings`; or a function that is given the setting's name and
-            a value, and returns the value or raises an error. If none is given, it is a number, finite and at least 0.
-        default: its value if none is given; without one, it has to be given.
-        kw_only: whether it can be given by its name alone.
+        check: a check from :mod:`micrograd.optim.settings`, or a function that takes the setting's name and a value and
+            returns the value to store or raises an error. The default is a finite number that is at least 0.
+        default: the setting's default value; without it, the setting is required.
+        kw_only: whether the setting is a keyword-only argument.
+
+    >>> class Decay(Configured):
+    ...     rate: float = setting(number(high=1.0), default=0.5)
+    >>> Decay(rate=0.25).rate
+    0.25
     """
     return _Setting(check or number(), default, _NAMED if kw_only else _PLAIN)
 
 
 @dataclass_transform(eq_default=False, field_specifiers=(setting,))
 class Configured:
-    """Something with settings, which are attributes, and with a state to save.
+    """An object with settings, which are attributes, and with a state to save.
 
-    A subclass declares its settings, after those that it inherits. It may declare one again, with another default. Its
-    constructor takes them; what it takes before them, an ``__init__`` with ``*values`` and ``**named`` says, which
-    hands those to :meth:`_configure`. One that lists its settings itself may have some that are not declared.
+    A subclass declares its settings, which follow the inherited ones. It may declare one again, with another default.
+    The constructor takes the settings. If it takes other arguments before them, the subclass defines ``__init__`` with
+    ``*values`` and ``**named``, and passes these to :meth:`_configure`. A subclass whose ``__init__`` lists the
+    settings itself may have settings that are not declared.
     """
 
     _declared: ClassVar[dict[str, _Setting]] = {}
+    _undeclared: tuple[str, ...] = ()
     _lists_settings: ClassVar[bool] = False
     __signature__: ClassVar[inspect.Signature]
 
@@ -171,7 +179,8 @@ class Configured:
         super().__init_subclass__()
         lines = [vars(base).items() for base in reversed(cls.__mro__)]
         names = [name for line in lines for name, part in line if isinstance(part, _Setting)]
-        found = {name: inspect.getattr_static(cls, name) for name in names}  # a subclass may make it something else
+        # A subclass may have replaced a setting by another attribute.
+        found = {name: inspect.getattr_static(cls, name) for name in names}
         cls._declared = {name: part for name, part in found.items() if isinstance(part, _Setting)}
         _, *own = inspect.signature(cls.__init__).parameters.values()
         cls._lists_settings = not any(parameter.kind is parameter.VAR_POSITIONAL for parameter in own)
@@ -187,40 +196,45 @@ class Configured:
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.settings.items())})"
 
     @property
+    def _known(self) -> dict[str, _Setting]:
+        # The declarations of its settings, those included that its constructor alone knows.
+        return {**self._declared, **dict.fromkeys(self._undeclared, _Setting(_anything, None, _NAMED))}
+
+    @property
     def settings(self) -> dict[str, Any]:
-        """The settings by their names, as they are now."""
-        return {name: getattr(self, name) for name in self._declared}
+        """The present values of the settings, by their names."""
+        return {name: getattr(self, name) for name in self._known}
 
     def check(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """The settings as they are held. An override checks what single ones can't show: how they go together.
+        """Checks the settings and returns the values to store. Override it to check how settings go together.
 
         Raises:
-            TypeError, ValueError: if one is wrong, with its name, its value and its range.
+            TypeError, ValueError: if a setting is wrong; the message has its name, its value and its range.
         """
-        return {name: self._declared[name].check(name, value) for name, value in settings.items()}
+        known = self._known
+        return {name: known[name].check(name, value) for name, value in settings.items()}
 
     def _configure(self, values: tuple[Any, ...], named: Mapping[str, Any]) -> None:
         if self._lists_settings:  # a constructor of its own may have settings that it alone knows
-            undeclared = {name: _Setting(_anything, None, _NAMED) for name in named if name not in self._declared}
-            vars(self)["_declared"] = {**self._declared, **undeclared}
+            self._undeclared = tuple([name for name in named if name not in self._declared])
         try:
-            bound = inspect.Signature(_parameters(self._declared)).bind(*values, **named)
+            bound = inspect.Signature(_parameters(self._known)).bind(*values, **named)
         except TypeError as error:
             raise TypeError(f"{type(self).__name__}{self.__signature__}: {error}") from None
         bound.apply_defaults()
         vars(self).update(self.check(bound.arguments))
 
     def state_dict(self) -> dict[str, Any]:
-        """All that is needed to go on from here: a copy, of dicts, lists, numbers, strings and None, as JSON has."""
+        """Returns a copy of the state: all that is needed to continue from here, in types that JSON has."""
         settings = {name: list(x) if isinstance(x, tuple) else x for name, x in self.settings.items()}
         return {"type": type(self).__name__, "settings": settings, **self._progress()}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Goes on from where :meth:`state_dict` was called; the settings become those of that time, too.
+        """Restores the state, settings included, from a :meth:`state_dict`.
 
         Raises:
-            ValueError: if anything in it is missing, unknown, or not what it must be; the message lists all that is.
-                Nothing is then changed.
+            ValueError: if an entry is missing, unknown or wrong; the message lists all such entries. Nothing is then
+                changed.
         """
         problems = list(_problems(self._pattern(), state_dict, "the state"))
         if problems:
@@ -229,15 +243,15 @@ class Configured:
         self._adopt(state_dict)
 
     def _progress(self) -> dict[str, Any]:
-        # What the state has besides the settings.
+        # The part of the state that is not settings.
         raise NotImplementedError
 
     def _pattern(self) -> dict[str, Any]:
-        # A state that shows what there must be, with None where None may be, and each setting's declaration.
-        return {**self.state_dict(), "settings": self._declared}
+        # A state of the expected form: None where None is allowed, and each setting's declaration.
+        return {**self.state_dict(), "settings": self._known}
 
     def _verify(self, state: Mapping[str, Any]) -> None:
-        # Raises what is wrong beyond the pattern, before _adopt() changes anything.
+        # Raises an error if the state fits the pattern but is wrong. It runs before _adopt() changes anything.
         self.check(state["settings"])
 
     def _adopt(self, state: Mapping[str, Any]) -> None:
@@ -254,7 +268,7 @@ def _parameters(declared: Mapping[str, _Setting]) -> list[inspect.Parameter]:
 
 
 def _problems(expected: Any, given: Any, where: str) -> Iterator[str]:
-    # What is wrong with a state, compared with a pattern.
+    # Describes where a state differs from a pattern.
     if isinstance(expected, dict):
         if not isinstance(given, Mapping):
             yield f"{where} is not a dict but {type(given).__name__} {given!r}"
@@ -285,5 +299,7 @@ def _problems(expected: Any, given: Any, where: str) -> Iterator[str]:
     elif isinstance(given, bool) or not isinstance(given, (int, float)):
         if not (expected is None and given is None):
             yield f"{where} is not a number but {type(given).__name__} {given!r}"
+    elif isinstance(given, int) and abs(given) > sys.float_info.max:
+        yield f"{where} is beyond the numbers of a float"
     elif isinstance(expected, int) and (not isinstance(given, int) or given < 0):
         yield f"{where} must be a whole number, at least 0, not {given!r}"

@@ -1,4 +1,4 @@
-"""Checking gradients: :func:`gradcheck` against finite differences, and random expressions for Hypothesis.
+"""Checks of gradients: :func:`gradcheck` against finite differences, and random expressions for Hypothesis.
 
 >>> from micrograd.testing import gradcheck
 >>> print(gradcheck(lambda x, y: (x * y).tanh(), [0.5, 1.0]))

@@ -1,12 +1,12 @@
-"""Gradients against finite differences, with the judgement of where those can be trusted.
+"""Compares gradients with finite differences, and estimates the error of the differences.
 
-The derivative is estimated from central differences over a ladder of steps h, h/2, h/4, …, extrapolated to h = 0 by
-Richardson's method; the entry of the triangle that agrees best with its neighbours is taken, and how well it agrees
-is its error (Ridders, *Accurate computation of F'(x) and F'(x) F''(x)*, 1982). A gradient is wrong where it is off by
-more than that error and rounding explain.
+Central differences with steps h, h/2, h/4, … are extrapolated to h = 0 by Richardson's method, which gives a triangle
+of estimates. The estimate that agrees best with its neighbours is used; its distance from them is its error (Ridders,
+*Accurate computation of F'(x) and F'(x) F''(x)*, 1982). A gradient is wrong if it differs from the estimate by more
+than this error and rounding.
 
-Where it is off, the slopes on both sides tell why: at a kink they stay apart as h shrinks, and any gradient between
-them is a subgradient; at the edge of a domain there is only one of them.
+If a gradient differs, the slopes on both sides tell why. At a kink they stay apart as h shrinks, and any gradient
+between them is a subgradient. At the edge of the domain, only one of them exists.
 """
 
 from __future__ import annotations
@@ -28,21 +28,22 @@ __all__ = ["GradcheckError", "Report", "Row", "gradcheck", "gradgradcheck"]
 
 EPSILON = 2.0**-52
 UNDERFLOW = 2.0**-1022
-# How far beyond the estimated error a gradient may be. The estimate is the best of about a hundred, and so it is low
-# at times by a factor of ten; a bug is off by a part of the gradient, millions of times the error.
+# The tolerance, as a multiple of the estimated error. The estimate is the best of about a hundred, so it is sometimes
+# too low by a factor of ten. A bug changes the gradient by millions of times the error.
 SAFETY = 100.0
 
 
 @dataclass(frozen=True)
 class Row:
-    """What was found for one input.
+    """The result for one input.
 
     Attributes:
-        path: where the input is: ``x``, ``model.layers.0.neurons.2.w.1``; with several outputs, ``1 by x``.
+        path: the path of the input: ``x``, ``model.layers.0.neurons.2.w.1``; with several outputs, ``1 by x``.
         analytic: the gradient that was checked.
-        numeric: the finite difference; nan where there is none.
-        error: the error bar of ``numeric``.
-        verdict: ``ok``; ``kink``, a subgradient; ``edge``, of the domain, where it cannot be told; or ``wrong``.
+        numeric: the finite difference; nan if there is none.
+        error: the estimated error of ``numeric``.
+        verdict: ``ok``; ``kink``, where the gradient is a subgradient; ``edge`` of the domain, where it can't be
+            checked; or ``wrong``.
     """
 
     path: str
@@ -54,13 +55,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Report:
-    """A row an input. It prints as a table."""
+    """A report with one row per input. It prints as a table."""
 
     rows: list[Row] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is wrong."""
+        """Whether no gradient is wrong."""
         return all(row.verdict != "wrong" for row in self.rows)
 
     def __str__(self) -> str:
@@ -70,7 +71,7 @@ class Report:
 
 
 class GradcheckError(AssertionError):
-    """A gradient is wrong. The message is the table of what was found; ``report`` has it as data."""
+    """A gradient is wrong. The message is the report as a table; ``report`` is the report itself."""
 
     def __init__(self, report: Report) -> None:
         wrong = [row.path for row in report.rows if row.verdict == "wrong"]
@@ -82,19 +83,20 @@ def gradcheck(f: Callable[..., Any], inputs: Any, raises: bool = True) -> Report
     """Checks the gradients of ``f`` at a point.
 
     Args:
-        f: gives a Value, or a list of Values. It is called again and again, and must give the same each time.
-        inputs: its arguments in a list or tuple, or the one argument if it is something else. Every Value and every
-            float in them, in lists, dicts and modules at any depth, is an input; all else is passed on as it is.
-        raises: raise an error if something is wrong, instead of only telling in the report.
+        f: a function that returns a Value or a list of Values. It is called many times, and must return the same
+            result each time.
+        inputs: a list or tuple with the arguments of ``f``, or a single argument of another type. Every Value and every
+            float in them is an input, also in lists, dicts and modules at any depth; everything else is passed on
+            unchanged.
+        raises: raise an error if a gradient is wrong; otherwise only the report says so.
 
     Returns:
-        A report with a row an input, and an input for every output if there are several.
+        A report with one row per input; if there are several outputs, one row per output and input.
 
     Raises:
         GradcheckError: if a gradient is wrong.
-        ValueError: if there is nothing to check, an input or output is not finite, or ``f`` does not give the same
-            twice.
-        TypeError: if ``f`` gives something else than Values.
+        ValueError: if there is no input, an input or output is not finite, or two calls of ``f`` differ.
+        TypeError: if ``f`` returns something else than Values.
 
     >>> from micrograd import Value
     >>> print(gradcheck(lambda x: x["a"].relu() + x["b"][0], {"a": 0.0, "b": [Value(1.0)]}))
@@ -108,7 +110,7 @@ def gradcheck(f: Callable[..., Any], inputs: Any, raises: bool = True) -> Report
 
 
 def _check(f: Callable[..., Any], arguments: list[Any], names: list[str], raises: bool) -> Report:
-    leaves = dict(_named(names, arguments))
+    leaves = dict(_name_inputs(names, arguments))
     if not leaves:
         raise ValueError("there is nothing to check: the inputs hold neither a Value nor a float")
 
@@ -149,7 +151,8 @@ def _check(f: Callable[..., Any], arguments: list[Any], names: list[str], raises
 def gradgradcheck(f: Callable[..., Any], inputs: Any, raises: bool = True) -> Report:
     """Checks the second derivatives of ``f``: :func:`gradcheck` of its gradients.
 
-    A row ``1 by x.a`` is the derivative by x.a of the gradient number 1, counting from 0 through outputs and inputs.
+    A row ``1 by x.a`` is the derivative by x.a of gradient number 1. Gradients are counted from 0: all inputs of the
+    first output, then those of the next. Arguments and errors are those of :func:`gradcheck`.
 
     >>> gradgradcheck(lambda x: x.exp() * x, [0.5]).ok
     True
@@ -157,7 +160,7 @@ def gradgradcheck(f: Callable[..., Any], inputs: Any, raises: bool = True) -> Re
     check_callable(f, "gradgradcheck()")
     arguments = _arguments(inputs)
     names = _parameter_names(f, len(arguments))
-    leaves = [leaf for _, leaf in _named(names, arguments)]
+    leaves = [leaf for _, leaf in _name_inputs(names, arguments)]
 
     def gradients(*arguments: Any) -> list[Value]:
         outputs = _outputs(f(*arguments))
@@ -167,7 +170,7 @@ def gradgradcheck(f: Callable[..., Any], inputs: Any, raises: bool = True) -> Re
 
 
 def _arguments(inputs: Any) -> list[Any]:
-    return [_lifted(argument) for argument in (inputs if isinstance(inputs, (list, tuple)) else [inputs])]
+    return [_lift(argument) for argument in (inputs if isinstance(inputs, (list, tuple)) else [inputs])]
 
 
 def _outputs(out: Any) -> list[Value]:
@@ -178,14 +181,14 @@ def _outputs(out: Any) -> list[Value]:
     return outputs
 
 
-def _lifted(tree: Any) -> Any:
-    # The same structure with Values in place of floats; a Value or module is itself, so that f sees the user's own.
+def _lift(tree: Any) -> Any:
+    # The same structure with Values in place of floats. Values and modules are not copied, so that f uses the user's.
     if isinstance(tree, float):
         return Value(tree)
     if isinstance(tree, dict):
-        return {key: _lifted(item) for key, item in tree.items()}
+        return {key: _lift(item) for key, item in tree.items()}
     if isinstance(tree, (list, tuple)):
-        return [_lifted(item) for item in tree]
+        return [_lift(item) for item in tree]
     return tree
 
 
@@ -200,7 +203,7 @@ def _leaves(tree: Any, path: str) -> Iterator[tuple[str, Value]]:
             yield from _leaves(item, f"{path}.{key}")
 
 
-def _named(names: Sequence[str], arguments: Sequence[Any]) -> Iterator[tuple[str, Value]]:
+def _name_inputs(names: Sequence[str], arguments: Sequence[Any]) -> Iterator[tuple[str, Value]]:
     seen: set[Value] = set()
     for name, argument in zip(names, arguments, strict=True):
         for path, leaf in _leaves(argument, name):
@@ -210,7 +213,7 @@ def _named(names: Sequence[str], arguments: Sequence[Any]) -> Iterator[tuple[str
 
 
 def _parameter_names(f: Callable[..., Any], count: int) -> list[str]:
-    # The function's own names of its arguments if it has as many, else x0, x1, ….
+    # The names of the function's parameters if their number fits, otherwise x0, x1, ….
     called = f.forward if isinstance(f, Module) and type(f).__call__ is Module.__call__ else f
     try:
         names = [p.name for p in inspect.signature(called).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
@@ -220,8 +223,8 @@ def _parameter_names(f: Callable[..., Any], count: int) -> list[str]:
 
 
 def _steps(x: float) -> list[float]:
-    # Powers of two: from a quarter of 1 or of |x| down to where rounding drowns the difference. For a very small x,
-    # two ladders, one for its own size and one for what is around it.
+    # Powers of two, from a quarter of 1 or of |x| down to where the difference is only rounding. A very small x gets
+    # two sequences: one for its own size, and one for functions that vary on a scale of 1.
     size = 2.0 ** max(round(math.log2(abs(x))), -1000) if x and math.isfinite(x) else 1.0
     ladders = [(size, 18), (1.0, 18)] if size < 2.0**-40 else [(max(size, 1.0), 18 + abs(round(math.log2(size))))]
     return [top / 4 / 2**i for top, count in sorted(ladders, reverse=True) for i in range(count)]
@@ -230,7 +233,7 @@ def _steps(x: float) -> list[float]:
 def _probe(
     evaluate: Callable[[], list[Value]], leaf: Value, steps: list[float], count: int
 ) -> list[tuple[list[float], list[float]]]:
-    # The outputs at x - h and at x + h for each step; nan where they are not defined. The leaf is put back.
+    # The outputs at x - h and at x + h for each step; nan if they are undefined. Restores the leaf.
     x = leaf.data
     results = []
     try:
@@ -248,14 +251,14 @@ def _probe(
 
 
 def _noise(output: Value) -> float:
-    # What rounding does to the output: every node is off by a relative ε, and passes that on by its gradient.
+    # A bound of the output's rounding error: every node has a relative error ε, weighted by its gradient.
     nodes = topological_order(output)
     parts = [abs(slope * node.data) for slope, node in zip(grad(output, nodes), nodes, strict=True)]
     return EPSILON * math.fsum(part for part in parts if math.isfinite(part)) + UNDERFLOW
 
 
 def _rounding(output: Value) -> dict[Value, float]:
-    # What rounding does to the gradient by each node: a relative ε of the sum over all paths as if none cancelled.
+    # A bound of each gradient's rounding error: ε times the sum of the magnitudes over all paths.
     sizes = {output: EPSILON}
     for node in reversed(topological_order(output)):
         for parent, part in zip(node.parents, contributions(node, sizes[node]), strict=True):
@@ -264,8 +267,8 @@ def _rounding(output: Value) -> dict[Value, float]:
 
 
 def _at_kinks(output: Value) -> bool:
-    # Where operations at their kinks are composed, the chain rule need not give a subgradient, though each of its
-    # factors is one: x - relu(x) + relu(-x) has slope 1 - 0 + 0 at 0. So each operation is checked on its own.
+    # If several operations are at their kinks, the chain rule may not give a subgradient, although each factor is one:
+    # x - relu(x) + relu(-x) has slope 1 - 0 + 0 at 0. So each operation is checked alone.
     operations = [node for node in topological_order(output) if node.parents]
     verdicts: set[str] = set()
     for node in operations if len(operations) > 1 else ():
@@ -283,7 +286,7 @@ def _judge(
     left = [slope(below, at, h, h) for h, below, _ in samples]
     right = [slope(at, above, h, h) for h, _, above in samples]
     central = [slope(below, above, h, 2 * h) for h, below, above in samples]
-    estimates = list(_extrapolated(central, order=2))
+    estimates = list(_extrapolate(central, order=2))
     numeric, error = min(estimates, key=lambda e: e[1], default=(math.nan, math.inf))
     kinks = list(_kinks(left, right))
     if kinks and kinks[0].here and kinks[0].has(analytic):
@@ -302,9 +305,9 @@ def _judge(
 
 
 def _judge_edge(path: str, analytic: float, sides: list[list[tuple[float, float, float]]]) -> Row:
-    # Only one side is defined, or none: where its slope can be told, the gradient must be that.
+    # At most one side is defined. If its slope can be measured, the gradient must be this slope.
     for side in sides:
-        numeric, error = min(_extrapolated(side, order=1), key=lambda e: e[1], default=(math.nan, math.inf))
+        numeric, error = min(_extrapolate(side, order=1), key=lambda e: e[1], default=(math.nan, math.inf))
         steep = all(abs(b) > max(1.1 * abs(a), 8 * noise) for (_, a, _), (_, b, noise) in pairwise(side[-4:]))
         if steep and math.isfinite(analytic):  # the slope grows without bound
             return Row(path, analytic, math.copysign(math.inf, side[-1][1]), math.nan, "wrong")
@@ -315,7 +318,7 @@ def _judge_edge(path: str, analytic: float, sides: list[list[tuple[float, float,
 
 @dataclass(frozen=True)
 class _Kink:
-    """Slopes on the left and on the right that stay apart as the step shrinks; ``here``: down to the smallest."""
+    """The slopes on both sides, which stay apart as the step shrinks; ``here``: down to the smallest step."""
 
     low: float
     high: float
@@ -334,7 +337,7 @@ class _Kink:
 
 
 def _kinks(left: list[tuple[float, float, float]], right: list[tuple[float, float, float]]) -> Iterator[_Kink]:
-    # From the smallest step up, wherever three gaps in a row are larger than rounding and do not shrink with the step.
+    # Starts at the smallest step. Finds three consecutive gaps that exceed rounding and do not shrink with the step.
     here = True
     for i in range(len(left) - 3, -1, -1):
         three = range(i, i + 3)
@@ -349,8 +352,8 @@ def _kinks(left: list[tuple[float, float, float]], right: list[tuple[float, floa
         here = False
 
 
-def _extrapolated(differences: list[tuple[float, float, float]], order: int) -> Iterator[tuple[float, float]]:
-    """Every entry of Richardson's triangle, with the error that its neighbours and rounding give it."""
+def _extrapolate(differences: list[tuple[float, float, float]], order: int) -> Iterator[tuple[float, float]]:
+    """Yields every entry of Richardson's triangle with its error, from its neighbours and from rounding."""
     previous: list[float] = []
     before_h = math.nan
     for h, slope, rounding in differences:

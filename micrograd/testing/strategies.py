@@ -1,4 +1,4 @@
-"""Strategies for Hypothesis: numbers, Values, and random expressions that are well defined where they are evaluated.
+"""Strategies for Hypothesis: numbers, Values, and random expressions, each with a point at which it is well defined.
 
 >>> from hypothesis import given
 >>> from micrograd.testing import gradcheck
@@ -28,7 +28,7 @@ __all__ = ["Expression", "expressions", "finite_floats", "values"]
 
 
 def finite_floats(min_value: float = -1e3, max_value: float = 1e3) -> st.SearchStrategy[float]:
-    """Floats between two bounds, small whole numbers and halves often among them, where the kinks are."""
+    """Floats between two bounds. Small whole numbers and halves are frequent, because kinks are there."""
     few = st.integers(math.ceil(2 * max(min_value, -8)), math.floor(2 * min(max_value, 8))).map(lambda n: n / 2)
     return few | st.floats(min_value, max_value, allow_nan=False, allow_subnormal=False)
 
@@ -38,12 +38,12 @@ def values(min_value: float = -1e3, max_value: float = 1e3) -> st.SearchStrategy
     return finite_floats(min_value, max_value).map(Value)
 
 
-_CHOSEN = ("floor", "round", "stop_gradient", "upper_half")  # their gradients are chosen: no difference quotient agrees
+_CHOSEN = ("floor", "round", "stop_gradient", "upper_half")  # their gradients are not their derivatives
 
 
 @dataclass(frozen=True)
 class Step:
-    """One node of an expression: an operation, and the numbers of the nodes that are its operands."""
+    """One node of an expression: an operation, and the indexes of the nodes that are its operands."""
 
     rule: Rule
     operands: tuple[int, ...]
@@ -53,11 +53,11 @@ class Step:
 class Expression:
     """A random expression graph, and a point at which it is well defined.
 
-    Called with numbers it gives a number, with Values the Value that remembers them. It prints as Python source.
+    Called with numbers it returns a number, called with Values it returns a Value. It prints as Python source.
 
     Attributes:
-        point: a number for each of its arguments.
-        steps: its operations, each on arguments and on steps before it; the last one is the result.
+        point: one number per argument.
+        steps: the operations, each on arguments and earlier steps; the last one is the result.
 
     >>> e = Expression((0.5, 2.0), (Step(RULES["*"], (0, 1)), Step(RULES["tanh"], (2,)), Step(RULES["+"], (2, 3))))
     >>> print(e)
@@ -78,7 +78,7 @@ class Expression:
 
     @property
     def size(self) -> int:
-        """The number of nodes: arguments that are used, and operations."""
+        """The number of nodes: operations, and arguments that are used."""
         return len(self.steps) + len({i for step in self.steps for i in step.operands if i < len(self.point)})
 
     def __call__(self, *arguments: Any) -> Any:
@@ -94,7 +94,7 @@ class Expression:
         return nodes[-1]
 
     def function(self) -> Callable[..., Any]:
-        """The printed source as a plain function.
+        """Compiles the printed source to a plain function.
 
         >>> Expression((3.0,), (Step(RULES["neg"], (0,)),)).function()(5.0)
         -5.0
@@ -133,18 +133,24 @@ def _source(step: Step) -> str:
 def expressions(
     max_leaves: int = 8, operations: Sequence[str] | None = None, bound: float = 1e3
 ) -> st.SearchStrategy[Expression]:
-    """Random expressions of the operations in the table, those added at run time included.
+    """Random expressions of the operations in the table, including those added at run time.
 
-    An operation is taken only where it is defined, in a neighbourhood of the point too, and where its value and its
-    slopes stay within the bound. Operands are used more than once. They shrink to small ones.
+    An operation is used only if it is defined at the point and around it, and its value and slopes stay within the
+    bound. A node may be an operand several times. Expressions shrink to small ones.
 
     Args:
-        max_leaves: the most operations that one expression has.
-        operations: names in ``RULES``; if none are given, all whose gradient is their derivative.
-        bound: of the size of all values and slopes.
+        max_leaves: the largest number of operations in an expression.
+        operations: names in ``RULES``; the default is all operations whose gradient is their derivative.
+        bound: the bound of the magnitudes of all values and slopes.
 
     Raises:
-        ValueError: if there is no operation of a given name, or nothing to make expressions of.
+        ValueError: if an operation is unknown, or there are none.
+
+    >>> from hypothesis import given
+    >>> @given(expressions(max_leaves=3))
+    ... def test_values_are_floats(expression):
+    ...     assert isinstance(expression(*expression.point), float)
+    >>> test_values_are_floats()
     """
     chosen = [name for name in RULES if name not in _CHOSEN] if operations is None else list(operations)
     unknown = [name for name in chosen if name not in RULES]
@@ -160,7 +166,7 @@ def _expressions(draw: st.DrawFn, max_leaves: int, names: list[str], bound: floa
     point = tuple(draw(st.lists(finite_floats(-4, 4), min_size=1, max_size=3)))
     choices = [None, *(rule for name in names for rule in _with_constants(RULES[name]))]
     picks = st.lists(st.integers(0, 7), min_size=4, max_size=4)
-    # A list of steps that each make sense alone, so that shrinking can put the first choice, none, for any of them.
+    # Each step is valid without the others, so that shrinking can replace any step by the first choice, no step.
     drawn = draw(st.lists(st.tuples(st.sampled_from(choices), picks), min_size=1, max_size=max_leaves))
     numbers = list(point)
     steps: list[Step] = []
@@ -169,9 +175,9 @@ def _expressions(draw: st.DrawFn, max_leaves: int, names: list[str], bound: floa
             continue
         count = 4 if rule.variadic else len(rule.names)
         operands = [len(numbers) - 1 - pick % len(numbers) for pick in picked[:count]]
-        if steps:  # the last node is always an operand, so that all of the graph is used
+        if steps:  # the last node is always an operand, so that the whole graph is used
             operands[picked[-1] % count] = len(numbers) - 1
-        if _tame(rule, [numbers[i] for i in operands], bound):
+        if _is_tame(rule, [numbers[i] for i in operands], bound):
             steps.append(Step(rule, tuple(operands)))
             numbers.append(rule.forward(*[numbers[i] for i in operands]))
     if not steps:
@@ -187,8 +193,8 @@ def _with_constants(rule: Rule) -> list[Rule]:
     return [rule]
 
 
-def _tame(rule: Rule, point: list[float], bound: float) -> bool:
-    # Defined, with values and slopes within the bound, at the point and on both sides of it.
+def _is_tame(rule: Rule, point: list[float], bound: float) -> bool:
+    # Whether values and slopes are defined and within the bound, at the point and on both sides of it.
     try:
         for shift in (0.0, 0.05, -0.05):
             moved = [Value(x + shift) for x in point]

@@ -1,4 +1,4 @@
-"""The training loop: ``fit``, with progress, stop conditions, a history, and checkpoints from which a run goes on.
+"""Training: ``fit``, with a progress bar, stop conditions, a history, and checkpoints from which a run continues.
 
 >>> import random
 >>> from micrograd import Value, optim

@@ -1,9 +1,9 @@
-"""Files of parameters, and of whole runs: safetensors, which PyTorch reads too, and in which no code can hide.
+"""Files of parameters and of whole runs, in the safetensors format: PyTorch reads it too, and it can't contain code.
 
-The parameters are tensors of float64 by their names in ``model.state_dict()``; a run's other state is JSON in the
-file's metadata. The metadata also have a checksum over the whole file, which the format has not: of a file of ours that
-was damaged nothing is taken. That a file is ours is written on both sides of the checksum, so that damage to one place
-does not make it somebody else's, who may have any metadata.
+The parameters are float64 tensors with their names in ``model.state_dict()``. The run's other state is JSON in the
+file's metadata. The metadata also contain a checksum of the whole file, because the format has none: a damaged file of
+this package is refused as a whole. A marker on both sides of the checksum says that the file is of this package, so
+that damage in one place does not make it look like a file of another program, which may have any metadata.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ __all__ = ["load_parameters", "read", "save_parameters", "shape", "write"]
 _LEFT, _RIGHT = b"micrograd:sha256:", b":micrograd:sha256"
 _UNSUMMED = _LEFT + b"0" * 64 + _RIGHT
 _CHECKSUM = re.compile(_LEFT + rb"([0-9a-f]{64})" + _RIGHT)
-_LIMIT = 100_000_000  # bytes of the header, in which the metadata are: the format's own
-_MOST_SIZES = 64  # of a tensor: as many as NumPy's have
+_LIMIT = 100_000_000  # the format's limit of the header, in bytes; the metadata are in the header
+_MOST_SIZES = 64  # the most dimensions of a tensor, as in NumPy
 _FORMATS = {"F64": "d", "F32": "f", "F16": "e", "I64": "q", "I32": "i", "I16": "h", "I8": "b"} | {
     "U64": "Q",
     "U32": "I",
@@ -41,14 +41,14 @@ _FORMATS = {"F64": "d", "F32": "f", "F16": "e", "I64": "q", "I32": "i", "I16": "
 
 
 def save_parameters(model: Module, file: str | os.PathLike[str]) -> None:
-    """Writes the model's parameters and buffers to a safetensors file, which PyTorch's ``load_state_dict`` takes too.
+    """Writes the model's parameters and buffers to a safetensors file. PyTorch can load it into the same model.
 
-    A file that is there already is replaced as a whole, or not at all.
+    An existing file is replaced as a whole, or not at all.
 
     Raises:
-        ImportError: if safetensors or NumPy isn't there.
-        OSError: if it can't be written; it is then as it was.
-        ValueError: if the rows of a parameter have different lengths, so that it is no tensor.
+        ImportError: if safetensors or NumPy is not installed.
+        OSError: if the file can't be written; an existing file is then unchanged.
+        ValueError: if the rows of a parameter have different lengths: it is not a tensor.
 
     >>> import tempfile
     >>> from micrograd import nn
@@ -63,13 +63,15 @@ def save_parameters(model: Module, file: str | os.PathLike[str]) -> None:
 
 
 def load_parameters(model: Module, file: str | os.PathLike[str]) -> None:
-    """Takes parameters and buffers over from a safetensors file: ours, a checkpoint, or one from PyTorch.
+    """Loads parameters and buffers from a safetensors file of :func:`save_parameters`, a checkpoint, or PyTorch.
 
     Raises:
-        ImportError: if safetensors isn't there.
-        OSError: if it can't be read.
-        ValueError: if it is damaged, or of a model with other names or shapes; the message lists the differences.
+        ImportError: if safetensors is not installed.
+        OSError: if the file can't be read.
+        ValueError: if the file is damaged, or its model has other names or shapes; the message lists the differences.
             Nothing is then changed.
+
+    For an example see :func:`save_parameters`.
     """
     tensors, _ = read(file)
     try:
@@ -79,7 +81,7 @@ def load_parameters(model: Module, file: str | os.PathLike[str]) -> None:
 
 
 def write(file: str | os.PathLike[str], tensors: Mapping[str, Any], run: Mapping[str, Any] | None = None) -> None:
-    """Writes tensors, given as nested lists, and a run's state, so that a reader never sees half of it."""
+    """Writes tensors, given as nested lists, and the state of a run, to a file, as a whole or not at all."""
     numpy, save = _library("numpy"), _library("safetensors.numpy").save
     arrays = {}
     for name, entry in tensors.items():
@@ -100,7 +102,7 @@ def write(file: str | os.PathLike[str], tensors: Mapping[str, Any], run: Mapping
             )
     try:
         content: bytes = save(arrays, metadata)
-    except _library("safetensors").SafetensorError as error:  # the names alone may be too long
+    except _library("safetensors").SafetensorError as error:  # the names of the tensors may be too long, too
         raise ValueError(f"{os.fspath(file)} can't be written as safetensors: {error}") from error
     content = content.replace(_UNSUMMED, _LEFT + hashlib.sha256(content).hexdigest().encode() + _RIGHT, 1)
     write_file(file, content)
@@ -111,12 +113,12 @@ def _library(module: str) -> Any:
 
 
 def read(file: str | os.PathLike[str]) -> tuple[dict[str, Any], Any]:
-    """The tensors of a file as nested lists, and a run's state if it holds one, else None.
+    """Reads the tensors of a file as nested lists, and the state of a run, or None if the file has none.
 
     Raises:
-        ImportError: if safetensors isn't there.
-        OSError: if it can't be read.
-        ValueError: if it isn't a safetensors file, or was damaged.
+        ImportError: if safetensors is not installed.
+        OSError: if the file can't be read.
+        ValueError: if the file is damaged, or not a safetensors file.
     """
     name, content = os.fspath(file), Path(file).read_bytes()
     safetensors = _library("safetensors")
@@ -131,8 +133,9 @@ def read(file: str | os.PathLike[str]) -> tuple[dict[str, Any], Any]:
                 "copy, or remove it"
             )
     try:
-        most = 8 * len(content) + 10_000  # lists of a tensor: a header that lies takes no more memory than others do
-        tensors = {key: _nested(key, tensor, most) for key, tensor in safetensors.deserialize(content)}
+        found = dict(safetensors.deserialize(content))
+        _check_shapes(found, 8 * len(content) + 10_000)  # so that false sizes in a header can't fill the memory
+        tensors = {key: _nested(tensor) for key, tensor in found.items()}
         metadata = json.loads(header).get("__metadata__", {})
         run = json.loads(metadata["run"]) if is_ours and "run" in metadata else None
     except (safetensors.SafetensorError, ValueError, RecursionError) as error:
@@ -140,14 +143,21 @@ def read(file: str | os.PathLike[str]) -> tuple[dict[str, Any], Any]:
     return tensors, run
 
 
-def _nested(name: str, tensor: Mapping[str, Any], most: int) -> Any:
-    """A tensor as nested lists, if these are no more than so many."""
+def _check_shapes(tensors: Mapping[str, Mapping[str, Any]], most: int) -> None:
+    """Raises a ValueError if all tensors together are more than ``most`` lists."""
+    for name, tensor in tensors.items():
+        sizes = tensor["shape"]
+        most -= sum(accumulate(sizes[:-1], mul))
+        if len(sizes) > _MOST_SIZES or most < 0:
+            shown = f"[{', '.join(map(str, sizes[:4]))}{', …' * (len(sizes) > 4)}]"
+            raise ValueError(f"{name} can't have the shape {shown}: the file is too small for it")
+
+
+def _nested(tensor: Mapping[str, Any]) -> Any:
+    """Converts a tensor to nested lists."""
     sizes = tensor["shape"]
-    if len(sizes) > _MOST_SIZES or sum(accumulate(sizes[:-1], mul)) > most:
-        shown = f"[{', '.join(map(str, sizes[:4]))}{', …' * (len(sizes) > 4)}]"
-        raise ValueError(f"{name} can't have the shape {shown}: the file is too small for it")
     numbers: list[Any] = list(_numbers(tensor))
-    for i in range(len(sizes) - 1, 0, -1):  # the innermost lists first
+    for i in range(len(sizes) - 1, 0, -1):  # makes the innermost lists first
         count, size = math.prod(sizes[:i]), sizes[i]
         numbers = [numbers[k * size : (k + 1) * size] for k in range(count)]
     return numbers if sizes else numbers[0]
@@ -155,7 +165,7 @@ def _nested(name: str, tensor: Mapping[str, Any], most: int) -> Any:
 
 def _numbers(tensor: Mapping[str, Any]) -> Iterator[float]:
     kind, data = tensor["dtype"], bytes(tensor["data"])
-    if kind == "BF16":  # the first half of a float32
+    if kind == "BF16":  # the upper half of a float32
         kind, data = "F32", b"".join(b"\0\0" + data[i : i + 2] for i in range(0, len(data), 2))
     if kind not in _FORMATS:
         raise ValueError(f"its numbers are {kind}; float64 and float32 can be read, and {', '.join(_FORMATS)}, BF16")
@@ -163,7 +173,7 @@ def _numbers(tensor: Mapping[str, Any]) -> Iterator[float]:
 
 
 def shape(tree: Any) -> list[int]:
-    """The sizes of nested lists.
+    """Returns the shape of nested lists.
 
     >>> shape([[1.0, 2.0]]), shape(3.0)
     ([1, 2], [])

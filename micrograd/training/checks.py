@@ -1,4 +1,4 @@
-"""What ``fit()`` takes: the kinds of its arguments, their ranges, and how they go together."""
+"""Checks of the arguments of ``fit()``: their types, their ranges, and how they go together."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ _KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
 
 
 def check_arguments(given: Mapping[str, Any]) -> None:
-    """Checks the arguments of ``fit()``, by their names.
+    """Checks the arguments of ``fit()``, given by their names.
 
     Raises:
-        TypeError: if one is not of its kind.
-        ValueError: if one is out of its range, or some don't go together.
+        TypeError: if an argument has the wrong type.
+        ValueError: if an argument is out of its range, or two of them don't go together.
     """
     for name, (is_right, what) in _KINDS.items():
         if not is_right(given[name]):
@@ -77,7 +77,7 @@ def check_arguments(given: Mapping[str, Any]) -> None:
         names = ", ".join(given["metrics"])
         raise ValueError(f"fit(): metrics are taken over the validation set, and there is none: {names}")
     scheduled = getattr(given["schedule"], "optimizer", optimizer)
-    if scheduled not in (optimizer, getattr(optimizer, "optimizer", None)):  # Lookahead is around another
+    if scheduled not in (optimizer, getattr(optimizer, "optimizer", None)):  # Lookahead wraps an optimizer
         raise ValueError(f"fit(): the schedule is for another optimizer: {scheduled!r}, not {optimizer!r}")
     if given["schedule_every"] not in ("epoch", "step"):
         raise ValueError(f"fit(): schedule_every is 'epoch' or 'step', not {given['schedule_every']!r}")

@@ -1,6 +1,6 @@
-"""Training at machine speed: the loss is compiled, and parameters, gradients and the optimizer's state are arrays.
+"""Compiled training steps: the loss is machine code; parameters, gradients and the optimizer's state are arrays.
 
-The update rule is the optimizer's own: it is elementwise arithmetic, and is traced on Values like any function.
+The update rule is the optimizer's own ``update``: elementwise arithmetic, which is traced on Values like any function.
 """
 
 from __future__ import annotations
@@ -29,27 +29,27 @@ from .kernels import FINISH, FINISH_SAMPLES, SLOPES, TRAIN
 
 __all__ = ["CompiledSteps"]
 
-_BURST = 0.05  # seconds that steps are run for before anybody looks
+_BURST = 0.05  # the seconds for which steps run before control returns to the loop
 
 
 class _LeftToFloatsError(Exception):
-    """A step is left to Python's floats, which say what is wrong, and with which sample. The reasons are these alone:
+    """Leave a step to Python's floats, whose error says what is wrong, and with which sample. The only reasons are:
 
-    - a number is not finite: the program stops before that step, and :meth:`CompiledSteps.run` sees it;
+    - a number is not finite: the program stops before that step, and :meth:`CompiledSteps.run` notices it;
     - the mathematics of a sample that has no program yet is undefined, like the logarithm of 0;
-    - what the caller gave raises an error: the data, ``clip``, the optimizer's check of its settings.
+    - an object of the caller raises an error: the data, ``clip``, or the optimizer's check of its settings.
 
-    Anything else that goes wrong is raised.
+    Any other error is raised.
     """
 
 
 class CompiledSteps:
-    """Does steps by machine code: many at a time, and as long as they go well.
+    """Does steps in machine code, many per call, until one fails.
 
     Args:
-        eager: does the steps that can't be done here.
-        batch_size: how many samples a step takes at most.
-        is_strict: whether what goes wrong is an error. Otherwise all is left to ``eager`` from then on, with a warning.
+        eager: does the steps that machine code can't do.
+        batch_size: the largest number of samples per step.
+        is_strict: raise unexpected errors. Otherwise warn, and leave all further steps to ``eager``.
 
     Raises:
         TraceError: if the loss or the update can't be compiled.
@@ -61,23 +61,24 @@ class CompiledSteps:
             raise TraceError(f"{type(optimizer).__name__} has a step() of its own")
         self.eager, self.batch_size, self.is_strict, self.is_given_up = eager, batch_size, is_strict, False
         self.loss, self.optimizer, self.clip, self.flow = eager.loss, optimizer, eager.clip, eager.flow
-        self.is_fixed = type(eager.data) in (list, tuple)  # each sample is the same each time
+        self.is_fixed = type(eager.data) in (list, tuple)  # the samples don't change between reads
         self.programs: dict[Any, tuple[Program, Trace]] = {}
-        self.stale: set[Any] = set()  # forms whose program does not know what the Values hold
-        self.samples: dict[Any, tuple[Any, list[Any]]] = {}  # arguments, and what the loss made of them
+        self.stale: set[Any] = set()  # forms whose program must read the Values again
+        self.samples: dict[Any, tuple[Any, list[Any]]] = {}  # by form: arguments, and a description of the loss's graph
         self.forward: Compiled | None = Compiled(self.loss)
         self.updates: dict[str, list[_Update]] = {}
-        self.place = {parameter: i for i, parameter in enumerate(optimizer.parameters)}  # which the programs have first
-        # The rows of each array: a check, the parameters, their gradients, and what the optimizer remembers.
+        # A program's first inputs are the parameters, in this order.
+        self.place = {parameter: i for i, parameter in enumerate(optimizer.parameters)}
+        # The rows of each array: a check, the parameters, their gradients, and the optimizer's state.
         rows = 3 + len(optimizer.state[0])
         self.numbers = np.zeros((rows, len(self.place)))[1:]
-        self.after = np.zeros((rows, len(self.place)))[1:]  # what becomes of them in a step: the two change places
+        self.after = np.zeros((rows, len(self.place)))[1:]  # the numbers after a step; then the two arrays are swapped
         self.kept = np.empty(len(self.place))  # the gradients before a step
-        self.pace = 0.0  # the seconds that a unit of work takes
+        self.pace = 0.0  # the seconds per unit of work
         count = len(eager.data)
         self.form = np.zeros(count, dtype=np.int64)
         self.row = np.zeros(count, dtype=np.int64)
-        self.is_read = False  # whether the numbers are here; else the Values hold them
+        self.is_read = False  # whether the arrays hold the current numbers; otherwise the Values do
         self.forms: list[Any] = []
         self.x: list[Floats] = []
         if self.is_fixed:
@@ -90,14 +91,14 @@ class CompiledSteps:
         self.update(1)
 
     def sample(self, i: int) -> tuple[Any, ...]:
-        """The arguments of the sample with this index."""
+        """Returns the arguments of the sample with this index."""
         try:
             return arguments_of(self.eager.data[i])
         except Exception as error:
             raise _LeftToFloatsError from error
 
     def take(self, samples: Iterable[tuple[int, Any]]) -> None:
-        """Takes the numbers of these samples' arguments over: an array for each form."""
+        """Copies the numbers of these samples' arguments into arrays, one per form of arguments."""
         rows: dict[Any, list[list[float]]] = {}
         places: dict[Any, int] = {}
         for i, arguments in samples:
@@ -110,7 +111,7 @@ class CompiledSteps:
     # Programs
 
     def program(self, form: Any, sample: Callable[[], Any]) -> tuple[Program, Trace]:
-        """The program for such samples."""
+        """Returns the program for samples of this form; makes it if there is none."""
         if form not in self.programs:
             arguments = sample()
             try:
@@ -122,7 +123,7 @@ class CompiledSteps:
                 restore = self.eager.weights.snapshot(self.eager.generators)
                 is_sound = self.eager.has_gradient(arguments)
                 restore()
-                if is_sound:  # it is not the sample's mathematics
+                if is_sound:  # the sample is fine, so the error is another one
                     raise
                 raise _LeftToFloatsError from error
             if traced.structure is not None or traced.outputs[0].rule is constant:
@@ -134,7 +135,7 @@ class CompiledSteps:
         return self.programs[form]
 
     def update(self, step: int) -> _Update:
-        """The optimizer's update rule as a program, for the step of this number."""
+        """Returns the optimizer's update rule as a program for step number ``step``."""
         settings = {name: value for name, value in self.optimizer.settings.items() if name != "lr"}
         key = repr(settings)
         for update in self.updates.get(key, []):
@@ -145,7 +146,7 @@ class CompiledSteps:
         return update
 
     def look_again(self) -> None:
-        """Forgets programs that are not what they were, for the loss or the update reads something that was changed."""
+        """Discards programs that are out of date because something that the loss or the update reads changed."""
         self.updates.clear()
         for form, (arguments, expected) in self.samples.items():
             try:
@@ -157,9 +158,9 @@ class CompiledSteps:
                 self.forward = Compiled(self.loss)
 
     def mean(self, samples: Sequence[Any]) -> float | None:
-        """The mean loss of samples; None if it is to be computed from Values.
+        """Returns the mean loss of samples, or None if it has to be computed from Values.
 
-        So it is if these samples are of several forms, if a number is not finite, or mathematics undefined.
+        The result is None if the samples have several forms, a number is not finite, or the mathematics is undefined.
         """
         if self.is_given_up or self.forward is None or type(samples) not in (list, tuple):
             return None
@@ -187,7 +188,7 @@ class CompiledSteps:
     # Between Values and arrays
 
     def read(self) -> None:
-        """Takes the numbers of parameters and optimizer over."""
+        """Copies the numbers of the parameters and the optimizer into the arrays."""
         self.numbers[0] = [parameter._data for parameter in self.place]
         self.numbers[1] = [parameter._grad for parameter in self.place]
         if len(self.optimizer.state[0]):
@@ -195,7 +196,7 @@ class CompiledSteps:
         self.is_read, self.stale = True, set(self.programs)
 
     def write(self) -> None:
-        """Gives the numbers back to the Values and to the optimizer."""
+        """Copies the numbers back to the Values and the optimizer."""
         if not self.is_read:
             return
         for parameter, data, slope in zip(self.place, *self.numbers[:2].tolist(), strict=True):
@@ -206,7 +207,7 @@ class CompiledSteps:
     # Steps
 
     def run(self, batches: Sequence[Sequence[int]], most: int) -> tuple[list[float], list[float]]:
-        """Does steps until all are done, or it is time to look: see :class:`~micrograd.training.eager.Steps`."""
+        """Does steps until all are done or the time is over: see :class:`~micrograd.training.eager.Steps`."""
         if self.is_given_up:
             return self.eager.run(batches, most)
         if not self.is_read:
@@ -257,14 +258,14 @@ class CompiledSteps:
         return losses[:done].tolist(), norms[:done].tolist()
 
     def work(self, batches: Sequence[Sequence[int]], each: int, budget: float, losses: Floats) -> _Work:
-        """What steps have to compute before their updates, in each the samples of one form after the other.
+        """Prepares what steps compute before their updates. Within a step, samples are ordered by form.
 
         Args:
             batches: the samples of each step.
             each: the work of an update.
-            budget: how much work to do at most, if it is not the first step's. A step that needs a new program is the
-                first.
-            losses: where the losses go.
+            budget: the most work to do, except that the first step is always done. A step that needs a new program is
+                always the first of its call.
+            losses: the array for the losses.
         """
         lanes = np.cumsum([0, *map(len, batches)])
         if all(batch is batches[0] for batch in batches):
@@ -296,7 +297,7 @@ class CompiledSteps:
             if self.forms[k] in self.stale or self.clip or not self.is_fixed:
                 self.stale.discard(self.forms[k])
                 program.capture(traced.captured)
-            width = program.width(self.batch_size)  # the same for all steps, for it decides how sums are rounded
+            width = program.width(self.batch_size)  # the same for all steps: it decides how sums are rounded
             v = max(v, program.memory(width), key=len)
             instructions.append(program.batch(self.x[k], picked, out, 0, 0, width))
             programs.append(program)
@@ -308,7 +309,7 @@ class CompiledSteps:
         return _Work(slopes, v, sums, units[:count], lanes, np.searchsorted(begins, lanes), kept)
 
     def burst(self, work: _Work, update: _Update, settings: Floats, norms: Floats) -> int:
-        """Does the steps, up to the first whose numbers are not finite, and gives how many these are."""
+        """Does the steps before the first one whose numbers are not finite, and returns their number."""
         finish, its_v = self.finish(update, settings, norms)
         count, its_u = len(self.place), update.program.u
         train = instruction(
@@ -320,7 +321,7 @@ class CompiledSteps:
         return done
 
     def clipped(self, work: _Work, update: _Update, settings: Floats, norms: Floats) -> int:
-        """Does one step, in which the gradients are clipped, if its numbers are finite, and gives 1 if they are."""
+        """Does one step with clipping, and returns 1; returns 0 without a step if its numbers are not finite."""
         size = int(work.lanes[-1])
         if not run(work.slopes, work.v, work.sums, work.sums, size):
             return 0
@@ -350,7 +351,7 @@ class CompiledSteps:
         return 1
 
     def finish(self, update: _Update, settings: Floats, norms: Floats) -> tuple[Whole, Floats]:
-        """The instruction that updates all parameters, and the rows that it needs."""
+        """Returns the instruction that updates all parameters, and the rows that it needs."""
         program, count = update.program, len(self.place)
         width = program.width(count)
         runs, biases, arriving, squares, heard, sums = self.layers
@@ -366,8 +367,8 @@ _ALL = np.empty(0, dtype=np.int64)
 
 
 class _Work(NamedTuple):
-    # What steps have to compute: an instruction, the rows and sums that it works with, how much work all steps up to
-    # each are, where in the lanes and in the parts each step begins, and what has to be kept as long as it is.
+    # What steps have to compute: the instruction, its rows and its sums; per step, the work up to its end, and where it
+    # begins in the lanes and in the parts; and the arrays to keep alive while the instruction uses their addresses.
 
     slopes: Whole
     v: Floats
@@ -379,8 +380,8 @@ class _Work(NamedTuple):
 
 
 class _Update:
-    # An optimizer's update rule, traced: from (parameter, gradient, state) to (parameter, state). The learning rate and
-    # the number of the step are Values, so that the program is the same for all steps that look alike to the rule.
+    # The traced update rule of an optimizer: (parameter, gradient, state) → (parameter, state). The learning rate and
+    # the number of the step are Values, so one program serves all steps in which the rule takes the same branches.
 
     def __init__(self, optimizer: Optimizer, step: int) -> None:
         self.questions: dict[tuple[str, int], Any] = {}
@@ -407,7 +408,7 @@ class _Update:
         return all(_answer(step, *question) == answer for question, answer in self.questions.items())
 
     def settings(self, optimizer: Optimizer, count: int) -> Floats:
-        # What is captured, for each of the next steps.
+        # The captured numbers, for each of the next ``count`` steps.
         first = optimizer.steps + 1
         columns = [
             np.full(count, optimizer.lr) if leaf is self.lr else np.arange(first, first + count, dtype=np.float64)
@@ -418,7 +419,7 @@ class _Update:
 
 
 class _Step(Traced):
-    # The number of a step. A rule that asks whether it is a certain one gets a plain answer, which is kept.
+    # The number of a step. If a rule compares it, the answer is a plain bool, and both are recorded.
 
     __slots__ = ("ask",)
 

@@ -1,4 +1,4 @@
-"""Steps of training on Values: a sample's graph after the other, and then the update."""
+"""Training steps on Values: one sample's graph after the other, then the update."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["EagerSteps", "SampleError", "Steps", "arguments_of", "warn_not_compi
 
 
 class SampleError(Exception):
-    """A sample or a step failed; ``__cause__`` is the error, and ``sample`` the sample's index, if it is one's."""
+    """A sample or a step failed. ``__cause__`` is the error; ``sample`` is the index of the sample, or None."""
 
     def __init__(self, message: str, sample: int | None) -> None:
         super().__init__(message)
@@ -29,34 +29,34 @@ class Steps(Protocol):
     """A way to do steps."""
 
     def run(self, batches: Sequence[Sequence[int]], most: int) -> tuple[list[float], list[float]]:
-        """Does the next steps, one at least and so many at most; ``batches`` has the indexes of each one's samples.
+        """Does the next steps: at least one, at most ``most``. ``batches`` has the sample indexes of each step.
 
-        It returns the sum of the losses, before the update, and the norm of the gradient of each step that was done. If
-        the first one fails, all is as it was before.
+        Returns two lists, with one entry per step that was done: the sum of the losses before the update, and the norm
+        of the gradient. If the first step fails, the state before it is restored.
         """
 
     def write(self) -> None:
-        """Sees that the Values and the optimizer hold what they are worth now."""
+        """Makes sure that the Values and the optimizer hold the current numbers."""
 
     def look_again(self) -> None:
-        """Notices that what the loss and the update read may have been changed."""
+        """Called when something that the loss or the update reads may have changed."""
 
     def mean(self, samples: Sequence[Any]) -> float | None:
-        """The mean loss of samples; None if it is to be computed from Values."""
+        """Returns the mean loss of samples, or None if it has to be computed from Values."""
 
 
 class EagerSteps:
-    """Does one step at a time, by Python's floats.
+    """Does one step at a time, with Python's floats.
 
     Args:
-        loss: gives the loss of one sample, a Value.
+        loss: a function that returns the loss of one sample, a Value.
         data: the samples.
-        optimizer: which has the parameters.
-        clip: changes the gradients of all parameters before each update.
-        weights: what the gradients are set to 0 in, and what is restored if a step fails.
-        flow: takes notes of the gradients.
-        generators: what random numbers may be drawn from.
-        interrupts: Ctrl-C interrupts while gradients are computed, and never an update.
+        optimizer: the optimizer of the parameters.
+        clip: a function that changes the gradients of all parameters before each update, or None.
+        weights: the parameters and buffers to restore if a step fails.
+        flow: records the gradients.
+        generators: the random generators to restore if a step fails.
+        interrupts: lets Ctrl-C interrupt while gradients are computed, but never during an update.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class EagerSteps:
         norms: list[float] = []
         total = 0.0
         try:
-            with self.interrupts.allowed(), resting_collector():
+            with self.interrupts.allow(), resting_collector():
                 self.weights.zero_grad()
                 for at in batch:
                     total += self.add_gradient(arguments_of(self.data[at]), len(batch))
@@ -89,7 +89,7 @@ class EagerSteps:
                     raise ValueError("the gradient is not finite")
                 if self.clip:
                     self.clip(self.optimizer.parameters)
-            self.optimizer.step()  # which changes nothing if it fails
+            self.optimizer.step()  # changes nothing if it fails
         except BaseException as error:
             restore()
             if not isinstance(error, Exception):
@@ -104,10 +104,10 @@ class EagerSteps:
         return [total], [math.hypot(*norms)]
 
     def add_gradient(self, arguments: tuple[Any, ...], count: int) -> float:
-        """Adds the gradient of a sample's part in the mean over so many, and returns the sample's loss.
+        """Adds the gradient of the sample's loss divided by ``count``, and returns the sample's loss.
 
-        ``Value.backward()`` would set the leaves' gradients aside for each sample, to be able to restore them;
-        :meth:`run` does that once.
+        ``Value.backward()`` would save the leaves' gradients for each sample, to restore them after an error.
+        :meth:`run` does that once per step.
         """
         out = self.loss(*arguments)
         if not isinstance(out, Value):
@@ -119,7 +119,7 @@ class EagerSteps:
         return out.data
 
     def has_gradient(self, arguments: tuple[Any, ...], count: int = 1) -> bool:
-        """Whether the gradient of a sample can be computed, and is finite. The gradients are then those."""
+        """Whether the gradient of a sample can be computed and is finite. It changes the parameters' gradients."""
         self.weights.zero_grad()
         try:
             self.add_gradient(arguments, count)
@@ -128,21 +128,21 @@ class EagerSteps:
         return math.isfinite(math.hypot(*self.flow.norms()))
 
     def write(self) -> None:
-        pass  # they do
+        pass  # they always do
 
     def look_again(self) -> None:
-        pass  # each step reads all anew
+        pass  # each step reads everything again
 
     def mean(self, samples: Sequence[Any]) -> float | None:
         return None
 
 
 def arguments_of(sample: Any) -> tuple[Any, ...]:
-    """The arguments of the loss: a tuple's items, or the sample."""
+    """Returns the arguments of the loss for a sample: the items of a tuple, or the sample itself."""
     return sample if isinstance(sample, tuple) else (sample,)
 
 
 def warn_not_compiled(why: str, calls: int = 0) -> None:
-    """Warns that something is not compiled, at the line of the call of ``fit()`` that led here."""
+    """Warns that something is not compiled. The warning points to the line that called ``fit()``."""
     what = "fit runs without compiling, which is slower; compile=False leaves out this warning"
     warnings.warn(f"{what}: {why}", stacklevel=4 + calls)

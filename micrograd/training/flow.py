@@ -1,4 +1,4 @@
-"""How gradients flow: how large they are in each layer, what is wrong with that, and what helps."""
+"""Gradient flow: the size of the gradients per layer, problems such as vanishing gradients, and what helps."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from ..tables import lay_out
 __all__ = ["EXPLODING", "VANISHING", "FlowRecord", "GradientFlow", "LayerFlow"]
 
 VANISHING = 1e-3
-"""Gradients vanish on the way to a layer if less than this part of the last layer's arrives there."""
+"""Gradients vanish if a layer receives less than this part of the last layer's gradient."""
 
 EXPLODING = 1e3
-"""Gradients explode in a layer where they are more than this multiple of its parameters."""
+"""Gradients explode if a layer's gradient is larger than this multiple of its parameters."""
 
-_BETWEEN = ("batchnorm", "layernorm", "dropout")  # what may stand between a layer and its activation
+_BETWEEN = ("batchnorm", "layernorm", "dropout")  # modules that may stand between a layer and its activation
 
-_NOTHING = 2.0**-53  # what rounding takes from the gradient of the whole model: less than this part of it is none
+_NOTHING = 2.0**-53  # half an ulp of 1: a smaller part of the model's gradient is lost in rounding, and counts as 0
 
 _grad = attrgetter("_grad")
 
@@ -55,17 +55,17 @@ class LayerFlow:
     """One layer's gradients in the last epoch.
 
     Attributes:
-        name: where it is in the model.
-        module: what it is.
-        activation: what follows it, by name, if that is known.
-        parameters: how many of its parameters are trained.
-        size: the root mean square of these parameters, as they are now.
+        name: the path of the layer in the model.
+        module: the layer as text.
+        activation: the name of the activation that follows, if it is known.
+        parameters: the number of its trained parameters.
+        size: the present root mean square of these parameters.
         gradient: the root mean square of their gradients, averaged over the steps.
-        relative: what arrives at the layer, compared with the last one: the ratio of the biases' gradients, for a
-            neuron's bias has the gradient of its sum; without biases, of all parameters'. It is nan if the last
-            layer's is 0.
-        neurons: how many there are; 0 if the layer has none, like a normalisation.
-        dead: how many of them had no gradient in any step that was more than a rounding of the model's.
+        relative: the gradient that arrives at the layer, divided by the gradient that arrives at the last layer. It is
+            measured at the biases, because a bias has the gradient of its neuron's sum; without biases, at all
+            parameters. It is nan if the last layer's gradient is 0.
+        neurons: the number of neurons; 0 if the layer has none, like a normalisation.
+        dead: the number of neurons that had no gradient in any step, apart from rounding of the model's gradient.
         verdict: ``ok``, ``vanishing``, ``exploding``, ``some dead`` or ``dead``.
     """
 
@@ -92,11 +92,11 @@ class LayerFlow:
 
 @dataclass(frozen=True)
 class GradientFlow:
-    """A row a layer, and in words what is wrong and what helps. It prints as a table.
+    """A report with one row per layer, and sentences about problems and remedies. It prints as a table.
 
     Attributes:
-        layers: from the input's side to the output's.
-        findings: sentences.
+        layers: the rows, from the input to the output.
+        findings: the sentences.
     """
 
     layers: list[LayerFlow]
@@ -104,7 +104,7 @@ class GradientFlow:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is wrong."""
+        """Whether no problem was found."""
         return all(layer.verdict == "ok" for layer in self.layers)
 
     def __str__(self) -> str:
@@ -128,8 +128,8 @@ class _Layer:
 
 @dataclass
 class _Epoch:
-    # What was seen in an epoch: how many steps, the sum of each layer's norms, of its biases' root mean squares, and
-    # which neurons had no gradient so far.
+    # The record of an epoch: the number of steps, the sums of each layer's norms and of its biases' root mean squares,
+    # and the neurons that have had no gradient so far.
     steps: int
     norms: list[float]
     arriving: list[float]
@@ -137,10 +137,10 @@ class _Epoch:
 
 
 class FlowRecord:
-    """Takes notes of the gradients during a run.
+    """Records the gradients during a run.
 
     Args:
-        parameters: what is trained.
+        parameters: the trained Values.
         model: their model; without it, there is no report, only the norm.
     """
 
@@ -150,11 +150,11 @@ class FlowRecord:
         self._now, self._last = self._new(), None if model is None else self._new()
 
     def norms(self) -> list[float]:
-        """The norm of each layer's gradient as it is now, and of the other parameters'."""
+        """Returns the present norm of each layer's gradient, and of the other parameters' gradient."""
         return [math.hypot(*map(_grad, group)) for group in self._groups]
 
     def add(self, norms: Sequence[float]) -> None:
-        """Takes a step into account, with the norms before clipping."""
+        """Records a step, with the norms before clipping."""
         now, least = self._now, _NOTHING * math.hypot(*norms)
         now.steps += 1
         for i, layer in enumerate(self._layers):
@@ -165,11 +165,11 @@ class FlowRecord:
                 now.silent[i] = [name for name, size in sizes.items() if size <= least]
 
     def layout(self, parameters: Sequence[Value]) -> tuple[Any, ...]:
-        """Arrays for taking notes of many steps: see :meth:`take` and :data:`micrograd.training.kernels.FINISH`.
+        """Returns arrays to record many steps: see :meth:`take` and :data:`micrograd.training.kernels.FINISH`.
 
-        Where each layer's parameters begin and end; whose gradients count as arriving, at which layer, and how many;
-        place for sums of squares; for each parameter the sum of the sizes of its gradients; and for each layer the sums
-        of norms and of root mean squares.
+        They are: where each layer's parameters begin and end; the parameters whose gradients are measured as arriving,
+        their layers, and their number per layer; room for sums of squares; for each parameter, the sum of the
+        magnitudes of its gradients; and for each layer, the sums of norms and of root mean squares.
         """
         import numpy as np
 
@@ -192,7 +192,7 @@ class FlowRecord:
         )
 
     def take(self, steps: int, layout: tuple[Any, ...]) -> None:
-        """Takes the notes of many steps into account, and empties them."""
+        """Adds the record of many steps, and clears its arrays."""
         *_, heard, sums = layout
         now = self._now
         now.steps += steps
@@ -205,7 +205,7 @@ class FlowRecord:
         heard[:] = sums[:] = 0.0
 
     def end_epoch(self) -> None:
-        """Starts to count from 0; a report is now about the epoch that ended."""
+        """Starts a new record; a report now covers the epoch that ended."""
         if self._last is not None:
             self._last = self._now
         self._now = self._new()
@@ -215,14 +215,14 @@ class FlowRecord:
         return _Epoch(0, zeros, zeros.copy(), [list(layer.neurons) for layer in self._layers])
 
     def state_dict(self) -> dict[str, Any]:
-        """The notes as JSON can hold them."""
+        """Returns the record in types that JSON has."""
         return {name: vars(notes) if notes else None for name, notes in (("now", self._now), ("last", self._last))}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Takes over what :meth:`state_dict` gave.
+        """Restores the record from a :meth:`state_dict`.
 
         Raises:
-            ValueError: if it is not of the same layers.
+            ValueError: if it has other layers.
         """
         try:
             now, last = (self._read(state[name]) for name in ("now", "last"))
@@ -243,7 +243,7 @@ class FlowRecord:
         return _Epoch(steps, norms, arriving, silent)
 
     def report(self) -> GradientFlow:
-        """What the notes say.
+        """Makes a report of the record.
 
         Raises:
             ValueError: if there is no model, or no step was done.
@@ -266,7 +266,7 @@ class FlowRecord:
                 mean,
                 arriving / last if last else math.nan,
                 len(layer.neurons),
-                # If the last layer has none either, there is no gradient that could get lost on the way.
+                # If the last layer has no gradient either, none was lost between the layers.
                 len(silent) if last else 0,
             )
             for layer, mean, arriving, silent in zip(self._layers, means, notes.arriving, notes.silent, strict=True)
@@ -320,7 +320,7 @@ def _root_mean_square(numbers: Iterable[float]) -> float:
 
 
 def _layers(parameters: Sequence[Value], model: Module | None) -> tuple[list[_Layer], list[Value]]:
-    # The layers that parameters are in, and the parameters in none.
+    # The layers with trained parameters, and the parameters that are in no layer.
     trained = dict.fromkeys(parameters)
     layers: dict[str, _Layer] = {}
     for path, value in model.named_parameters() if model else ():
@@ -328,7 +328,7 @@ def _layers(parameters: Sequence[Value], model: Module | None) -> tuple[list[_La
             del trained[value]
             name, neuron = _place(path)
             if name not in layers:
-                layers[name] = _Layer(name or "model", *_described(model, name))
+                layers[name] = _Layer(name or "model", *_describe(model, name))
             layers[name].parameters.append(value)
             if neuron:
                 layers[name].neurons.setdefault(neuron, []).append(value)
@@ -338,7 +338,7 @@ def _layers(parameters: Sequence[Value], model: Module | None) -> tuple[list[_La
 
 
 def _place(path: str) -> tuple[str, str]:
-    """The layer and the neuron, if there is one, of a parameter by its name.
+    """Splits a parameter's name into its layer and its neuron, which may be empty.
 
     >>> _place("layers.0.neurons.2.w.1"), _place("layers.1.weight.3"), _place("slope")
     (('layers.0', '2'), ('layers.1', ''), ('', ''))
@@ -349,8 +349,8 @@ def _place(path: str) -> tuple[str, str]:
     return re.sub(r"(\.\d+)*$", "", path).rpartition(".")[0], ""
 
 
-def _described(model: Any, name: str) -> tuple[str, str]:
-    # What a layer is, and the activation that follows it.
+def _describe(model: Any, name: str) -> tuple[str, str]:
+    # Describes a layer: its module as text, and the activation that follows it.
     around, module = None, model
     for part in name.split(".") if name else ():
         around, module = module, _inside(module, part)
@@ -360,7 +360,7 @@ def _described(model: Any, name: str) -> tuple[str, str]:
     neurons = getattr(module, "neurons", None)
     if neurons and neurons[0].nonlin:
         activation = neurons[0].activation
-    elif neurons and isinstance(around, list):  # in a Sequential, where it is a module of its own
+    elif neurons and isinstance(around, list):  # in a Sequential, the activation is a module
         followers = [
             getattr(follower, "activation", type(follower).__name__.lower())
             for follower in around[int(name.rpartition(".")[2]) + 1 :]

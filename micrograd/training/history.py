@@ -1,4 +1,4 @@
-"""What happened in a run, by step and by epoch."""
+"""The history of a run: its numbers per step and per epoch."""
 
 from __future__ import annotations
 
@@ -21,13 +21,19 @@ class History:
     """The numbers of a run.
 
     Attributes:
-        loss: by step: the mean over the batch, before the update.
-        gradient_norm: by step: the norm of the gradient, before clipping.
-        lr: by step: the learning rate.
-        train_loss: by epoch: the mean over the samples, each when its batch was trained.
-        validation_loss: by epoch: the mean over the validation set, after the epoch; empty if there is none.
-        metrics: by name, and by epoch: the mean over the validation set.
+        loss: per step, the mean loss over the batch, before the update.
+        gradient_norm: per step, the norm of the gradient, before clipping.
+        lr: per step, the learning rate.
+        train_loss: per epoch, the mean loss over the samples, each taken before the update of its batch.
+        validation_loss: per epoch, the mean loss over the validation set after the epoch; empty without such a set.
+        metrics: by name, and per epoch, the mean over the validation set.
         reason: why the run ended.
+
+    >>> from micrograd import Value, fit, optim
+    >>> weight = Value(0.0)
+    >>> history = fit(lambda x: (weight - x) ** 2, [1.0], optim.SGD([weight], lr=0.5), epochs=2)
+    >>> history.loss, history.gradient_norm, history.steps
+    ([1.0, 0.0], [2.0, 0.0], 2)
     """
 
     loss: list[float] = field(default_factory=list)
@@ -37,17 +43,17 @@ class History:
     validation_loss: list[float] = field(default_factory=list)
     metrics: dict[str, list[float]] = field(default_factory=dict)
     reason: str = ""
-    _epoch_ends: list[int] = field(default_factory=list)  # the number of steps that were done when each epoch ended
+    _epoch_ends: list[int] = field(default_factory=list)  # per epoch, the number of steps so far
     _flow: FlowRecord = field(default_factory=FlowRecord)
 
     @property
     def steps(self) -> int:
-        """How many steps were done."""
+        """The number of steps that were done."""
         return len(self.loss)
 
     @property
     def epochs(self) -> int:
-        """How many epochs were completed."""
+        """The number of epochs that were completed."""
         return len(self.train_loss)
 
     def __repr__(self) -> str:
@@ -58,9 +64,9 @@ class History:
         return f"History({', '.join([*counts, *shown, self.reason or 'not ended'])})"
 
     def gradient_flow(self) -> GradientFlow:
-        """How large the gradients were in each layer in the last epoch, what is wrong with that, and what helps.
+        """Reports the size of the gradients per layer in the last epoch, problems, and what helps against them.
 
-        It prints as a table. If no epoch was completed, it is about the steps that were done.
+        The report prints as a table. If no epoch was completed, it covers the steps that were done.
 
         Raises:
             ValueError: if ``fit`` was not given the model, or no step was done.
@@ -68,16 +74,16 @@ class History:
         return self._flow.report()
 
     def plot(self, file: str | os.PathLike[str] | None = None) -> Any:
-        """Draws loss, metrics, and the gradient norm with the learning rate.
+        """Plots the losses, the metrics, and the gradient norm with the learning rate.
 
         Args:
-            file: where to save the picture, as PNG, SVG or PDF by its ending.
+            file: the file for the picture, ending in ``.png``, ``.svg`` or ``.pdf``; None to write no file.
 
         Returns:
             matplotlib's Figure, which a notebook shows.
 
         Raises:
-            ImportError: if matplotlib isn't there.
+            ImportError: if matplotlib is not installed.
             ValueError: if no step was done.
         """
         if not self.loss:
@@ -110,15 +116,15 @@ class History:
         return figure
 
     def state_dict(self) -> dict[str, Any]:
-        """All of it as JSON can hold it; the lists are not copied."""
+        """Returns the history in types that JSON has; the lists are not copied."""
         numbers = {name: getattr(self, name) for name in (*_BY_STEP, *_BY_EPOCH, "metrics", "reason")}
         return {**numbers, "epoch_ends": self._epoch_ends, "flow": self._flow.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Takes over what :meth:`state_dict` gave.
+        """Restores the history from a :meth:`state_dict`.
 
         Raises:
-            ValueError: if it is not a history, or of a run with other layers or metrics.
+            ValueError: if it is not a history, or its run has other layers or metrics.
         """
         try:
             by_step = {name: list(map(float, state[name])) for name in _BY_STEP}
@@ -133,7 +139,7 @@ class History:
 
 
 def _dots(numbers: list[float]) -> dict[str, str]:
-    return {"marker": "."} if len(numbers) == 1 else {}  # a line of one point is not seen
+    return {"marker": "."} if len(numbers) == 1 else {}  # a line through one point is invisible
 
 
 def _log(axes: Any, numbers: list[float]) -> None:

@@ -1,4 +1,4 @@
-"""Ctrl-C, which ends a run after the current step."""
+"""Handles Ctrl-C, which ends a run after the current step."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ __all__ = ["Interrupts"]
 
 
 class Interrupts:
-    """Counts Ctrl-C: the first one is only counted, a second one interrupts where that is allowed.
+    """Counts Ctrl-C. The first one is only counted; a second one interrupts where :meth:`allow` allows it.
 
-    Outside the main thread, where no signals arrive, and in a process that is to ignore them, nothing is done.
+    It does nothing outside the main thread, which alone gets signals, and in a process that ignores Ctrl-C.
     """
 
     def __init__(self) -> None:
@@ -40,8 +40,8 @@ class Interrupts:
             raise KeyboardInterrupt
 
     @contextmanager
-    def allowed(self) -> Iterator[None]:
-        """Within the block, a second one interrupts: whoever allows it can undo what was begun."""
+    def allow(self) -> Iterator[None]:
+        """Lets a second Ctrl-C interrupt within the block. The caller must be able to undo the block."""
         self._is_allowed = True
         try:
             yield

@@ -1,4 +1,4 @@
-"""``fit``, and the one loop of training."""
+"""``fit`` and the training loop."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from .weights import Weights, generators
 __all__ = ["fit"]
 
 _PACKAGE = __name__.partition(".")[0]
-_PAYS = 100  # making a program takes as long as some tens of samples
-_BURST = 4096  # steps that are done at once, at most, where nobody looks in between
+_PAYS = 100  # the fewest samples for which compiling pays: it takes as long as some tens of samples
+_BURST = 4096  # the most steps in one call, if nothing reads the parameters in between
 _SECONDS = 60.0  # between checkpoints within an epoch
 
 
@@ -56,70 +56,75 @@ def fit(
     rng: Any = random,
     compile: bool | str = "auto",  # noqa: A002
 ) -> History:
-    """Minimises the mean loss over the data, a batch a step.
+    """Minimises the mean loss over the data, with one optimizer step per batch.
 
-    A step sets the gradients to that of the mean over its batch, and lets the optimizer update the parameters. The
-    batch's samples take turns: each one's graph is freed before the next one's is made. What has to see a whole batch
-    at once, as ``nn.BatchNorm`` does in training, is given batches as samples, and a loss that takes one.
+    A step computes the gradient of the mean loss over its batch, then the optimizer updates the parameters. The graph
+    of each sample is freed before the next one is made. A model that needs the whole batch at once, like
+    ``nn.BatchNorm`` in training, takes a batch as one sample: then ``data`` is a list of batches.
 
-    Ctrl-C ends the run after the current step, or validation; a second one interrupts at once, and undoes the step.
+    Ctrl-C ends the run after the current step or validation. A second Ctrl-C interrupts at once, and undoes the step.
 
     Args:
-        loss: gives the loss of one sample, a Value. A sample that is a tuple is its arguments, another its argument.
+        loss: a function that returns the loss of one sample, a Value. A sample that is a tuple is passed as several
+            arguments, any other sample as one argument.
         data: a sequence of samples.
-        optimizer: which has the parameters.
-        epochs: how often to go through the data, counted from the start of the run, also if it is resumed.
-        batch_size: how many samples a step takes; the last batch of an epoch has what is left.
-        validation: samples whose mean loss is taken after each epoch.
-        metrics: functions by name that are given a sample of the validation set, like ``loss``, and give a number.
-        schedule: whose ``step()`` is called after each epoch; if that takes a measure, as ``ReduceLROnPlateau``'s does,
-            with the validation loss, or the training loss if there is none.
-        schedule_every: ``"step"``, to call it after each step instead, with the step's loss: a warm-up, as Transformers
-            need one, takes some hundred steps.
-        stop: what ends the run early: ``GradientNorm(below)``, ``EarlyStopping(patience)``, or several in a list.
-        callbacks: functions that are given the history after each epoch.
-        clip: a function that is given the list of parameters after the gradients are computed and before they are used:
+        optimizer: the optimizer of the parameters.
+        epochs: the number of passes through the data, counted from the start of the run, even if it is resumed.
+        batch_size: the number of samples per step; the last batch of an epoch may be smaller.
+        validation: samples; their mean loss is computed after each epoch.
+        metrics: functions by name. Each is called like ``loss`` with each sample of the validation set, and returns a
+            number.
+        schedule: a schedule; its ``step()`` is called after each epoch. If ``step`` takes a measure, like that of
+            ``ReduceLROnPlateau``, it gets the validation loss, or the training loss if there is no validation set.
+        schedule_every: ``"epoch"``, or ``"step"`` to call the schedule after each step, with the step's loss. The
+            warm-up of a Transformer, for example, takes some hundred steps.
+        stop: a condition that ends the run early, or a list of them: ``GradientNorm(below)``,
+            ``EarlyStopping(patience)``.
+        callbacks: functions that are called with the history after each epoch.
+        clip: a function that is called with the list of parameters between the gradients and the update:
             ``lambda parameters: optim.clip_grad_norm_(parameters, 1.0)``.
-        model: which the parameters belong to. It is set to training and, for the validation, to evaluation; checkpoints
-            have its names and buffers; and ``History.gradient_flow()`` reports by its layers.
-        progress: show a progress bar, tqdm's, if the standard error is a terminal.
-        checkpoint: a safetensors file that keeps the state of the run. If it exists, the run goes on from there, and
-            ends with the same numbers, bit for bit, as if it had not been interrupted. No two runs can have the same
-            checkpoint at once.
-        checkpoint_every: the seconds between two checkpoints, 0 for one after each step. If none is given, there is one
-            after each epoch, and within an epoch each minute. There is always one when the run ends, unless by an
-            error.
-        shuffle: take the samples in a new random order in each epoch.
-        rng: what shuffles: a ``random.Random``, or the module ``random`` itself. Its state is in the checkpoint,
-            with those of the module ``random`` and of generators in the model.
-        compile: ``"auto"``, to compile the loss and the update with :func:`micrograd.compile` if llvmlite is installed
-            and they can be, and else run without, and say so in a warning (or not, if there are fewer than 100 samples
-            to run, for which it does not pay); True, for an error instead; False, not to. A compiled run keeps its
-            numbers in arrays, and writes them back to the Values at its end, at checkpoints, and before anybody looks:
-            callbacks, stop conditions, the validation. Plain lists and tuples of data are read once. What callbacks
-            change that the loss reads is seen. Ctrl-C then ends it within a tenth of a second. A step goes back to
-            Python's floats where a number is not finite, where mathematics is undefined, and where a function of yours
-            raises an error; anything else that goes wrong in one is raised, or, with ``"auto"``, said in the warning.
+        model: the module to which the parameters belong. It is in training mode for the steps and in evaluation mode
+            for the validation. Checkpoints contain its names and buffers. ``History.gradient_flow()`` reports its
+            layers.
+        progress: show a progress bar of tqdm if the standard error is a terminal.
+        checkpoint: a safetensors file for the state of the run. If the file exists, the run continues from it, and ends
+            with the same numbers, bit for bit, as a run without interruption. Two runs can't use the same file at the
+            same time.
+        checkpoint_every: the seconds between two checkpoints; 0 for one after each step. The default is one after each
+            epoch, and one per minute within an epoch. The end of a run also writes one, unless it ends by an error.
+        shuffle: use a new random order of the samples in each epoch.
+        rng: the random generator that shuffles: a ``random.Random``, or the module ``random`` itself. Checkpoints
+            contain its state, and the states of the module ``random`` and of the generators in the model.
+        compile: whether to compile the loss and the update with :func:`micrograd.compile`. ``"auto"`` compiles them if
+            llvmlite is installed and they can be compiled; otherwise it runs without, and warns. It does not compile
+            for fewer than 100 samples in all, because that does not pay. True raises an error where ``"auto"`` warns.
+            False does not compile.
+
+    A compiled run keeps its numbers in arrays. It writes them back to the Values at its end, at checkpoints, and before
+    callbacks, stop conditions and the validation read them. It reads plain lists and tuples of data once. It notices
+    when a callback changes something that the loss reads. Ctrl-C ends it within a tenth of a second. A step is repeated
+    with Python's floats if a number is not finite, if its mathematics is undefined, or if a function of yours raises an
+    error. Any other failure is raised; with ``"auto"``, it is part of the warning.
 
     Returns:
         The history, with the reason why the run ended.
 
     Raises:
-        TrainingError: if the loss, its gradient or the update of a step fails, or is not finite: parameters, gradients,
-            buffers, optimizer and generators are then as they were before that step. Also if a sample fails in
-            validation, or a checkpoint can't be written, after a step that was done, or another run has it.
+        TrainingError: if the loss, its gradient or the update of a step fails or is not finite. Parameters, gradients,
+            buffers, optimizer and generators are then restored to those before that step. Also if a sample fails in
+            validation, a checkpoint can't be written after a step, or another run uses the checkpoint.
         ValueError: if a setting is out of its range, or the checkpoint is damaged or of another run; the message lists
             the differences. Nothing is then changed.
-        TypeError: if something is not of its kind; the message says what ``fit()`` takes.
-        ImportError: if a progress bar is to be shown and tqdm isn't there, a checkpoint to be kept and safetensors
-            isn't, or compiling is asked for and llvmlite isn't, with what to install.
+        TypeError: if an argument has the wrong type; the message says what ``fit()`` takes.
+        ImportError: if tqdm for a progress bar, safetensors for a checkpoint, or llvmlite for ``compile=True`` is not
+            installed; the message says what to install.
 
     >>> weight = Value(0.0)
     >>> from micrograd import optim
     >>> fit(lambda x: (weight - x) ** 2, [1.0, 3.0], optim.SGD([weight], lr=0.5), epochs=3, batch_size=2).loss
     [5.0, 1.0, 1.0]
 
-    A warm-up of four steps, and from there down a cosine:
+    A warm-up of four steps, followed by a cosine:
 
     >>> optimizer = optim.SGD([weight], lr=0.1)
     >>> warm_up, cosine = optim.LinearLR(optimizer, 0.25, total_iters=3), optim.CosineAnnealingLR(optimizer, 4)
@@ -139,24 +144,24 @@ def fit(
     counts = {"schedule_every": schedule_every, "validation samples": None if validation is None else len(validation)}
     kept = Checkpoint(checkpoint, checkpoint_every, run, counts)
 
-    # Who looks at the parameters or the history, or sets the learning rate, and when.
+    # When something reads the parameters or the history, or sets the learning rate: after each step, or each epoch.
     watchers = [condition for condition in stops if type(condition).after_step is not StopCondition.after_step]
     look_each_step = watchers or (kept.file and checkpoint_every == 0) or (schedule and schedule_every == "step")
     look_each_epoch = model or validation is not None or schedule or stops or callbacks or kept.file or shuffle
     may_change = callbacks or any(not type(x).__module__.startswith(f"{_PACKAGE}.") for x in (schedule, *stops) if x)
-    is_foreign = not isinstance(schedule, (LRScheduler, ReduceLROnPlateau))  # which set the learning rate alone
+    is_foreign = not isinstance(schedule, (LRScheduler, ReduceLROnPlateau))  # these set only the learning rate
 
-    with ProgressBar(progress, epochs, run) as bar, kept.locked(), _modes(model), Interrupts() as interrupts:
+    with ProgressBar(progress, epochs, run) as bar, kept.lock(), _modes(model), Interrupts() as interrupts:
         kept.resume(epochs)
         eager = EagerSteps(loss, data, optimizer, clip, weights, flow, run.generators, interrupts)
         is_over = run.stopped or run.epoch == epochs
         pays = not is_over and (compile is True or epochs * len(data) >= _PAYS)
-        with interrupts.allowed():
+        with interrupts.allow():
             steps = _choose(eager, batch_size, compile if pays else False)
         try:
             todo: list[list[int]] = []
             while run.epoch < epochs and not run.stopped and not interrupts.count:
-                if run.position < len(batches):  # a step, or, if nobody looks in between, several
+                if run.position < len(batches):  # one step, or several if nothing looks in between
                     if not todo:
                         if model:
                             model.train()
@@ -179,13 +184,13 @@ def fit(
                 else:  # the end of an epoch
                     if validation is not None or stops or may_change:
                         steps.write()
-                    with interrupts.allowed():
+                    with interrupts.allow():
                         means = _validate(steps, model, {"": loss, **metrics}, validation)
                     run.end_epoch(means)
                     if schedule and schedule_every == "epoch":
                         _step(schedule, (history.validation_loss or history.train_loss)[-1])
                     run.stop_if(condition.after_epoch(history, weights) for condition in stops)
-                    with interrupts.allowed():
+                    with interrupts.allow():
                         for callback in callbacks:
                             callback(history)
                     if may_change:
@@ -214,7 +219,7 @@ def fit(
 
 @contextmanager
 def _modes(model: Module | None) -> Iterator[None]:
-    """Gives the modules' modes back, training or evaluation, that they have before the block."""
+    """Restores each module's mode, training or evaluation, after the block."""
     before = [(module, module.training) for module in modules(model)]
     try:
         yield
@@ -224,13 +229,13 @@ def _modes(model: Module | None) -> Iterator[None]:
 
 
 def _step(schedule: Any, measure: float) -> None:
-    """Lets a schedule step, with a measure if its ``step()`` takes one."""
+    """Calls a schedule's ``step()``, with the measure if it takes one."""
     parameters = inspect.signature(schedule.step).parameters.values()
     schedule.step(*[measure for parameter in parameters if parameter.default is parameter.empty])
 
 
 def _choose(eager: EagerSteps, batch_size: int, compile: bool | str) -> Steps:  # noqa: A002
-    """Compiled steps, if they are wanted, and there can be any; else those on Values."""
+    """Returns compiled steps if they are wanted and possible, otherwise steps on Values."""
     if not compile:
         return eager
     try:
@@ -252,7 +257,7 @@ def _choose(eager: EagerSteps, batch_size: int, compile: bool | str) -> Steps:  
         return CompiledSteps(eager, batch_size, compile is True)
     except DisagreementError:
         raise
-    except Exception as error:  # of the loss, or of the compiler
+    except Exception as error:  # raised by the loss, or by the compiler
         if compile is True and isinstance(error, TypeError):
             raise TraceError(f"the training can't be compiled: {error}") from error
         if compile is True:
@@ -266,7 +271,7 @@ def _choose(eager: EagerSteps, batch_size: int, compile: bool | str) -> Steps:  
 def _validate(
     steps: Steps, model: Module | None, functions: dict[str, Callable[..., Any]], samples: Sequence[Any] | None
 ) -> dict[str, float]:
-    """The means of functions over samples: of the loss, whose name is empty, and of the metrics."""
+    """Returns the means of the functions over the samples: of the loss, whose name is empty, and of the metrics."""
     if samples is None:
         return {}
     if model:
@@ -284,7 +289,7 @@ def _validate(
                 for name, function in functions.items():
                     result = function(*arguments)
                     sums[name] += result.data if isinstance(result, Value) else to_float(result)
-                    del result  # and with it its graph, before the next one is made
+                    del result  # frees its graph before the next one is made
         except Exception as error:
             what = f"{name or 'the loss'} of validation[{i}]"
             raise SampleError(f"{what}: {type(error).__name__}: {error}", i) from error

@@ -1,4 +1,4 @@
-"""The progress bar of a run, which fits into the terminal's width."""
+"""The progress bar of a run. It fits into the width of the terminal."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from .resuming import RunState
 
 __all__ = ["ProgressBar"]
 
-_LEAST = 10  # columns of the bar itself
+_LEAST = 10  # the fewest columns of the bar itself
 _START = "{percentage:3.0f}%|{bar}| "
 _LAYOUTS = (_START + "{n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}] ", _START + "{remaining} left, ", _START)
 
 
 class ProgressBar:
-    """Shows how far a run is, if the standard error is a terminal: tqdm's bar.
+    """Shows the progress of a run with tqdm's bar, if the standard error is a terminal.
 
-    In a narrow terminal, the bar, the loss and the metrics keep their place longest.
+    In a narrow terminal it leaves out other facts before the bar, the loss and the metrics.
 
     Args:
-        is_wanted: whether it is to be shown.
-        epochs: how many epochs the run has.
-        run: where it is.
+        is_wanted: whether to show the bar.
+        epochs: the number of epochs of the run.
+        run: the state of the run.
 
     Raises:
-        ImportError: if tqdm isn't there.
+        ImportError: if tqdm is not installed.
     """
 
     def __init__(self, is_wanted: bool, epochs: int, run: RunState) -> None:
@@ -35,9 +35,9 @@ class ProgressBar:
         if is_wanted and sys.stderr is not None and sys.stderr.isatty():
             tqdm = require("tqdm", "a progress bar (progress=False is without)").tqdm
             total = epochs * len(run.batches)
-            # Without smoothing the rate is that of the whole run: steps come in bursts.
+            # No smoothing: the rate is the mean over the run, because steps come in bursts.
             self._bar = tqdm(total=total, unit="step", dynamic_ncols=True, smoothing=0, desc="preparing")
-            self._format, self._bar.format_meter = self._bar.format_meter, self._line  # called when it is time to show
+            self._format, self._bar.format_meter = self._bar.format_meter, self._line  # tqdm calls it for each line
 
     def __enter__(self) -> ProgressBar:
         return self
@@ -47,20 +47,20 @@ class ProgressBar:
             self._bar.close()
 
     def show(self) -> None:
-        """Shows where the run is."""
+        """Shows the present state of the run."""
         if self._bar is None:
             return
         done = self._run.epoch * len(self._run.batches) + self._run.position
         if self._has_begun:
             self._bar.update(done - self._bar.n)
-        else:  # what was done so far took other time: that of compiling, or of an earlier run
+        else:  # leave these steps out of the rate: they include compiling, or an earlier run did them
             self._has_begun = True
             self._bar.initial = self._bar.n = self._bar.last_print_n = done
             self._bar.unpause()
             self._bar.refresh()
 
     def _line(self, **facts: Any) -> str:
-        """The line, in the layout that says most of those that leave place for the bar."""
+        """Returns the line in the most detailed layout that leaves room for the bar."""
         run, history, width = self._run, self._run.history, facts["ncols"]
         recent = history.loss[-len(run.batches) :][-20:]
         loss = {"loss": [sum(recent) / max(len(recent), 1)]}

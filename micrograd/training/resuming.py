@@ -1,4 +1,4 @@
-"""A run's settings and state: what a checkpoint holds, and how a run goes on from one."""
+"""The settings and the state of a run: what a checkpoint contains, and how a run continues from one."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ __all__ = ["Checkpoint", "RunState", "TrainingError"]
 
 
 class TrainingError(RuntimeError):
-    """A run could not go on; ``__cause__`` is the error that was met.
+    """A run failed; ``__cause__`` is the error.
 
     Attributes:
-        history: what was done before.
-        sample: the index of the sample that failed, in the data or, after an epoch, in the validation set; None if it
-            was none in particular.
+        history: the history of the run before the failure.
+        sample: the index of the sample that failed: in the data or, after an epoch, in the validation set. None if no
+            single sample failed.
     """
 
     def __init__(self, message: str, history: History, sample: int | None = None) -> None:
@@ -39,14 +39,14 @@ class TrainingError(RuntimeError):
 
 @dataclass(eq=False)
 class RunState:
-    """Where a run is: how far it got, and its parts that have a state of their own.
+    """The state of a run: its position, and the parts that have a state of their own.
 
     Attributes:
-        epoch: how many epochs were completed.
-        position: how many steps were done in this one.
-        epoch_loss: the sum of the losses of this epoch's samples so far.
+        epoch: the number of epochs that were completed.
+        position: the number of steps that were done in the current epoch.
+        epoch_loss: the sum of the losses of the samples in the current epoch so far.
         stopped: whether a stop condition ended the run.
-        shuffled_from: the generator's state before it shuffled for this epoch.
+        shuffled_from: the generator's state before it shuffled the samples for the current epoch.
     """
 
     batches: DataLoader[int]
@@ -63,7 +63,7 @@ class RunState:
     shuffled_from: Any = None
 
     def order(self) -> list[list[int]]:
-        """The batches of this epoch that are still to be done; in the middle of one, as they were when it began."""
+        """Returns the remaining batches of this epoch. A resumed epoch keeps the order with which it began."""
         shuffler, now = self.batches.rng, None
         if self.position:
             now = shuffler.getstate()
@@ -76,7 +76,7 @@ class RunState:
         return batches[self.position :]
 
     def record(self, batches: Iterable[list[int]], losses: list[float], norms: list[float]) -> None:
-        """Takes note of steps that were done, and of the epochs that they completed but for the last one."""
+        """Records steps that were done, and the epochs that they completed, except the last one."""
         history = self.history
         history.gradient_norm += norms
         history.lr += [self.optimizer.lr] * len(losses)
@@ -88,7 +88,7 @@ class RunState:
             self.position += 1
 
     def end_epoch(self, means: Mapping[str, float]) -> None:
-        """Takes note of the end of an epoch, after its steps, and of the means over the validation set, by name."""
+        """Records the end of an epoch, with the means over the validation set, by name."""
         history = self.history
         history.train_loss.append(self.epoch_loss / len(self.batches.data))
         history._epoch_ends.append(history.steps)
@@ -98,20 +98,20 @@ class RunState:
         self.epoch, self.position, self.epoch_loss = self.epoch + 1, 0, 0.0
 
     def stop_if(self, reasons: Iterable[str]) -> None:
-        """Stops the run if there is a reason. All conditions are asked, for they keep count."""
+        """Stops the run if there is a reason. Asks for all reasons, because stop conditions count their calls."""
         found = [reason for reason in reasons if reason]
         if found and not self.stopped:
             self.stopped, self.history.reason = True, "; ".join(found)
 
     def where(self) -> str:
-        """How far it is, for a message about the next step, or about the end of the epoch."""
+        """The position, for a message about the next step or the end of the epoch."""
         if self.position == len(self.batches):
             return f"after the steps of epoch {self.epoch + 1}"
         return f"epoch {self.epoch + 1}, step {self.position + 1} of {len(self.batches)}"
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What must be the same in a run that goes on."""
+        """The settings that must be the same in a run that continues this one."""
         shapes = {f"shape of {name}": checkpoints.shape(x) for name, x in self.weights.state_dict().items()}
         return {
             "optimizer": type(self.optimizer).__name__,
@@ -126,7 +126,7 @@ class RunState:
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """All that is to be restored besides the weights, as JSON can hold it."""
+        """Returns the state to restore, except the weights, in types that JSON has."""
         return {
             "epoch": self.epoch,
             "position": self.position,
@@ -141,11 +141,11 @@ class RunState:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Takes over what :meth:`state_dict` gave.
+        """Restores the state from a :meth:`state_dict`.
 
         Raises:
-            ValueError: if it is another run's, or no such state; some parts may then be changed. So may any error that
-                a file made by hand leads to.
+            ValueError: if it belongs to another run, or is not such a state. A file made by hand may lead to other
+                errors. After an error, some parts may be changed.
         """
         self.history.load_state_dict(state["history"])
         for condition, its_state in zip(self.stops, state["stop"], strict=True):
@@ -161,13 +161,13 @@ class RunState:
 
 
 class Checkpoint:
-    """The file in which a run is kept, if it is kept in one.
+    """The checkpoint file of a run, if it has one.
 
     Args:
-        file: where; None to keep nothing.
-        every: the seconds between two, or None for the default.
-        run: what is kept.
-        settings: what must be the same in a run that goes on, besides the run's own settings.
+        file: the path of the file; None for no checkpoints.
+        every: the seconds between two checkpoints, or None for the default.
+        run: the state of the run.
+        settings: further settings that must be the same in a run that continues this one.
     """
 
     def __init__(
@@ -177,15 +177,15 @@ class Checkpoint:
         self.every, self.run = every, run
         self.settings: dict[str, Any] = {}
         if file is not None:
-            self.settings = json.loads(json.dumps({**run.settings, **settings}))  # as it is read
+            self.settings = json.loads(json.dumps({**run.settings, **settings}))  # as a reader will see them
         self.saved_at = time.monotonic()
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Within the block no other run can have this checkpoint.
+    def lock(self) -> Iterator[None]:
+        """Keeps other runs from using this checkpoint within the block.
 
         Raises:
-            TrainingError: if another run has it, or it can't be written where it is to be.
+            TrainingError: if another run uses it, or the file can't be written.
         """
         with contextlib.ExitStack() as stack:
             if self.file is not None:
@@ -196,7 +196,7 @@ class Checkpoint:
             yield
 
     def is_due(self, default: float) -> bool:
-        """Whether so many seconds have gone since the last one, if it was not said how many it should be."""
+        """Whether it is time for a checkpoint; ``default`` is the number of seconds between two if none was given."""
         seconds = default if self.every is None else self.every
         return self.file is not None and time.monotonic() - self.saved_at >= seconds
 
@@ -204,7 +204,7 @@ class Checkpoint:
         """Writes the checkpoint.
 
         Raises:
-            TrainingError: if it can't be written; what was there before is untouched.
+            TrainingError: if the file can't be written; an existing file is unchanged.
         """
         if self.file is None:
             return
@@ -216,7 +216,7 @@ class Checkpoint:
         self.saved_at = time.monotonic()
 
     def resume(self, epochs: int) -> None:
-        """Goes on from the checkpoint if there is one, and begins it otherwise.
+        """Restores the run from the checkpoint if the file exists, otherwise writes the first checkpoint.
 
         Raises:
             ValueError: if it is damaged, or of another run; the message lists the differences. Nothing is then changed.
@@ -225,7 +225,7 @@ class Checkpoint:
         for condition in run.stops:
             condition.reset()
         if self.file is None or not self.file.is_file():
-            self.save()  # so that it does not turn out only after an epoch that it can't be written
+            self.save()  # at once, so that a file that can't be written is noticed before the first epoch
             return
         tensors, state = checkpoints.read(self.file)
         if state is None:
@@ -242,7 +242,7 @@ class Checkpoint:
                 raise ValueError("\n  ".join(["it is of another run:", *differences]))
             run.weights.load_state_dict(tensors)
             run.load_state_dict(state)
-        except Exception as error:  # whatever a file made by hand leads to
+        except Exception as error:  # a file made by hand may lead to any error
             run.load_state_dict(before)
             restore()
             what = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
@@ -251,7 +251,7 @@ class Checkpoint:
 
 
 def _tuples(state: Any) -> Any:
-    # The state of a generator, from JSON, which has no tuples.
+    # Converts lists to tuples: the state of a generator has tuples, and JSON has none.
     return tuple(map(_tuples, state)) if isinstance(state, (list, tuple)) else state
 
 

@@ -1,4 +1,4 @@
-"""When to stop, other than after the last epoch."""
+"""Stop conditions: they end a run before its last epoch."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ __all__ = ["EarlyStopping", "GradientNorm", "StopCondition"]
 
 
 class StopCondition:
-    """What all stop conditions share: they look at the history, and give a reason to stop, or an empty string.
+    """The base class of stop conditions. A condition reads the history, and returns a reason to stop or "".
 
-    A new one is a dataclass, and overrides one of the first two methods. Its fields are saved in checkpoints, so they
-    hold what JSON can; those that are not arguments (``field(init=False)``) are where it is.
+    A subclass is a dataclass, and overrides ``after_step`` or ``after_epoch``. Checkpoints contain its fields, so these
+    have types that JSON has. Fields that are arguments are settings; the others, ``field(init=False)``, are its state.
 
     >>> @dataclass
     ... class GoodEnough(StopCondition):
@@ -30,35 +30,35 @@ class StopCondition:
     """
 
     def after_step(self, history: History) -> str:
-        """The reason to stop after this step, or an empty string."""
+        """Returns the reason to stop after this step, or an empty string."""
         return ""
 
     def after_epoch(self, history: History, weights: Weights) -> str:
-        """The reason to stop after this epoch, or an empty string."""
+        """Returns the reason to stop after this epoch, or an empty string."""
         return ""
 
     def at_end(self, weights: Weights) -> None:
-        """Called when a run ends, unless by Ctrl-C or an error."""
+        """Called when a run ends, except after Ctrl-C or an error."""
 
     def reset(self) -> None:
-        """Forgets where it is: called when a run begins, so that a condition may be used again."""
+        """Resets the state. Called when a run begins, so that a condition can be used again."""
         if is_dataclass(self):
             vars(self).update(replace(self).state_dict())
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What it is and how it was set."""
+        """The type of the condition and its settings."""
         return {"type": type(self).__name__, **self._fields(init=True)}
 
     def state_dict(self) -> dict[str, Any]:
-        """Where it is, as JSON can hold it."""
+        """Returns the state in types that JSON has."""
         return self._fields(init=False)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes on from where :meth:`state_dict` was called.
+        """Restores the state from a :meth:`state_dict`.
 
         Raises:
-            ValueError: if it is another condition's state; then nothing is changed.
+            ValueError: if it is the state of another condition; nothing is then changed.
         """
         if not isinstance(state, Mapping) or set(state) != set(self.state_dict()):
             raise ValueError(f"this is not a state of {type(self).__name__}: {state!r:.60}")
@@ -75,10 +75,18 @@ class GradientNorm(StopCondition):
     """Stops when the norm of the gradient, over all parameters, is near 0.
 
     Args:
-        below: how near. With small batches the gradient is never near 0 for long: one batch's may be by chance.
+        below: the norm below which the run stops. With small batches, the norm of one batch may be small by chance.
 
     Raises:
-        ValueError: if it is not above 0.
+        ValueError: if ``below`` is not above 0.
+
+    >>> from micrograd import Value, fit, optim
+    >>> weight = Value(0.0)
+    >>> history = fit(
+    ...     lambda x: (weight - x) ** 2, [1.0], optim.SGD([weight], lr=0.5), epochs=9, stop=GradientNorm(0.1)
+    ... )
+    >>> history.gradient_norm
+    [2.0, 0.0]
     """
 
     below: float
@@ -95,17 +103,25 @@ class GradientNorm(StopCondition):
 
 @dataclass
 class EarlyStopping(StopCondition):
-    """Stops when the loss no longer improves: the validation's, or where there is none, the training's.
+    """Stops when the validation loss stops improving, or the training loss if there is no validation set.
 
-    When the run has ended, by this or any other condition, the parameters of the best epoch are restored; not after
-    Ctrl-C or an error, and not in checkpoints, from which a run may go on.
+    At the end of the run, whatever its reason, the parameters of the best epoch are restored. They are not restored
+    after Ctrl-C or an error. Checkpoints keep the last parameters, because a run may continue from them.
 
     Args:
-        patience: how many epochs without an improvement are let pass; after one more, training stops.
-        min_delta: how much lower than the best so far counts as an improvement.
+        patience: the number of epochs without improvement that are tolerated; one more stops the run.
+        min_delta: the smallest decrease below the best loss that counts as an improvement.
 
     Raises:
-        ValueError: if ``patience`` is not a whole number, or one of them is below 0.
+        ValueError: if ``patience`` is not a whole number, or an argument is below 0.
+
+    >>> from micrograd import Value, fit, optim
+    >>> weight = Value(0.0)
+    >>> history = fit(
+    ...     lambda x: (weight - x) ** 2, [1.0], optim.SGD([weight], lr=0.5), epochs=9, stop=EarlyStopping(patience=2)
+    ... )
+    >>> history.epochs
+    5
     """
 
     patience: int

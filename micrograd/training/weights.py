@@ -1,4 +1,4 @@
-"""What a run trains, and what belongs to it: parameters, buffers, random generators."""
+"""The parameters, buffers and random generators of a run."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from ..nn.module import modules
 
 __all__ = ["Weights", "generators"]
 
-_OTHERS = "parameters"  # the name of those that are not in the model
+_OTHERS = "parameters"  # the name of the parameters that are not in the model
 
 _data, _grad = attrgetter("_data"), attrgetter("_grad")
 
 
 class Weights:
-    """The numbers of a model, and those parameters that an optimizer trains beside it.
+    """The numbers of a model, and of trained parameters that are not in the model.
 
     Args:
-        parameters: what is trained.
+        parameters: the Values that the optimizer trains.
         model: their model, if there is one.
 
     >>> Weights([Value(1.0), Value(2.0)]).state_dict()
@@ -39,15 +39,15 @@ class Weights:
         self._buffers = [(module, name) for module in modules(model) for name in module.buffers]
 
     def state_dict(self) -> dict[str, Any]:
-        """All of them as plain numbers: the model's state, and "parameters" for others."""
+        """Returns plain numbers: the model's state, and ``"parameters"`` for those that are not in the model."""
         state = self.model.state_dict() if self.model else {}
         return {**state, _OTHERS: [value.data for value in self._others]} if self._others else state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Takes over what :meth:`state_dict` gave.
+        """Sets the numbers to those of a :meth:`state_dict`.
 
         Raises:
-            ValueError: if it is another model's; then nothing is changed.
+            ValueError: if it belongs to another model; nothing is then changed.
         """
         others = state.get(_OTHERS, []) if self._others else []
         if not isinstance(others, list) or len(others) != len(self._others):
@@ -62,12 +62,12 @@ class Weights:
             value.data = number
 
     def zero_grad(self) -> None:
-        """Sets all gradients to 0, also of parameters that are not trained."""
+        """Sets all gradients to 0, including those of parameters that are not trained."""
         for value in self.values:
             value._grad = 0.0
 
     def snapshot(self, generators: Iterable[Any]) -> Callable[[], None]:
-        """A function that sets parameters, gradients, buffers and random generators back to what they are now."""
+        """Returns a function that restores the present parameters, gradients, buffers and random generators."""
         data, grads = list(map(_data, self.values)), list(map(_grad, self.values))
         buffers = [(module, name, copy.deepcopy(getattr(module, name))) for module, name in self._buffers]
         states = [(generator, generator.getstate()) for generator in generators]
@@ -84,7 +84,7 @@ class Weights:
 
 
 def generators(rng: Any, model: Module | None) -> list[Any]:
-    """The random generators that a run may draw from: ``rng``, the module ``random``'s, and those in the model.
+    """Returns the random generators of a run: ``rng``, that of the module ``random``, and those in the model.
 
     Raises:
         TypeError: if ``rng`` has no state to save.
@@ -94,7 +94,7 @@ def generators(rng: Any, model: Module | None) -> list[Any]:
     except (AttributeError, NotImplementedError):
         what = f"{type(rng).__name__} {rng!r}"
         raise TypeError(f"fit(): rng must have a state: a random.Random, or the module random, not {what}") from None
-    # A module holds a generator, or, like Dropout, a method of one; the functions of the module random are methods too.
+    # A module holds a generator or, like Dropout, a method of one. The functions of the module random are methods too.
     attributes = [attribute for module in modules(model) for attribute in vars(module).values()]
     owners = [getattr(held, "__self__", held) for held in (random.getstate, *attributes)]
     found = [x for x in owners if isinstance(x, random.Random) and not isinstance(x, random.SystemRandom)]
