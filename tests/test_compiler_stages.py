@@ -155,6 +155,22 @@ def test_an_operation_that_is_defined_anew_is_compiled_anew():
             del RULES["shifted"]
 
 
+@pytest.mark.parametrize("text", ["1 / (1 + exp(-x))", "1 / (1 / x)", "0.0 if x > 800 else 1 / (1 + exp(-x))"])
+@pytest.mark.parametrize("point", [-1000.0, 0.0, 2.0, 1000.0])
+def test_an_error_inside_of_a_text_is_not_lost(text, point):
+    squash = rule("squash", "x", text, "0.0")
+    try:
+        results = []
+        for function in (compile(lambda x: squash(x) * 2), lambda x: squash(Value(x)) * 2):
+            try:
+                results.append(function(point).data)
+            except (ArithmeticError, ValueError) as error:
+                results.append(str(error))
+        assert results[0] == (results[1] if isinstance(results[1], str) else pytest.approx(results[1], rel=1e-14))
+    finally:
+        del RULES["squash"]
+
+
 def test_an_expression_prints():
     tanh = Operation("tanh", ("a",), "tanh(a)")
     assert str(Body("L", ((tanh, (0,)),), (1,))) == "tanh: tanh(a)"

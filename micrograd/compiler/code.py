@@ -59,7 +59,10 @@ class Number:
         x, y = (y, x) if is_swapped else (x, y)
         build = self.function.builder
         is_whole = _element(x.type) == WHOLE
-        return Number(self.function, getattr(build, name if is_whole else f"f{name}")(x, y))
+        out = Number(self.function, getattr(build, name if is_whole else f"f{name}")(x, y))
+        if name == "div" and self.function.note:
+            self.function.note(out)
+        return out
 
     def __add__(self, other: Operand) -> Number:
         return self._apply("add", other)
@@ -109,7 +112,10 @@ class Number:
 
     def __pow__(self, exponent: Operand) -> Number:
         if not isinstance(exponent, Number) and exponent in _POWERS:
-            return _POWERS[exponent](self)
+            power = _POWERS[exponent](self)
+            if self.function.note:
+                self.function.note(power)
+            return power
         return self.function.call("pow", self, exponent)
 
     def __rpow__(self, base: Operand) -> Number:
@@ -221,6 +227,7 @@ class Function:
         *floats, wholes = self.ir.args[:-1]
         self.pointers = [*[Pointer(self, x, REAL) for x in floats], Pointer(self, wholes, WHOLE)]
         self.lanes = Number(self, self.ir.args[-1])
+        self.note: Callable[[Number], None] | None = None  # gets what may not be finite
 
     def finish(self) -> str:
         """Ends the function, and gives its text in LLVM's language."""
@@ -339,7 +346,10 @@ class Function:
     def call(self, name: str, *operands: Operand) -> Number:
         """A function of math of vectors."""
         vectors = [self._as(float(x) if not isinstance(x, Number) else x, REALS) for x in operands]
-        return Number(self, self.math(self.builder, name, vectors))
+        out = Number(self, self.math(self.builder, name, vectors))
+        if self.note:
+            self.note(out)
+        return out
 
     def modulo(self, x: Operand, y: Operand) -> Number:
         """Python's remainder, which has the sign of the divisor."""

@@ -21,7 +21,7 @@ from typing import Any
 from ..rule import RULES, Rule, write_choices
 from .code import LANES, Function, Number, Pointer, Variable, Vector
 from .elementary import FUNCTIONS
-from .graph import CHOICE, Body, Operation, UnsupportedError
+from .graph import CHOICE, DOT, SUM, Body, Operation, UnsupportedError
 from .machine import FOREIGN, Kernel
 
 __all__ = ["FUSED", "FUSED_PARTS", "ROWS", "express", "find_stride"]
@@ -30,29 +30,35 @@ __all__ = ["FUSED", "FUSED_PARTS", "ROWS", "express", "find_stride"]
 # Expressions
 
 
-def apply(function: Function, operation: Operation, operands: Sequence[Number], checks: list[Number]) -> Number:
-    """Emits an operation, and adds to the checks what is not finite where Python's floats may raise an error."""
-    if operation.name == "dot":
+Fail = Callable[[Number, "Number | None"], None]  # what takes note of a number, and in which lanes it is needed
+
+
+def apply(function: Function, operation: Operation, operands: Sequence[Number], fail: Fail) -> Number:
+    """Emits an operation; ``fail`` gets each number that is not finite where Python's floats raise an error."""
+    if operation is DOT:
         a, b, *rest = operands
         total = a * b
         for i in range(0, len(rest), 2):
             total = function.add_product(rest[i], rest[i + 1], total)
         return total
-    if operation.name == "sum":
-        total = operands[0]
-        for operand in operands[1:]:
-            total = total + operand
-        return total
+    if operation is SUM:
+        return sum(operands[1:], operands[0])
+    text = _Text(function)
+    if operation.name not in RULES.sealed and _hides_failures(operation.text):
+        # The table's own texts are written so that what is not finite shows in the end.
+        function.note = lambda number: fail(number, text.needed)
     try:
-        out = _Text(function).evaluate(operation.text, dict(zip(operation.operands, operands, strict=True)))
+        out = text.evaluate(operation.text, dict(zip(operation.operands, operands, strict=True)))
     except UnsupportedError as error:
         raise UnsupportedError(f"the rule {operation.name!r} can't be compiled: {error}") from None
     except Exception as error:
         raise UnsupportedError(
             f"the rule {operation.name!r} can't be compiled: {type(error).__name__}: {error}"
         ) from error
+    finally:
+        function.note = None
     if may_fail(operation.text):
-        checks.append(out)
+        fail(out, None)
     return out
 
 
@@ -61,6 +67,7 @@ class _Text:
 
     def __init__(self, function: Function) -> None:
         self.function = function
+        self.needed: Number | None = None  # the lanes that need what is emitted now; None for all
 
     def evaluate(self, text: str, names: dict[str, Any]) -> Number:
         code, free = _compile(text)
@@ -106,13 +113,24 @@ class _Text:
     def _choose__(self, test: Any, x: Callable[[], Any], y: Callable[[], Any]) -> Any:
         if not isinstance(test, Number):
             return x() if test else y()
-        return self.function.choose(test, x(), y())
+        return self.function.choose(test, self._side(test, x)(), self._side(~test, y)())
 
     def _branch__(self, test: Any, x: Callable[[], Any], y: Callable[[], Any]) -> Any:
         # The same, where a side takes long.
         if not isinstance(test, Number) or not isinstance(test.kind, Vector):
             return self._choose__(test, x, y)
-        return self.function.branch(test, x, y)
+        return self.function.branch(test, self._side(test, x), self._side(~test, y))
+
+    def _side(self, test: Number, side: Callable[[], Any]) -> Callable[[], Any]:
+        def emit() -> Any:
+            before = self.needed
+            self.needed = test if before is None else before & test
+            try:
+                return side()
+            finally:
+                self.needed = before
+
+        return emit
 
     def _real_(self, x: Any) -> Any:
         return x
@@ -132,13 +150,13 @@ class _Text:
     def _max_(self, *xs: Any) -> Any:
         first, *rest = xs[0] if len(xs) == 1 else xs
         for x in rest:
-            first = self._choose__(x > first, lambda x=x: x, lambda first=first: first)  # type: ignore[misc]
+            first = self.function.choose(x > first, x, first)
         return first
 
     def _min_(self, *xs: Any) -> Any:
         first, *rest = xs[0] if len(xs) == 1 else xs
         for x in rest:
-            first = self._choose__(x < first, lambda x=x: x, lambda first=first: first)  # type: ignore[misc]
+            first = self.function.choose(x < first, x, first)
         return first
 
     def _sqrt_(self, x: Any) -> Any:
@@ -225,6 +243,13 @@ def may_fail(text: str) -> bool:
     return takes_long(ast.parse(text.strip() or "0", mode="eval").body)
 
 
+@cache
+def _hides_failures(text: str) -> bool:
+    # Whether something may fail in a part of a text, so that the whole is finite again.
+    root = ast.parse(text.strip() or "0", mode="eval").body
+    return any(takes_long(part) for part in ast.iter_child_nodes(root) if isinstance(part, ast.expr))
+
+
 _QUICK = {"abs", "max", "min", "copysign", "isinf", "isnan", "choose_", "float"}
 
 
@@ -297,14 +322,15 @@ class _Evaluation:
         if k in self.sides:
             self._emit_choice(k, operands, needed)
             return
-        checks: list[Number] = []
-        self.values[k] = apply(self.function, operation, [self.values[x] for x in operands], checks)
-        for number in checks:
+
+        def fail(number: Number, inner: Number | None) -> None:
             assert self.failed is not None
             lost = number * 0.0
-            self.failed.value = self.failed.value + (
-                lost if needed is None else self.function.choose(needed, lost, 0.0)
-            )
+            for test in (needed, inner):
+                lost = lost if test is None else self.function.choose(test, lost, 0.0)
+            self.failed.value = self.failed.value + lost
+
+        self.values[k] = apply(self.function, operation, [self.values[x] for x in operands], fail)
 
     def _emit_choice(self, k: int, operands: Sequence[int], needed: Number | None) -> None:
         f, values, sides = self.function, self.values, []

@@ -6,6 +6,7 @@ Each function is compiled once, for all programs, and its machine code kept in t
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import hashlib
 import os
@@ -124,12 +125,13 @@ def _keep(kernel: Kernel, what: str) -> bytes:
     except OSError:
         pass
     code = compile_text(kernel.text())
+    unfinished = file.with_name(f"{file.name}.{os.getpid()}.{threading.get_ident()}")
     try:
-        unfinished = file.with_name(f"{file.name}.{os.getpid()}.{threading.get_ident()}")
         unfinished.write_bytes(hashlib.sha256(what.encode() + code).digest() + code)
         unfinished.replace(file)
     except OSError:  # the disk is full, or can't be written to
-        pass
+        with contextlib.suppress(OSError):
+            unfinished.unlink(missing_ok=True)
     return code
 
 
@@ -221,3 +223,7 @@ def address_of(array: npt.NDArray[Any]) -> int:
     if not array.flags.c_contiguous or array.itemsize != 8:
         raise TypeError(f"machine code reads arrays of float64 or int64, from end to end, not {array.dtype}")
     return int(array.__array_interface__["data"][0])
+
+
+if hasattr(os, "register_at_fork"):  # a child has none of the other threads, one of which may hold the lock
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
