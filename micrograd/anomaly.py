@@ -13,7 +13,7 @@ from .arguments import one_line
 from .engine import Value, lift
 from .scalar import Scalar
 from .stepping import contributions
-from .watching import Watcher, watch
+from .watching import Watcher, find_watcher, watch
 
 __all__ = ["AnomalyError", "detect_anomaly"]
 
@@ -38,7 +38,7 @@ class _Traced(Value):
 
     @_data.setter
     def _data(self, number: float) -> None:
-        if not math.isfinite(number):
+        if not math.isfinite(number) and isinstance(find_watcher(), _Detector):  # it may outlive the block
             bad = [i for i, parent in enumerate(self._parents) if not math.isfinite(parent.data)]
             found = [f"operand {i}{_name(self._parents[i])} is {self._parents[i].data}" for i in bad[:3]]
             raise AnomalyError(f"gave {number}, at {self.origin}; {', '.join(found) or 'its operands are finite'}")

@@ -19,8 +19,8 @@ multiply   = rule("*",          "a, b",   "a * b",               "b", "a")
 divide     = rule("/", "a, b", "a / b", "1 / b", "-a / (b * b) if abs(b) < 1 and 0 < abs(out) < 2.3e-308 else -out / b")
 negate     = rule("neg",        "a",      "-a",                  "-1.0")
 power      = rule("power",      "a",      "real(a ** n)",        "2 * a if n == 2 else n * a ** (n - 1) if 1 <= n <= 3 "
-                  "or 0.001 < abs(a) < 1000 and 0.1 < abs(n) < 50 else power_slope(n, a, n) if n >= 1 or n == 0 or not "
-                  "0 <= a <= 0 else inf - out", n=2.0)
+                  "or 0.001 < abs(a) < 1000 and -50 < n - 1 + 1 == n < 50 else power_slope(n, a, n) if n >= 1 or n == "
+                  "0 or not 0 <= a <= 0 else inf - out", n=2.0)
 power_of   = rule("**",         "a, b",   "real(a ** b)",        "b * a ** (b - 1) if 1 <= b <= 3 else "
                   "power_slope(b, a, b) if b > 1 or not 0 <= a <= 0 else inf - out if b > 0 else 0.0",
                   "out * log(a) if out > 1e-290 and a > 0 else a ** (b / 2) * log(a) * a ** (b / 2) if a > 0 else 0.0 "
@@ -86,8 +86,8 @@ rule("power_slope", "c, a, n", "0.0 if c == 0 else c * a ** (n - 1) if a == 0 or
      "c * real(a ** n) / a if abs(t := n * log(abs(a))) < 640 else c * (real(a ** n) / a) if t > 0 and abs(a) > 1 else "
      "c * real(a ** (n - 2)) * a if t < 0 and 2 <= n < 64 and n - 2 + 2 == n else 0.0 if t < -2200 else "
      "c * abs(a) ** (n / 2) / a * abs(a) ** (n / 2) * real(copysign(1.0, a) ** n)) < inf else c * a ** (n - 1)",
-     "0.0 if 0 <= a <= 0 and n < 1 else power_slope(1.0, a, n)", "power_slope(c * (n - 1), a, n - 1)",
-     "out * log(a) if a > 0 else 0.0 if 0 <= a else nan")
+     "0.0 if 0 <= a <= 0 and n < 1 else power_slope(1.0, a, n)", "power_slope(c * (n - 1), a, n - 1) if n <= n - 1 + "
+     "1 <= n else (n - 1) * out / a", "out * log(a) if a > 0 else 0.0 if 0 <= a else nan")
 rule("sqrt_slope", "a", "0.5 / sqrt(a) if a != 0 else inf", "-0.5 * out / a if not 0 <= a <= 0 else -out")
 rule("cbrt_slope", "a", "cbrt(a) / a / 3 if a != 0 else inf", "-2 / 3 * out / a if not 0 <= a <= 0 else nan")
 rule("hypot_slope", "x, y", "x * (s := 2.0 ** 600 if abs(x) + abs(y) < 1 else 0.25) / hypot(x * s, y * s) if "

@@ -137,13 +137,16 @@ class _Ancestors:
         return list, (), None, self._each()
 
     def _each(self) -> Iterator[Scalar]:
-        # Otherwise this scalar is itself an ancestor, and its own ancestors are already written.
-        if not hasattr(_writing, "ancestors"):
-            _writing.ancestors = True
-            try:
-                yield from self.scalar._find_ancestors()
-            finally:
-                del _writing.ancestors
+        before = getattr(_writing, "ancestors", ())
+        if self.scalar in before:  # it is an ancestor itself, and its own are already written
+            return
+        ancestors = self.scalar._find_ancestors()
+        written = _writing.ancestors = frozenset(ancestors)
+        try:
+            yield from ancestors
+        finally:  # runs late, if somebody keeps the error that ended a copy
+            if getattr(_writing, "ancestors", ()) is written:
+                _writing.ancestors = before
 
 
 _writing = threading.local()

@@ -241,7 +241,7 @@ def condition(rule, operands, by, order):
 # The rules to measure, and the bounds of their errors.
 
 CHOSEN = {"floor", "round", "stop_gradient"}  # gradients not of the text: only values are measured
-EXPONENTS = (-2.0, -1.0, -0.5, 0.5, 1.5, 2.0, 3.0, 10.0)
+EXPONENTS = (-2.0, -1.0, -0.5, 0.5, 1.5, 2.0, 3.0, 10.0, 1 / 3, -0.3, 0.1)
 # The ulps of the operand that are tolerated, because the operand is rounded in between, or a derivative crosses 0
 # between two doubles. The slope of gelu is a difference of two numbers with errors of up to 2 ulps.
 ROUNDED = {

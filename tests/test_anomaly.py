@@ -86,3 +86,13 @@ def test_nothing_is_left_behind():
     assert (rules.FLOATS["new_"], watchers) == (before, [])
     assert type(Value(1.0) + 1) is Value
     assert (Value(1e200) * 1e200).data == math.inf
+
+
+def test_nodes_that_outlive_the_block_take_any_number():
+    x = Value(1.0)
+    with detect_anomaly():
+        y = x * 1e300
+    x.data = 1e10
+    assert [step.node.data for step in y.forward_steps()] == [math.inf]
+    with pytest.raises(AnomalyError, match="gave inf"), detect_anomaly():
+        list(y.forward_steps())

