@@ -123,6 +123,11 @@ def test_large_numbers_that_cancel_are_no_disagreement():
     assert compiled(x).data == pytest.approx(expected, abs=1e5)
 
 
+def test_a_gradient_that_cancels_is_no_disagreement():
+    slope = compile(lambda x: RULES["bce_slope"](x.sigmoid() ** 2, x.sigmoid() ** 2).leaky_relu())
+    assert slope.gradients([0.0, 0.0]) == pytest.approx([0.0, 0.0], abs=1e-16)
+
+
 def test_programs_of_many_forms_are_forgotten_again():
     total = compile(lambda xs: functional.sum(xs))
     for n in range(1, 100):
