@@ -271,6 +271,13 @@ def test_a_rule_that_is_no_expression():
     assert "broken" not in RULES
 
 
+def test_the_slope_of_a_certain_prediction_is_that_of_pytorchs_bounds():
+    for p, expected in ((1.0, -100.0), (0.0, 100.0), (0.5, 0.0)):
+        t = Value(0.5)
+        functional.binary_cross_entropy(Value(p), t).backward()
+        assert t.grad == expected
+
+
 def test_constants_have_their_defaults():
     assert RULES["power"](3.0) == 9.0
     assert RULES["leaky_relu"](-1.0) == -0.01
