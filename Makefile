@@ -58,6 +58,7 @@ demos: .venv/demo
 bench: build/peers/installed
 	build/peers/bin/python benchmarks/eager.py
 	build/peers/bin/python benchmarks/compiled.py --plot out/compiled.png
+	build/peers/bin/python benchmarks/elementary.py
 
 mutants: .venv/mutants
 	$(BIN)/python benchmarks/mutants.py
@@ -80,7 +81,7 @@ package: .venv/test
 build/peers/installed: pyproject.toml
 	@echo "Creating the virtual environment build/peers …"
 	@$(PYTHON) -m venv build/peers
-	$(call install,make bench,build/peers,--editable ".[fast]" "$(TORCH)" autograd casadi jax matplotlib xad)
+	$(call install,make bench,build/peers,--editable ".[fast]" "$(TORCH)" autograd casadi hypothesis jax matplotlib mpmath pytest xad)
 	@touch $@
 
 .venv/%: .venv/bin/python pyproject.toml

@@ -51,7 +51,7 @@ from peers import (
 from points import hessian, many_points, one_call
 
 MODULES = {
-    **dict.fromkeys([OURS, ARRAYS], "numba"),
+    **dict.fromkeys([OURS, ARRAYS], "llvmlite"),
     **dict.fromkeys([JAX, JAX_LENGTHS], "jax"),
     **dict.fromkeys([CASADI, CASADI_C], "casadi"),
     **dict(zip([TORCH, HIPS, XAD, NUMPY], ["torch", "autograd", "xad", "numpy"], strict=True)),
@@ -166,8 +166,8 @@ class Worker:
     def __init__(self, row: str, peer: str, options: argparse.Namespace, cache: str) -> None:
         command = [sys.executable, __file__, "--worker", row, peer]
         command += ["--threads", str(options.threads), "--seconds", str(options.seconds)]
-        threads = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
-        caches = {} if options.quick else dict.fromkeys(("NUMBA_CACHE_DIR", "XDG_CACHE_HOME"), cache)
+        threads = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+        caches = {} if options.quick else {"XDG_CACHE_HOME": cache}
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,

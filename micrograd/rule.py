@@ -542,7 +542,9 @@ class _Choices(ast.NodeTransformer):
         operands = [node.left, *node.comparators]
         pairs = zip(operands, node.ops, operands[1:], strict=False)
         each: list[ast.expr] = [ast.Compare(a, [op], [b]) for a, op, b in pairs]
-        return self.visit_BoolOp(ast.BoolOp(ast.And(), each)) if len(each) > 1 else node
+        if len(each) > 1:
+            return self.visit_BoolOp(ast.BoolOp(ast.And(), each))
+        return cast(ast.expr, self.generic_visit(node))  # there may be a choice in an operand
 
     def _choice(self, test: ast.expr, x: ast.expr, y: ast.expr) -> ast.expr:
         if self.constants.issuperset(part.id for part in ast.walk(test) if isinstance(part, ast.Name)):

@@ -102,7 +102,7 @@ def test_a_run_interrupted_at_every_step_goes_on_bit_for_bit(tmp_path, uninterru
 @pytest.mark.parametrize("compiled", [True, False])
 def test_a_schedule_that_steps_with_the_steps_goes_on_in_the_middle_of_an_epoch(tmp_path, compiled):
     if compiled:
-        pytest.importorskip("numba")
+        pytest.importorskip("llvmlite")
 
     def train(stops, epochs=3):
         weight = Value(0.0)

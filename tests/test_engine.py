@@ -217,7 +217,7 @@ def test_without_numpy_all_names_can_be_imported_and_compile_says_what_is_missin
     )
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60)
-    assert "compiling needs numba and numpy: python -m pip install numba numpy" in run.stdout, run.stderr
+    assert "compiling needs llvmlite and numpy: python -m pip install llvmlite numpy" in run.stdout, run.stderr
 
 
 def test_infinities_pass_through():

@@ -362,7 +362,7 @@ def test_a_name_that_has_a_meaning_is_refused(name):
 )
 def test_a_name_that_only_looks_taken_changes_nothing(name):
     np = pytest.importorskip("numpy")
-    pytest.importorskip("numba", reason="compiling needs numba, which is not installed")
+    pytest.importorskip("llvmlite", reason="compiling needs llvmlite, which is not installed")
     added = rule(name, "x, y", "x * y + 1", "y", "x")
     try:
         x = Value(3.0)

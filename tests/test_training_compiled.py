@@ -8,7 +8,7 @@ import warnings
 
 import pytest
 
-pytest.importorskip("numba", reason="compiling needs Numba, which is not installed")
+pytest.importorskip("llvmlite", reason="compiling needs llvmlite, which is not installed")
 
 from micrograd import Value, fit, functional, nn, optim
 from micrograd.compiler import TraceError
@@ -189,13 +189,13 @@ def test_what_can_not_be_compiled_runs_without_and_says_so():
         fit(loss, [1.0], optim.SGD([w]), epochs=1, compile="yes")
 
 
-def test_without_numba(monkeypatch):
+def test_without_llvmlite(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "micrograd.training.compiled", None)
     w = Value(1.0)
-    with pytest.warns(UserWarning, match="it needs numba and numpy: python -m pip install numba numpy"):
+    with pytest.warns(UserWarning, match="it needs llvmlite and numpy: python -m pip install llvmlite numpy"):
         fit(lambda x: w * x, [1.0], optim.SGD([w], lr=0.5), epochs=100)
     assert w.data == -49.0
-    with pytest.raises(ImportError, match="python -m pip install numba numpy"):
+    with pytest.raises(ImportError, match="python -m pip install llvmlite numpy"):
         fit(lambda x: w * x, [1.0], optim.SGD([w]), epochs=1, compile=True)
 
 

@@ -162,7 +162,7 @@ def test_a_child_process_is_not_watched_by_the_threads_of_its_parent():
 
 def test_a_trace_and_anomaly_detection_overlap():
     np = pytest.importorskip("numpy")
-    pytest.importorskip("numba", reason="compiling needs numba, which is not installed")
+    pytest.importorskip("llvmlite", reason="compiling needs llvmlite, which is not installed")
     from micrograd.compiler.tracing import trace
 
     w = Value(3.0)

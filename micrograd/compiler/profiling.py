@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from .kernel import Whole, bound, instruction, limits
-from .listing import Instruction
+from .code import LANES, Function, Pointer
+from .loops import REPEAT
+from .machine import Floats, Kernel, Whole, bind, instruction, run
+from .plan import Instruction
 from .program import Program
 
 __all__ = ["Profile", "profile"]
@@ -52,26 +54,47 @@ class Profile:
 def profile(program: Program, samples: int) -> Profile:
     """Measures each instruction of a program on a block of as many samples as it takes at a time."""
     lanes = program.width(samples)
-    memory, sums = np.full(program.listing.rows * lanes, 0.5), np.zeros(max(program.listing.sums, 1))
-    kept = program.u.copy()
-    found, at = [], int(program.ends[0])
-    for one in program.listing.lanes:
-        end = at + len(one.operands) + 2
-        again = instruction("repeat", 1, program.code, at, end)
-        call = bound(again, memory, program.u, sums, lanes)
-        seconds = _seconds(partial(_repeated, again, call))
-        reads, writes = one.rows()
-        found.append((one, seconds, one.work * lanes, 8 * lanes * (len(reads) + len(writes))))
+    plan, kept = program.plan, program.u.copy()
+    memory, sums = np.full(max(plan.rows, 1 + plan.inputs) * (lanes + LANES) + LANES, 0.5), np.zeros(plan.sums + LANES)
+    found, code = [], program.code.copy()
+    at = int(program.ends[0])
+    outputs = np.empty((len(program.rows), lanes + LANES))
+    for one in plan.lanes:
+        end = at + int(code[at + 1])
+        if plan.is_fused:
+            code[at + 3 : at + 7] = memory.ctypes.data, lanes, outputs.ctypes.data, lanes
+        again = instruction(REPEAT, 1, code, at, end)
+        call = bind(again, memory, program.u, sums, lanes)
+        seconds = _seconds(partial(_repeat, again, call))
+        found.append((one, seconds, one.work * lanes, 8 * lanes * (len(one.reads) + len(one.writes))))
         at = end
     program.u[:] = kept
-    rows = max(2, program.listing.rows // 2) * lanes
+    rows = max(2, plan.rows // 2) * lanes
     source, target = np.ones(rows), np.empty(rows)
-    copying = 16 * rows / _seconds(limits().copy, source, target)
-    adding = 2 * len(source[:1024]) / _seconds(limits().multiply_add, source[:1024].copy(), target[:1024].copy())
+    copying = 16 * rows / _seconds(partial(_loop, _COPY, source, target))
+    adding = 2 * 1024 / _seconds(partial(_loop, _MULTIPLY_ADD, source[:1024].copy(), np.empty(1024)))
     return Profile(lanes, found, copying, adding)
 
 
-def _repeated(again: Whole, call: Callable[[], None], times: int) -> None:
+def _write_loop(is_sum: bool, f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) -> None:
+    # again and again, of n numbers: how often
+    with f.loop(0, c[0]) as k:
+        weight = f.splat(1.0 / (k + 1).as_real())
+        with f.loop(0, f.lanes // LANES * LANES, LANES) as lane:
+            numbers = v.vector(lane)
+            u.put(lane, f.add_product(u.vector(lane), weight, numbers) if is_sum else numbers)
+        v[k % f.lanes] = k.as_real()
+
+
+_COPY = Kernel("copy loop", partial(_write_loop, False))
+_MULTIPLY_ADD = Kernel("multiply-add loop", partial(_write_loop, True))
+
+
+def _loop(kernel: Kernel, source: Floats, target: Floats, times: int) -> None:
+    run(instruction(kernel, times), source, target, target, len(source))
+
+
+def _repeat(again: Whole, call: Callable[[], None], times: int) -> None:
     again[2] = times
     call()
 

@@ -4,29 +4,31 @@ from __future__ import annotations
 
 import math
 import os
+import random
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ..arguments import one_line
 from ..engine import Value
 from ..watching import resting_collector
-from .kernel import Whole, assembled, bound, instruction, run
-from .listing import Listing
-from .lowering import lower
+from .code import LANES
+from .graph import CAPTURED, CONSTANT, INPUT, Graph
+from .loops import BATCH, ONE, REPEAT
+from .machine import CALL, Floats, Kernel, Whole, address_of, assemble, bind, instruction, run
+from .plan import Instruction, Plan, make_plan
 from .tracing import Trace, TraceError, trace, unchanged, undrawn
 
-__all__ = ["DisagreementError", "Floats", "Program", "made", "threads"]
-
-Floats = npt.NDArray[np.float64]
+__all__ = ["DisagreementError", "Floats", "Program", "make_program", "threads"]
 
 _TOLERANCE = 1e-9  # between a compiled number and Python's: sums of many products are rounded in another order
-_ROUNDING = 1e-13  # and of what cancels is left what was rounded, compared with the largest number
+_ROUNDING = 1e-13  # absolute tolerance, for cancellation, relative to the largest number
 _BLOCK = 1 << 17  # numbers of a block, a megabyte: what stays in a core's own cache
+_X, _PICKED = 6, 14  # operands of the instruction BATCH
 _WORTH_A_THREAD = 2_000_000  # additions and multiplications: to begin takes as long as some 100,000
 
 
@@ -35,38 +37,42 @@ class DisagreementError(ArithmeticError):
 
 
 class Program:
-    """A traced function, compiled.
+    """A plan, compiled.
 
     Args:
-        listing: what it does.
+        plan: what it does.
     """
 
-    def __init__(self, listing: Listing) -> None:
-        self.listing = listing
-        parts = listing.uniform, listing.lanes
-        uniform, lanes = (assembled((one.key, one.operands) for one in part) for part in parts)
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        uniform, lanes = (assemble(map(_resolve, part)) for part in (plan.uniform, plan.lanes))
         self.code, self.ends = np.concatenate([uniform, lanes]), (len(uniform), len(uniform) + len(lanes))
-        self.u = np.array(listing.constants, dtype=np.float64)
-        self.work = sum(one.work for one in listing.lanes)
-        self.rows = np.array([0, *listing.outputs, *listing.gradients], dtype=np.int64)
+        self.u = np.array([*plan.constants, *[0.0] * LANES], dtype=np.float64)
+        self.work = sum(one.work for one in plan.lanes)
+        self.rows = np.array([0, *plan.outputs, *plan.gradients], dtype=np.int64)
+        # A fused program has rows for its inputs only, of samples that are picked.
+        self.height = 1 + plan.inputs if plan.is_fused else plan.rows
         self._v: list[Floats] = []
+        self._out = np.empty((len(self.rows), 0))
+        self._batch: tuple[Whole, Callable[[int, int], None]]
 
-    def _operands(self, x: Floats, out: Floats) -> tuple[Any, ...]:
-        return 0, self.code, *self.ends, x, self.listing.inputs, self.rows, len(self.rows), out
+    def _operands(self, code: Whole, x: Floats, out: Floats) -> tuple[Any, ...]:
+        return 0, code, *self.ends, x, self.plan.inputs, self.rows, len(self.rows), out
 
     def batch(self, x: Floats, picked: Whole, out: Floats, first: int, last: int, width: int) -> Whole:
         """The instruction that runs lanes, from the first to the last: see :meth:`__call__`."""
-        operands = *self._operands(x, out), first, last, width, picked if len(picked) else 0
-        return instruction("batch", *operands)
+        operands = *self._operands(self.code, x, out), first, last, width, picked if len(picked) else 0
+        return instruction(BATCH, *operands, int(self.plan.is_fused))
 
     def width(self, lanes: int) -> int:
-        """How many lanes a block takes: as many as stay in the cache, all blocks alike."""
-        most = max(8, min(512, _BLOCK // self.listing.rows))
-        return math.ceil(lanes / math.ceil(lanes / most))
+        """How many lanes a block takes: as many as stay in the cache, all blocks alike, of whole vectors."""
+        most = max(LANES, min(512, _BLOCK // self.height // LANES * LANES))
+        each = math.ceil(lanes / math.ceil(lanes / most))
+        return each if lanes <= most else math.ceil(each / LANES) * LANES
 
     def memory(self, width: int, number: int = 0) -> Floats:
         """The rows of a block, for one of the threads."""
-        size = self.listing.rows * width
+        size = self.height * (math.ceil(width / LANES) * LANES) + LANES
         while len(self._v) <= number:
             self._v.append(np.empty(0))
         if len(self._v[number]) < size:
@@ -84,28 +90,60 @@ class Program:
             An array with a row for the check (0 where all is finite), for each output and for each gradient, and a
             column a sample; the sums over samples; and whether all numbers are finite.
         """
-        assert self.listing.inputs == x.shape[1 if len(picked) else 0], "samples of another form"
+        if self.plan.inputs != x.shape[1 if len(picked) else 0]:
+            raise ValueError(f"the program takes {self.plan.inputs} inputs, not an array of {x.shape}")
         lanes = len(picked) or x.shape[1]
-        out, sums = np.empty((len(self.rows), lanes)), np.zeros(self.listing.sums)
-        self.u[0] = 0.0
-        if self.ends[0]:
-            run(instruction("repeat", 1, self.code, 0, self.ends[0]), self.u, self.u, sums, 1)
-        count = max(1, min(threads(), self.work * lanes // _WORTH_A_THREAD, lanes // 8))
-        width = self.width(-(-lanes // count))
-        self.memory(width, count - 1)
-        parts = [sums] if count == 1 else [np.zeros_like(sums) for _ in range(count)]
-
-        def work(i: int) -> int:
-            batch = self.batch(x, picked, out, lanes * i // count, lanes * (i + 1) // count, width)
-            return run(batch, self.memory(width, i), self.u, parts[i], lanes)
-
-        is_finite = all([work(0)] if count == 1 else list(_pool(count).map(work, range(count))))
-        if count > 1:
-            sums += np.sum(parts, axis=0)
+        self.begin()
+        out, sums = self._place(lanes), np.zeros(self.plan.sums + LANES)
+        count = max(1, min(threads(), self.work * lanes // _WORTH_A_THREAD, lanes // LANES))
+        if count == 1:
+            batch, run_batch = self._batch
+            batch[_X], batch[_PICKED] = address_of(x), address_of(picked) if len(picked) else 0
+            run_batch(address_of(sums), lanes)
+            is_finite = batch[2] == 1
+        else:
+            is_finite = self._share(count, x, picked, out, sums)
         if math.isnan(self.u[0]):
             out[0] = math.nan
             is_finite = False
-        return out, sums, is_finite
+        return out, sums[: self.plan.sums], bool(is_finite)
+
+    def _share(self, count: int, x: Floats, picked: Whole, out: Floats, sums: Floats) -> bool:
+        # Runs all lanes in threads, each of which has code and memory of its own.
+        lanes = out.shape[1]
+        width = self.width(-(-lanes // count))
+        self.memory(width, count - 1)
+        parts = [np.zeros_like(sums) for _ in range(count)]
+
+        def work(i: int) -> int:
+            operands = *self._operands(self.code.copy(), x, out), lanes * i // count, lanes * (i + 1) // count, width
+            batch = instruction(BATCH, *operands, picked if len(picked) else 0, int(self.plan.is_fused))
+            return run(batch, self.memory(width, i), self.u, parts[i], lanes)
+
+        is_finite = all(list(_pool(count).map(work, range(count))))
+        sums += np.sum(parts, axis=0)
+        return is_finite
+
+    def _place(self, lanes: int) -> Floats:
+        # Where the outputs go: to the same place as before, if nobody has an array of it any more. New memory would
+        # take as long as the program.
+        if self._out.shape[1] != lanes or sys.getrefcount(self._out) > 2:
+            self._out = np.empty((len(self.rows), lanes))
+            width, v = self.width(lanes), self.memory(self.width(lanes))
+            batch = self.batch(np.empty((1, 0)), _NONE, self._out, 0, lanes, width)
+            call, pointers = CALL(int(batch[0])), [address_of(array) for array in (v, self.u, batch[2:])]
+
+            def run_batch(sums: int, lanes: int) -> None:
+                call(pointers[0], pointers[1], sums, pointers[2], lanes)
+
+            self._batch, self._kept = (batch, run_batch), v  # which may have given way to a larger one
+        return self._out
+
+    def begin(self) -> None:
+        """Computes what is the same in all lanes."""
+        self.u[0] = 0.0
+        if self.ends[0]:
+            run(instruction(REPEAT, 1, self.code, 0, self.ends[0]), self.u, self.u, self.u, 1)
 
     def capture(self, leaves: Sequence[Value]) -> None:
         """Takes the numbers of the captured Values over."""
@@ -122,47 +160,85 @@ class Program:
     @cached_property
     def _lane(self) -> tuple[Floats, Floats, Whole, Floats, Callable[[], None]]:
         # What a single one is run with: all at their places once and for all.
-        x, out, v = np.zeros(self.listing.inputs), np.empty(len(self.rows)), np.zeros(self.listing.rows)
-        one = instruction("one", *self._operands(x, out))
-        return x, out, one, v, bound(one, v, self.u, self.u, 1)
+        x, out, v = np.zeros(self.plan.inputs), np.empty(len(self.rows)), np.zeros(self.height + LANES)
+        sums = np.zeros(self.plan.sums + LANES)
+        one = instruction(ONE, *self._operands(self.code, x, out), int(self.plan.is_fused))
+        return x, out, one, v, bind(one, v, self.u, sums, 1)
 
-    def check(self, traced: Trace) -> None:
-        """Compares every number of the program with the trace's own, which Python's floats computed.
+    def check(self, graph: Graph, labels: Sequence[str]) -> None:
+        """Compares every number of the program with the graph's own, which Python's floats computed.
+
+        Args:
+            graph: what the program was made of.
+            labels: what the captured Values and the inputs are called.
 
         Raises:
-            DisagreementError: at the first node that differs.
+            DisagreementError: at the first operation that differs.
         """
-        self.capture(traced.captured)
-        x = np.array([[node._data for node in traced.inputs]])
-        out, sums, is_finite = self(x, np.zeros(1, dtype=np.int64))
+        where = [i for i, _, _ in self.plan.places] + [*graph.outputs, *graph.gradients]
+        expected = np.array([graph.numbers[i] for i in where])
+        leaves = {op: [0.0] * count for op, count in ((CAPTURED, graph.captured), (INPUT, graph.inputs))}
+        for op, args, number in zip(graph.ops, graph.args, graph.numbers, strict=True):
+            if op in leaves:
+                leaves[op][args[0]] = number
+        captured, inputs = (np.array(leaves[op]) for op in (CAPTURED, INPUT))
+        # What cancels on the way is rounded as the largest number is, whether the program has a row for it or not.
+        numbers = [abs(x) for op, x in zip(graph.ops, graph.numbers, strict=True) if op is not CONSTANT]
+        size = max(filter(math.isfinite, numbers), default=0.0)
+        with np.errstate(all="ignore"):
+            for lanes in (1, 2):
+                computed = self._compute(captured, inputs, lanes)
+                if computed is None:
+                    return  # left to Python's floats anyway
+                allowed = _TOLERANCE * np.abs(expected) + _ROUNDING * size
+                differ = np.isfinite(lanes * expected) & ~(np.abs(computed - expected) <= allowed)
+                if differ.any():
+                    # Where numbers cancel, or decide at a kink, the last bits of the arguments change them as much.
+                    spread = np.zeros(len(expected))
+                    rng = random.Random(0)
+                    for _ in range(16):
+                        near, its_near = (
+                            x * (1 + 2.0**-51 * np.array([rng.randint(-1, 1) for _ in x])) for x in (captured, inputs)
+                        )
+                        moved = self._compute(near, its_near, lanes)
+                        change = np.inf if moved is None else np.abs(moved - computed)
+                        spread = np.fmax(spread, change)
+                    differ &= ~(np.abs(computed - expected) <= allowed + 16 * spread)
+                for k in np.flatnonzero(differ):
+                    raise DisagreementError(_explain(graph, where, int(k), float(computed[k]), labels))
+        self.u[1 : 1 + len(captured)] = captured
+
+    def _compute(self, captured: Floats, inputs: Floats, lanes: int) -> Floats | None:
+        # All numbers that the program has of these arguments; None if one is not finite.
+        self.u[1 : 1 + len(captured)] = captured
+        out, sums, is_finite = self(np.ascontiguousarray(np.repeat(inputs[:, None], lanes, axis=1)), _NONE)
         if not is_finite:
-            return  # left to Python's floats anyway
-        v, checks = self.memory(1), self.listing.checks
-        computed = [v[row] if in_lanes else self.u[row] for _, in_lanes, row in checks]
-        expected = np.array([node._data for node, _, _ in checks])
-        with np.errstate(invalid="ignore"):
-            size = float(np.max(np.abs(expected[np.isfinite(expected)]), initial=0.0))
-            differ = ~(np.abs(np.array(computed) - expected) <= _TOLERANCE * np.abs(expected) + _ROUNDING * size)
-        for i in np.flatnonzero(differ):
-            _compare(checks[i][0], float(computed[i]), size)
-        found = sums if self.listing.sums else out[1 + len(self.listing.outputs) :, 0]
-        for leaf, slope, number in zip([*traced.captured, *traced.inputs], traced.gradients, found, strict=False):
-            _compare(slope, float(number), size, f"the gradient by {one_line(leaf.label) or 'a leaf'}, ")
-        for node, number in zip(traced.outputs, out[1:, 0], strict=False):
-            _compare(node, float(number), size)
+            return None
+        v, stride = self.memory(lanes), 1 if lanes == 1 else LANES
+        rows = [v[row * stride] if in_lanes else self.u[row] for _, in_lanes, row in self.plan.places]
+        return np.array([*rows, *out[1:, 0], *sums / lanes])
 
 
-def _compare(node: Value, number: float, size: float, what: str = "") -> None:
-    expected = node._data
-    if math.isfinite(expected) and not abs(number - expected) <= _TOLERANCE * abs(expected) + _ROUNDING * size:
-        operands = ", ".join([repr(parent._data) for parent in node._parents[:4]])
-        raise DisagreementError(
-            f"the compiled program and Python's floats disagree: {what}{node.op or 'a leaf'}({operands}) is "
-            f"{expected!r}, and {number!r} when compiled"
-        )
+_NONE = np.empty(0, dtype=np.int64)
 
 
-def made(
+def _resolve(one: Instruction) -> tuple[Kernel, Whole]:
+    # An instruction with the address of its expression.
+    return one.kernel, np.insert(one.operands, 0, one.expression.address) if one.expression else one.operands
+
+
+def _explain(graph: Graph, where: Sequence[int], k: int, number: float, labels: Sequence[str]) -> str:
+    i, gradients = where[k], len(where) - len(graph.gradients)
+    what = f"the gradient by {one_line(labels[(k - gradients) % len(labels)]) or 'a leaf'}, " if k >= gradients else ""
+    op, args = graph.ops[i], graph.args[i]
+    operands = ", ".join([repr(graph.numbers[x]) for x in args[:4]]) if op not in (CAPTURED, INPUT) else ""
+    return (
+        f"the compiled program and Python's floats disagree: {what}{op.name}({operands}) is {graph.numbers[i]!r}, and "
+        f"{number!r} when compiled"
+    )
+
+
+def make_program(
     function: Callable[..., Any], arguments: Any, differentiate: str, sums: bool, order: Iterable[Value] = ()
 ) -> tuple[Program, Trace]:
     """The program of a function for arguments of this form: see :func:`~micrograd.compiler.tracing.trace`.
@@ -175,13 +251,15 @@ def made(
         with unchanged(function):
             traced = trace(function, arguments, differentiate, order)
         again = trace(function, arguments, order=order)
-        _same(traced, again)
-        program = Program(lower(traced, sums))
-        program.check(traced)
+        _compare(traced, again)
+        graph = Graph(traced)
+        labels = [leaf.label for leaf in (*traced.captured, *traced.inputs)] or [""]
+        program = Program(make_plan(graph, sums))
+        program.check(graph, labels)
     return program, traced
 
 
-def _same(traced: Trace, again: Trace) -> None:
+def _compare(traced: Trace, again: Trace) -> None:
     # A function that draws random numbers or counts its calls would be frozen in the state that it had.
     made, remade = ([node._data for node in one.nodes[: one.forward]] for one in (traced, again))
     if not np.array_equal(made, remade, equal_nan=True) or len(traced.outputs) != len(again.outputs):

@@ -45,7 +45,7 @@ class TraceError(TypeError):
 # Operations that only traces have: comparisons, the choice between two Values, their largest, an index taken apart.
 _LESS = Rule("less", "a, b", "1.0 if a < b else 0.0", ("0.0", "0.0"), {})
 _LESS_EQUAL = Rule("less_equal", "a, b", "1.0 if a <= b else 0.0", ("0.0", "0.0"), {})
-_WHERE = Rule("where", "c, a, b", "a if c > 0 else b", ("0.0", "c", "1 - c"), {})
+WHERE = Rule("where", "c, a, b", "a if c > 0 else b", ("0.0", "c", "1 - c"), {})
 _LARGEST = Rule("largest", "a, b", "a if a >= b or a != a else b", ("0.0", "0.0"), {})  # a constant for gradients
 _INDEX = Rule("index", "i, count", "index_(i, count)", ("0.0", "0.0"), {})
 _EQUAL = Rule("equal", "a, b", "1.0 if a == b else 0.0", ("0.0", "0.0"), {})
@@ -93,7 +93,7 @@ class Traced(Value):
     __hash__ = Value.__hash__
 
     def _choose(self, a: Number, b: Number) -> Value:
-        return operation(_WHERE)(self, lift(a), lift(b))
+        return operation(WHERE)(self, lift(a), lift(b))
 
     def _one_hot(self, classes: int) -> list[Value]:
         index = operation(_INDEX)(self, lift(float(classes)))
@@ -216,6 +216,7 @@ class Trace:
         gradients: the derivative of the output by each captured Value, then by each input; empty if not wanted.
         modes: the modules that were asked whether they are in training, with what they depend on then.
         shape: that of the array that the outputs of many samples become; set when it is first asked for.
+        count: how many outputs there are, when the graph has been let go.
     """
 
     inputs: list[Value]
@@ -227,6 +228,13 @@ class Trace:
     gradients: list[Value]
     modes: list[tuple[Any, Any]]
     shape: tuple[int, ...] | None = None
+    count: int = 0
+
+    def release(self) -> None:
+        """Lets the graph go: what is left is what belongs to the function."""
+        self.count = len(self.outputs)
+        for values in (self.inputs, self.outputs, self.nodes, self.gradients):
+            values.clear()
 
     def is_current(self) -> bool:
         """Whether modules that the function uses are in the state that it was traced in."""

@@ -17,13 +17,15 @@ import numpy as np
 
 from ..arguments import to_float
 from ..compiler import Compiled
-from ..compiler.kernel import Whole, address_of, instruction, run
-from ..compiler.program import DisagreementError, Floats, Program, made
+from ..compiler.code import LANES
+from ..compiler.machine import Floats, Whole, address_of, instruction, run
+from ..compiler.program import DisagreementError, Program, make_program
 from ..compiler.tracing import Trace, Traced, TraceError, flatten, trace
 from ..engine import Value
 from ..optim import Optimizer
 from ..rules import constant
 from .eager import EagerSteps, arguments_of, warn_not_compiled
+from .kernels import FINISH, FINISH_SAMPLES, SLOPES, TRAIN
 
 __all__ = ["CompiledSteps"]
 
@@ -67,8 +69,11 @@ class CompiledSteps:
         self.updates: dict[str, list[_Update]] = {}
         # A program's first inputs are the parameters, in this order.
         self.place = {parameter: i for i, parameter in enumerate(optimizer.parameters)}
-        self.numbers = np.zeros((2 + len(optimizer.state[0]), len(self.place)))
-        self.after = np.empty_like(self.numbers)  # the numbers after a step; then the two arrays are swapped
+        # The rows of each array: a check, the parameters, their gradients, and the optimizer's state.
+        rows = 3 + len(optimizer.state[0])
+        self.numbers = np.zeros((rows, len(self.place)))[1:]
+        self.after = np.zeros((rows, len(self.place)))[1:]  # the numbers after a step; then the two arrays are swapped
+        self.kept = np.empty(len(self.place))  # the gradients before a step
         self.pace = 0.0  # the seconds per unit of work
         count = len(eager.data)
         self.form = np.zeros(count, dtype=np.int64)
@@ -110,7 +115,7 @@ class CompiledSteps:
         if form not in self.programs:
             arguments = sample()
             try:
-                program, traced = made(self.loss, arguments, "captured", True, self.place)
+                program, traced = make_program(self.loss, arguments, "captured", True, self.place)
             except DisagreementError:
                 raise
             except (ArithmeticError, ValueError) as error:
@@ -124,7 +129,7 @@ class CompiledSteps:
             if traced.structure is not None or traced.outputs[0].rule is constant:
                 raise TypeError("the loss must be a Value computed from the parameters")
             self.samples[form] = arguments, traced.described()
-            traced.nodes.clear()
+            traced.release()
             self.programs[form] = program, traced
             self.stale.add(form)
         return self.programs[form]
@@ -298,8 +303,8 @@ class CompiledSteps:
             programs.append(program)
         pairs = zip(instructions, programs, strict=True)
         table = np.array([[address_of(one), address_of(program.u)] for one, program in pairs])
-        slopes = instruction("slopes", 0, 0, len(parts), parts, table, self.numbers, len(self.place), 0, losses)
-        sums = np.zeros(max(program.listing.sums for program in programs))
+        slopes = instruction(SLOPES, 0, 0, len(parts), parts, table, self.numbers, len(self.place), 0, losses)
+        sums = np.zeros(max(program.plan.sums for program in programs) + LANES)
         kept = [parts, picked, out, table, instructions]
         return _Work(slopes, v, sums, units[:count], lanes, np.searchsorted(begins, lanes), kept)
 
@@ -308,7 +313,7 @@ class CompiledSteps:
         finish, its_v = self.finish(update, settings, norms)
         count, its_u = len(self.place), update.program.u
         train = instruction(
-            "train", 0, len(work.units), work.parts, work.lanes, its_v, its_u, count, work.slopes, finish
+            TRAIN, 0, len(work.units), work.parts, work.lanes, its_v, its_u, count, work.slopes, finish
         )  # fmt: skip
         done = run(train, work.v, its_u, work.sums, int(work.lanes[-1]))
         if done % 2:
@@ -335,7 +340,7 @@ class CompiledSteps:
         kept = numbers.copy()
         numbers[:] = [parameter._data for parameter in self.place]
         finish, its_v = self.finish(update, settings, norms)
-        finish[15] = size
+        finish[FINISH_SAMPLES] = size
         if not run(finish, its_v, update.program.u, work.sums, len(self.place)):
             numbers[:] = kept
             return 0
@@ -347,14 +352,18 @@ class CompiledSteps:
 
     def finish(self, update: _Update, settings: Floats, norms: Floats) -> tuple[Whole, Floats]:
         """Returns the instruction that updates all parameters, and the rows that it needs."""
-        program, width = update.program, min(len(self.place), 512)
+        program, count = update.program, len(self.place)
+        width = program.width(count)
         runs, biases, arriving, squares, heard, sums = self.layers
+        self.batch = program.batch(self.numbers, _ALL, self.after, 0, count, width)
         finish = instruction(
-            "finish", 0, program.code, *program.ends, self.numbers, len(self.numbers), program.rows, self.after, width,
-            settings, settings.shape[1], 0, norms, 1, runs, len(runs), biases, len(biases), arriving, squares, heard,
-            sums, len(sums),
+            FINISH, 0, self.batch, self.numbers, self.after, self.kept, settings, settings.shape[1], 0, norms, 1,
+            runs, len(runs), biases, len(biases), arriving, squares, heard, sums, len(sums),
         )  # fmt: skip
         return finish, program.memory(width)
+
+
+_ALL = np.empty(0, dtype=np.int64)
 
 
 class _Work(NamedTuple):
@@ -383,11 +392,13 @@ class _Update:
 
         def update(parameter: Value, gradient: Value, *state: Value) -> Any:
             parameter, state = twin.update(parameter, gradient, state, self.number)
-            return [parameter, *state]
+            return [parameter, gradient, *state]
 
-        self.program, traced = made(update, (0.75, 0.5, *optimizer.first_state(0.75)), "", False)
+        self.program, traced = make_program(update, (0.75, 0.5, *optimizer.first_state(0.75)), "", False)
         self.captured = traced.captured
-        assert len(self.program.rows) == 2 + len(optimizer.state[0])
+        traced.release()
+        if len(self.program.rows) != 3 + len(optimizer.state[0]):
+            raise TraceError(f"{type(optimizer).__name__}.update() gives another state than it takes")
 
     def ask(self, what: str, other: int) -> Any:
         answer = self.questions[what, other] = _answer(self.step, what, other)

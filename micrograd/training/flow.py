@@ -165,7 +165,7 @@ class FlowRecord:
                 now.silent[i] = [name for name, size in sizes.items() if size <= least]
 
     def layout(self, parameters: Sequence[Value]) -> tuple[Any, ...]:
-        """Returns arrays to record many steps: see :meth:`take` and ``finish`` in :mod:`micrograd.compiler.sources`.
+        """Returns arrays to record many steps: see :meth:`take` and :data:`micrograd.training.kernels.FINISH`.
 
         They are: where each layer's parameters begin and end; the parameters whose gradients are measured as arriving,
         their layers, and their number per layer; room for sums of squares; for each parameter, the sum of the

@@ -96,9 +96,9 @@ def fit(
         rng: the random generator that shuffles: a ``random.Random``, or the module ``random`` itself. Checkpoints
             contain its state, and the states of the module ``random`` and of the generators in the model.
         compile: whether to compile the loss and the update with :func:`micrograd.compile`. ``"auto"`` compiles them if
-            Numba is installed and they can be compiled; otherwise it runs without, and warns. It does not compile for
-            fewer than 100 samples in all, because that does not pay. True raises an error where ``"auto"`` warns. False
-            does not compile.
+            llvmlite is installed and they can be compiled; otherwise it runs without, and warns. It does not compile
+            for fewer than 100 samples in all, because that does not pay. True raises an error where ``"auto"`` warns.
+            False does not compile.
 
     A compiled run keeps its numbers in arrays. It writes them back to the Values at its end, at checkpoints, and before
     callbacks, stop conditions and the validation read them. It reads plain lists and tuples of data once. It notices
@@ -116,7 +116,7 @@ def fit(
         ValueError: if a setting is out of its range, or the checkpoint is damaged or of another run; the message lists
             the differences. Nothing is then changed.
         TypeError: if an argument has the wrong type; the message says what ``fit()`` takes.
-        ImportError: if tqdm for a progress bar, safetensors for a checkpoint, or Numba for ``compile=True`` is not
+        ImportError: if tqdm for a progress bar, safetensors for a checkpoint, or llvmlite for ``compile=True`` is not
             installed; the message says what to install.
 
     >>> weight = Value(0.0)
@@ -243,7 +243,7 @@ def _choose(eager: EagerSteps, batch_size: int, compile: bool | str) -> Steps:  
         from ..compiler.tracing import is_watched
         from .compiled import CompiledSteps
     except ImportError as error:
-        what = "numba and numpy: python -m pip install numba numpy"
+        what = "llvmlite and numpy: python -m pip install llvmlite numpy"
         if compile is True:
             raise ImportError(f"compiling needs {what}") from error
         warn_not_compiled(f"it needs {what}")

@@ -1,0 +1,530 @@
+"""The fourth stage: expressions in LLVM's instructions, eight lanes at a time, and the kernels that run them.
+
+The kernels of sums of products are in :mod:`micrograd.compiler.products`.
+
+The numbers of a node are a *row* of a block: one for each lane, in places that are filled up to whole vectors. A block
+of one lane has rows of one number. Rows are given by their index. ``v`` are the rows of a block, ``u`` the numbers
+that are the same in all lanes, ``g`` the sums over lanes, ``c`` the operands of the instruction. Row 0 of ``v`` is 0 in
+the lanes where each operation gave something finite, and nan in the others; number 0 of ``u`` likewise.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import math
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from functools import cache, partial
+from typing import Any
+
+from ..rule import RULES, Rule, write_choices
+from .code import LANES, Function, Number, Pointer, Variable, Vector
+from .elementary import FUNCTIONS
+from .graph import CHOICE, DOT, SUM, Body, Operation, UnsupportedError
+from .machine import FOREIGN, Kernel
+
+__all__ = ["FUSED", "FUSED_PARTS", "ROWS", "express", "find_stride"]
+
+
+# Expressions
+
+
+Fail = Callable[[Number, "Number | None"], None]  # what takes note of a number, and in which lanes it is needed
+
+
+def apply(function: Function, operation: Operation, operands: Sequence[Number], fail: Fail) -> Number:
+    """Emits an operation; ``fail`` gets each number that is not finite where Python's floats raise an error."""
+    if operation is DOT:
+        a, b, *rest = operands
+        total = a * b
+        for i in range(0, len(rest), 2):
+            total = function.add_product(rest[i], rest[i + 1], total)
+        return total
+    if operation is SUM:
+        return sum(operands[1:], operands[0])
+    text = _Text(function)
+    if operation.name not in RULES.sealed and _hides_failures(operation.text):
+        # The table's own texts are written so that what is not finite shows in the end.
+        function.note = lambda number: fail(number, text.needed)
+    try:
+        out = text.evaluate(operation.text, dict(zip(operation.operands, operands, strict=True)))
+    except UnsupportedError as error:
+        raise UnsupportedError(f"the rule {operation.name!r} can't be compiled: {error}") from None
+    except Exception as error:
+        raise UnsupportedError(
+            f"the rule {operation.name!r} can't be compiled: {type(error).__name__}: {error}"
+        ) from error
+    finally:
+        function.note = None
+    if may_fail(operation.text):
+        fail(out, None)
+    return out
+
+
+class _Text:
+    # Runs the text of a rule on Numbers, which emits it.
+
+    def __init__(self, function: Function) -> None:
+        self.function = function
+        self.needed: Number | None = None  # the lanes that need what is emitted now; None for all
+
+    def evaluate(self, text: str, names: dict[str, Any]) -> Number:
+        code, free = _compile(text)
+        scope = {"__builtins__": {}, **{name: self._find(name) for name in free if name not in names}, **names}
+        out = eval(code, scope)
+        return out if isinstance(out, Number) else self.function.reals(float(out))
+
+    def _find(self, name: str) -> Any:
+        # What a name in a text means; the module says what it means on floats.
+        if is_rule(name):
+            return partial(self._call_rule, RULES[name])
+        if (helper := getattr(self, f"_{name}_", None)) is not None:
+            return helper
+        if name in _PLAIN:
+            return _PLAIN[name]
+        if name.startswith("_") or not hasattr(math, name):
+            raise UnsupportedError(f"its text uses {name!r}")
+        meaning = getattr(math, name)
+        return meaning if isinstance(meaning, float) else partial(self._call, name)
+
+    def _call(self, name: str, *operands: Any) -> Any:
+        if not any(isinstance(x, Number) for x in operands):
+            return getattr(math, name)(*operands)
+        if name not in FUNCTIONS and name not in FOREIGN:
+            raise UnsupportedError(f"its text uses {name!r}")
+        return self.function.call(name, *operands)
+
+    def _ceil_(self, x: Any) -> Any:
+        return self.function.intrinsic("ceil", x) if isinstance(x, Number) else math.ceil(x)
+
+    def _degrees_(self, x: Any) -> Any:
+        return x * (180 / math.pi)
+
+    def _radians_(self, x: Any) -> Any:
+        return x * (math.pi / 180)
+
+    def _call_rule(self, rule: Rule, *operands: Any) -> Any:
+        names = {rule.names[0]: list(operands)} if rule.variadic else dict(zip(rule.names, operands, strict=True))
+        return self.evaluate(rule.value, {**rule.constants, **names})
+
+    # Helpers by their names in the texts. Where one raises an error on floats, the number is nan here.
+
+    def _choose__(self, test: Any, x: Callable[[], Any], y: Callable[[], Any]) -> Any:
+        if not isinstance(test, Number):
+            return x() if test else y()
+        return self.function.choose(test, self._side(test, x)(), self._side(~test, y)())
+
+    def _branch__(self, test: Any, x: Callable[[], Any], y: Callable[[], Any]) -> Any:
+        # The same, where a side takes long.
+        if not isinstance(test, Number) or not isinstance(test.kind, Vector):
+            return self._choose__(test, x, y)
+        return self.function.branch(test, self._side(test, x), self._side(~test, y))
+
+    def _side(self, test: Number, side: Callable[[], Any]) -> Callable[[], Any]:
+        def emit() -> Any:
+            before = self.needed
+            self.needed = test if before is None else before & test
+            try:
+                return side()
+            finally:
+                self.needed = before
+
+        return emit
+
+    def _real_(self, x: Any) -> Any:
+        return x
+
+    def _float_(self, x: Any) -> Any:
+        return x if isinstance(x, Number) else float(x)
+
+    def _abs_(self, x: Any) -> Any:
+        return abs(x)
+
+    def _fabs_(self, x: Any) -> Any:
+        return abs(x)
+
+    def _len_(self, xs: Any) -> int:
+        return len(xs)
+
+    def _max_(self, *xs: Any) -> Any:
+        first, *rest = xs[0] if len(xs) == 1 else xs
+        for x in rest:
+            first = self.function.choose(x > first, x, first)
+        return first
+
+    def _min_(self, *xs: Any) -> Any:
+        first, *rest = xs[0] if len(xs) == 1 else xs
+        for x in rest:
+            first = self.function.choose(x < first, x, first)
+        return first
+
+    def _sqrt_(self, x: Any) -> Any:
+        return self.function.sqrt(x) if isinstance(x, Number) else math.sqrt(x)
+
+    def _pow_(self, x: Any, y: Any) -> Any:
+        return x**y
+
+    def _isinf_(self, x: Any) -> Any:
+        return abs(x) == math.inf
+
+    def _isnan_(self, x: Any) -> Any:
+        return x != x
+
+    def _isfinite_(self, x: Any) -> Any:
+        return abs(x) < math.inf
+
+    def _round_(self, x: Any) -> Any:
+        return self.function.intrinsic("rint", x) if isinstance(x, Number) else round(x)
+
+    def _mul_(self, x: Any, y: Any) -> Any:
+        return x * y
+
+    def _fsum_(self, xs: Any) -> Any:
+        total, *rest = xs
+        lost = 0.0
+        for x in rest:
+            # What is lost where a + b is rounded (Knuth, The art of computer programming, volume 2, 4.2.2).
+            both = total + x
+            part = both - total
+            lost = lost + ((total - (both - part)) + (x - part))
+            total = both
+        return total + lost
+
+    def _chance_(self, p: Any) -> Any:
+        return self.function.choose(p >= 0, self.function.choose(p <= 1, p, math.nan), math.nan)
+
+    def _index__(self, i: Any, count: Any) -> Any:
+        whole = self.function.intrinsic("floor", i) == i
+        inside = self.function.choose(i >= 0, self.function.choose(i < count, i, math.nan), math.nan)
+        return self.function.choose(whole, inside, math.nan)
+
+
+# What Python's own functions do on lists of Numbers is right as it is.
+_PLAIN: dict[str, Any] = {f.__name__: f for f in (map, sum, zip, range, enumerate, reversed, list, tuple, int, bool)}
+
+
+def is_rule(name: str) -> bool:
+    """Whether a name in a text means a rule of the table. In the rule's own text it is the function of math."""
+    return name in RULES and not hasattr(builtins, name) and f"{name}(" not in RULES[name].value
+
+
+@cache
+def _compile(text: str) -> tuple[Any, frozenset[str]]:
+    # The code of a text, and the names in it that it gives no meaning.
+    tree = _Branches().visit(ast.parse(write_choices(text.strip()), mode="eval"))
+    names = [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
+    given = {node.id for node in names if isinstance(node.ctx, ast.Store)}
+    return compile(ast.fix_missing_locations(tree), "<rule>", "eval"), frozenset(node.id for node in names) - given
+
+
+class _Branches(ast.NodeTransformer):
+    # Where a side of a choice takes long, and gives a number, it is only computed if a lane needs it.
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        self.generic_visit(node)
+        if isinstance(node.func, ast.Name) and node.func.id == "choose_":
+            sides = [side.body for side in node.args[1:] if isinstance(side, ast.Lambda)]
+            if any(map(takes_long, sides)) and not any(map(_is_truth, sides)):
+                node.func.id = "branch_"
+        return node
+
+
+def _is_truth(side: ast.expr) -> bool:
+    # Whether a side of a choice, with choices in it, gives a truth.
+    if isinstance(side, ast.Call) and isinstance(side.func, ast.Name) and side.func.id == "choose_":
+        return any(_is_truth(inner.body) for inner in side.args[1:] if isinstance(inner, ast.Lambda))
+    return isinstance(side, ast.Compare) or (isinstance(side, ast.Constant) and isinstance(side.value, bool))
+
+
+@cache
+def may_fail(text: str) -> bool:
+    """Whether Python's floats may raise an error in a text. Sums and products never do."""
+    return takes_long(ast.parse(text.strip() or "0", mode="eval").body)
+
+
+@cache
+def _hides_failures(text: str) -> bool:
+    # Whether something may fail in a part of a text, so that the whole is finite again.
+    root = ast.parse(text.strip() or "0", mode="eval").body
+    return any(takes_long(part) for part in ast.iter_child_nodes(root) if isinstance(part, ast.expr))
+
+
+_QUICK = {"abs", "max", "min", "copysign", "isinf", "isnan", "choose_", "float"}
+
+
+def takes_long(expression: ast.expr) -> bool:
+    """Whether there is more in an expression than sums, products and choices."""
+    for node in ast.walk(expression):
+        if isinstance(node, (ast.Div, ast.FloorDiv, ast.Mod, ast.Pow)):
+            return True
+        if isinstance(node, ast.Call) and not (isinstance(node.func, ast.Name) and node.func.id in _QUICK):
+            return True
+    return False
+
+
+def define(operation: Operation) -> str:
+    """All that an operation is made of: its text, and those of the rules that it calls."""
+    found = {operation.name: f"{operation.name}({', '.join(operation.operands)}) = {operation.text}"}
+    waiting = [operation.text]
+    while waiting:
+        for node in ast.walk(ast.parse(waiting.pop().strip() or "0", mode="eval")):
+            if isinstance(node, ast.Name) and node.id not in found and is_rule(node.id):
+                rule = RULES[node.id]
+                found[node.id] = f"{rule!r} {rule.operands} {rule.constants}"
+                waiting.append(rule.value)
+    return "; ".join(found.values())
+
+
+class _Evaluation:
+    # Emits a body: ``values`` are the leaves, and then what each step gives; ``failed`` is 0 in the lanes where all is
+    # finite, None if nothing may fail.
+
+    def __init__(self, function: Function, body: Body, leaves: Sequence[Number]) -> None:
+        self.function, self.body, self.first = function, body, len(leaves)
+        self.values: dict[int, Number] = dict(enumerate(leaves))
+        self.failed: Variable | None = None
+        if any(may_fail(operation.text) for operation, _ in body.steps):
+            self.failed = function.variable(function.reals(0.0))
+        self.sides = self._find_sides()
+        inner = {step for sides in self.sides.values() for steps in sides for step in steps}
+        for k in range(self.first, self.first + len(body.steps)):
+            if k not in inner:
+                self._emit(k, None)
+
+    def _find_sides(self) -> dict[int, list[list[int]]]:
+        # Of a choice: the steps of each side that nothing else needs, if they take long. Others are computed anyway.
+        steps, first = self.body.steps, self.first
+        uses: dict[int, int] = defaultdict(int)
+        for x in (*self.body.results, *[x for _, operands in steps for x in operands]):
+            uses[x] += 1
+        found: dict[int, list[list[int]]] = {}
+        for k, (operation, operands) in enumerate(steps, first):
+            if operation is CHOICE:
+                sides = []
+                for side in operands[1:]:
+                    inner: list[int] = []
+                    waiting = [side]
+                    while waiting:
+                        x = waiting.pop()
+                        if x >= first and uses[x] == 1:
+                            inner.append(x)
+                            waiting += steps[x - first][1]
+                    takes_long = any(may_fail(steps[x - first][0].text) for x in inner)
+                    sides.append(sorted(inner) if takes_long else [])
+                if any(sides):
+                    found[k] = sides
+        return found
+
+    def _emit(self, k: int, needed: Number | None) -> None:
+        # A step, which counts where it is needed.
+        operation, operands = self.body.steps[k - self.first]
+        if k in self.sides:
+            self._emit_choice(k, operands, needed)
+            return
+
+        def fail(number: Number, inner: Number | None) -> None:
+            assert self.failed is not None
+            lost = number * 0.0
+            for test in (needed, inner):
+                lost = lost if test is None else self.function.choose(test, lost, 0.0)
+            self.failed.value = self.failed.value + lost
+
+        self.values[k] = apply(self.function, operation, [self.values[x] for x in operands], fail)
+
+    def _emit_choice(self, k: int, operands: Sequence[int], needed: Number | None) -> None:
+        f, values, sides = self.function, self.values, []
+        test = values[operands[0]] > 0
+        inner = {step for other in self.sides[k] for step in other if step in self.sides} if k in self.sides else set()
+        nested = {step for choice in inner for side in self.sides[choice] for step in side}
+        for side, steps, here in zip(operands[1:], self.sides[k], (test, ~test), strict=True):
+            if not steps:
+                sides.append(values[side])
+                continue
+            here = here if needed is None else here & needed
+            found = f.variable(f.reals(0.0))
+            with f.when(f.any(here)):
+                for step in steps:
+                    if step not in nested:
+                        self._emit(step, here)
+                found.value = values[side]
+            sides.append(found.value)
+        values[k] = f.choose(test, *sides)
+
+
+# Kernels: an expression, one vector after the other
+
+
+def find_stride(f: Function, lanes: Number | None = None) -> Number:
+    """How many places a row of so many lanes has: whole vectors, or one for a single lane."""
+    lanes = f.lanes if lanes is None else lanes
+    return f.choose_whole(lanes > 1, (lanes + (LANES - 1)) // LANES * LANES, 1)
+
+
+@cache
+def express(body: Body, sums: int | None = None) -> Kernel:
+    """The kernel that computes an expression of vectors: it does what :data:`ROWS` and :data:`FUSED` make of it.
+
+    It takes a number of vectors as the lanes. Operands: the address of each leaf; where each result goes; where the
+    check is added; whether this has a place for each vector, and whether uniform leaves have.
+
+    Args:
+        body: the expression.
+        sums: of a fused program, in which uniform leaves have one place: how many of the last results are sums over
+            lanes. Operands: where each is added, and the check, and where the lanes that count are not 0.
+    """
+    operations = dict.fromkeys(operation for operation, _ in body.steps)
+    key = "\n".join([f"expression, {sums} sums", repr(body), *map(define, operations)])
+    return Kernel(key, partial(_write_expression, body, sums))
+
+
+def _write_expression(
+    body: Body, sums: int | None, f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer
+) -> None:
+    at = len(body.leaves)
+    leaves, outputs = [f.reals_at(c[s]) for s in range(at)], len(body.results) - (sums or 0)
+    results = [f.reals_at(c[at + k]) for k in range(outputs)]
+    at += outputs
+    check, step, its_step = f.reals_at(c[at]), c[at + 1] * LANES, c[at + 2] * LANES
+    totals = [] if sums is None else [f.reals_at(c[at + 3 + k]) for k in range(sums + 1)]
+    same = {s: leaf.vector() for s, leaf in enumerate(leaves) if body.leaves[s] == "U" and sums is not None}
+    added = [f.variable(f.reals(0.0)) for _ in totals]
+    counted = None if sums is None else f.reals_at(c[at + 4 + sums]).vector() != 0.0
+    with f.loop(0, f.lanes) as i:
+        place = i * LANES
+        vectors = [
+            same[s] if s in same else leaf.vector(place if body.leaves[s] == "L" else i * its_step)
+            for s, leaf in enumerate(leaves)
+        ]
+        done = _Evaluation(f, body, vectors)
+        numbers = [done.values[x] for x in body.results]
+        for result, number in zip(results, numbers[:outputs], strict=True):
+            result.put(place, number)
+        if sums is not None:
+            failed = done.failed.value if done.failed else f.reals(0.0)
+            for number in numbers[:outputs]:
+                failed = failed + number * 0.0
+            check.put(i * step, failed)
+            numbers.append(failed)
+        elif done.failed:
+            check.put(i * step, check.vector(i * step) + done.failed.value)
+        for total, number in zip(added, numbers[outputs:], strict=True):
+            total.value = total.value + f.choose(counted, number, 0.0)
+    for pointer, total in zip(totals, added, strict=True):
+        pointer.put(0, pointer.vector() + total.value)
+
+
+_LEAVES = 32  # of an expression of rows, at most
+_MEMBERS = 64  # rows of one lane that are gathered at a time
+
+
+def _write_rows(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) -> None:
+    # The same expression of many rows: its kernel; how many leaves it has; a bit for each that is a number of u; how
+    # many rows; a bit for each leaf whose rows follow each other; then for each its row, and the row of each leaf. The
+    # rows that are computed follow each other.
+    kernel, leaves, same, count, follow, stride = c[0], c[1], c[2], c[3], c[4], find_stride(f)
+    width, members = leaves + 1, c + 5
+    table, scratch, checked = f.wholes(_LEAVES + 4), f.reals_on_stack((_LEAVES + 1) * _MEMBERS), f.reals_on_stack(LANES)
+    pointers = [v, u, g, table]
+    with f.either(f.lanes > 1) as (many, one):
+        with many:
+            table[width] = f.address(v)
+            table[width + 1], table[width + 2] = 1, 0
+            with f.loop(0, count) as i:
+                member = members + i * width
+                with f.loop(0, leaves) as s:
+                    row = member[s + 1]
+                    with f.either(same // f.power_of_two(s) % 2 == 1) as (number, numbers):
+                        with number:
+                            scratch.put(s * LANES, f.splat(u[row]))
+                            table[s] = f.address(scratch + s * LANES)
+                        with numbers:
+                            table[s] = f.address(v + row * stride)
+                table[leaves] = f.address(v + member[0] * stride)
+                f.run(kernel, pointers, stride // LANES)
+        with one:
+            checked.put(0, f.reals(0.0))
+            table[width] = f.address(checked)
+            table[width + 1], table[width + 2] = 0, 1
+            with f.loop(0, count, _MEMBERS) as first:
+                here = f.least(count - first, _MEMBERS)
+                vectors = (here + (LANES - 1)) // LANES
+                is_whole = f.choose_whole(here % LANES == 0, 1, 0)
+                member = members + first * width
+                with f.loop(0, leaves) as s:
+                    bit = f.power_of_two(s)
+                    source = f.choose_whole(same // bit % 2 == 1, f.address(u), f.address(v))
+                    with f.either(follow // bit % 2 * is_whole == 1) as (row, rows):
+                        with row:
+                            table[s] = source + member[s + 1] * 8
+                        with rows:
+                            numbers, column = scratch + s * _MEMBERS, f.reals_at(source)
+                            with f.loop(0, vectors * LANES) as k:
+                                numbers[k] = column[members[f.least(first + k, count - 1) * width + (s + 1)]]
+                            table[s] = f.address(numbers)
+                out = scratch + leaves * _MEMBERS
+                target = v + member[0]
+                table[leaves] = f.choose_whole(is_whole == 1, f.address(target), f.address(out))
+                f.run(kernel, pointers, vectors)
+                with f.when(is_whole == 0), f.loop(0, here) as k:
+                    target[k] = out[k]
+            v[0] = v[0] + f.sum(checked.vector())
+
+
+FUSED_PARTS = 1024  # leaves and results of a fused program, at most
+
+
+def _write_fused(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) -> None:
+    # A whole program that is one expression: its kernel; where the inputs are, and how many places a row of them has;
+    # where the outputs go, and how many places a row of them has; whether all is finite, which it sets; how many leaves
+    # there are, outputs, sums; for each leaf whether it is a number of u, and its row; for each sum its place in g. Row
+    # 0 of the outputs is the check.
+    kernel, x, x_stride, out, out_stride = c[0], f.reals_at(c[1]), c[2], f.reals_at(c[3]), c[4]
+    leaves, outputs, sums = c[6], c[7], c[8]
+    rows, places = c + 9, c + (leaves * 2 + 9)
+    table, scratch = f.wholes(FUSED_PARTS + 6), f.reals_on_stack((FUSED_PARTS + 6) * LANES)
+    checked, results = leaves + outputs, leaves + outputs + 3
+    counted = results + sums + 1
+    failed, is_counted = scratch + checked * LANES, scratch + counted * LANES
+    pointers = [v, u, g, table]
+    table[counted] = f.address(is_counted)
+    is_counted.put(0, f.reals(1.0))
+    with f.loop(0, leaves) as s, f.when(rows[s * 2] == 1):
+        scratch.put(s * LANES, f.splat(u[rows[s * 2 + 1]]))
+        table[s] = f.address(scratch + s * LANES)
+    with f.loop(results, counted) as s:
+        scratch.put(s * LANES, f.reals(0.0))
+        table[s] = f.address(scratch + s * LANES)
+    whole = f.lanes // LANES
+    done, left = whole * LANES, f.lanes - whole * LANES
+    with f.when(whole > 0):
+        with f.loop(0, leaves) as s, f.when(rows[s * 2] == 0):
+            table[s] = f.address(x + rows[s * 2 + 1] * x_stride)
+        with f.loop(0, outputs) as k:
+            table[leaves + k] = f.address(out + (k + 1) * out_stride)
+        table[checked], table[checked + 1] = f.address(out), 1
+        f.run(kernel, pointers, whole)
+    with f.when(left > 0):
+        with f.loop(0, leaves) as s, f.when(rows[s * 2] == 0):
+            column, numbers = x + (rows[s * 2 + 1] * x_stride + done), scratch + s * LANES
+            with f.loop(0, LANES) as k:
+                numbers[k] = column[f.least(k, left - 1)]
+            table[s] = f.address(numbers)
+        with f.loop(0, outputs) as k:
+            table[leaves + k] = f.address(scratch + (leaves + k) * LANES)
+        table[checked], table[checked + 1] = f.address(failed), 0
+        with f.loop(0, LANES) as k:
+            is_counted[k] = f.choose(k < left, 1.0, 0.0)
+        f.run(kernel, pointers, 1)
+        with f.loop(0, left) as k:
+            out[done + k] = failed[k]
+        with f.loop(0, outputs) as k:
+            numbers, row = scratch + (leaves + k) * LANES, out + ((k + 1) * out_stride + done)
+            with f.loop(0, left) as i:
+                row[i] = numbers[i]
+    with f.loop(0, sums) as s:
+        g[places[s]] = g[places[s]] + f.sum(scratch.vector((results + s) * LANES))
+    c[5] = f.choose_whole(f.sum(scratch.vector((results + sums) * LANES)) == 0.0, 1, 0)
+
+
+ROWS, FUSED = Kernel("rows", _write_rows), Kernel("fused", _write_fused)

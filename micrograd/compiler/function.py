@@ -1,0 +1,409 @@
+"""Compiled functions: the same scalar graph, at machine speed.
+
+:func:`compile` calls a function once on Values in place of its arguments, and turns the graph that it makes, its
+gradients included, into machine code. Nothing else changes: what comes back is a ``Value``.
+
+>>> from micrograd import Value, compile
+>>> w = Value(3.0, label="w")
+>>> @compile
+... def loss(x, y):
+...     return (w * x - y) ** 2
+>>> out = loss(2.0, 5.0)
+>>> out.backward()
+>>> out.data, w.grad
+(1.0, 4.0)
+>>> loss.values([1.0, 2.0], [0.0, 0.0])
+array([ 9., 36.])
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Sequence
+from functools import partial, update_wrapper
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from ..arguments import to_float
+from ..engine import Value, grad, lift
+from ..rule import Rule
+from .machine import Floats
+from .plan import Plan
+from .program import DisagreementError, Program, make_program
+from .tracing import Trace, TraceError, as_values, flatten, is_watched, unflatten
+
+if TYPE_CHECKING:
+    from .profiling import Profile
+
+__all__ = ["Compiled", "compile"]
+
+_KEPT = 64  # programs, of as many forms of arguments: those that were used last
+
+
+def compile(function: Callable[..., Any]) -> Compiled:  # noqa: A001
+    """The function, compiled; see :class:`Compiled`.
+
+    Args:
+        function: takes numbers and Values, alone or in lists, tuples, dicts and arrays, and gives a Value, or Values in
+            lists, tuples and dicts. It may use other Values, its parameters. Each call must build the same graph for
+            arguments of the same form: it does not branch on a Value, read ``.data``, or draw random numbers. Plain
+            numbers that it reads elsewhere are constants of the program, and its parameters those of the first call:
+            their data may change, but they can't be replaced by others.
+
+    Raises:
+        TypeError: if it is not a function.
+    """
+    if not callable(function):
+        raise TypeError(f"compile() takes a function, not {type(function).__name__} {function!r}")
+    return Compiled(function)
+
+
+class Compiled:
+    """A compiled function. A program is made when it is first called with arguments of a new form, and kept.
+
+    Called, it gives what the function gives; ``backward()`` adds to the gradients of its parameters, and of the Values
+    among the arguments. Where a number is not finite, the function is called itself, so that its errors are Python's;
+    so it is within :func:`micrograd.detect_anomaly`. Threads that call it take turns.
+
+    Raises:
+        TraceError: if the function does not build the same graph for all arguments of one form.
+        DisagreementError: if a program does not compute what Python's floats do, which is tried when it is made.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+        self._programs: dict[Any, list[tuple[Program, Trace]]] = {}
+        self._lock = threading.RLock()
+        self._last: Program | None = None
+        self.name = getattr(function, "__name__", type(function).__name__)
+        update_wrapper(self, function)
+
+    def __repr__(self) -> str:
+        return f"<compiled {getattr(self.function, '__qualname__', self.function)!s}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:  # a copy makes programs of its own
+        return Compiled, (self.function,)
+
+    @property
+    def program(self) -> Plan:
+        """The listing of the program that ran last: it prints, and ``draw()`` draws it.
+
+        Raises:
+            ValueError: if none has run.
+        """
+        if self._last is None:
+            raise ValueError("there is no program yet: call the function first")
+        return self._last.plan
+
+    def profile(self, samples: int = 1024) -> Profile:
+        """Where the time goes in the program that ran last, in a block of these samples, beside the machine's limits.
+
+        A block has as many of the samples as stay in the processor's cache.
+
+        Raises:
+            ValueError: if none has run, or there is no sample.
+        """
+        from .profiling import profile
+
+        if not hasattr(samples, "__index__") or samples < 1:
+            raise ValueError(f"samples must be a whole number from 1 on, not {samples!r}")
+        if self._last is None:
+            raise ValueError("there is no program yet: call the function first")
+        return profile(self._last, samples)
+
+    def _of(self, form: Any, arguments: Any, differentiate: str, sums: bool) -> tuple[Program, Trace] | None:
+        # The program for arguments of a form; None if these are such that the function fails.
+        key = form, differentiate, sums
+        found = self._kept(key)
+        if found is None:
+            try:
+                found = make_program(self.function, arguments, differentiate, sums)
+            except DisagreementError:
+                raise
+            except (ArithmeticError, ValueError):
+                return None
+            found[1].release()  # the program is what is left of it
+            self._programs[key] = [found, *self._programs.pop(key, [])[:1]]  # a module may go back to its other mode
+            while len(self._programs) > _KEPT:
+                del self._programs[next(iter(self._programs))]
+        self._last = found[0]
+        return found
+
+    def _kept(self, key: Any) -> tuple[Program, Trace] | None:
+        for found in self._programs.get(key, ()):
+            if not found[1].modes or found[1].is_current():
+                if self._last is not found[0]:
+                    self._last = found[0]
+                    self._programs[key] = self._programs.pop(key)  # the one that was used last is the last one
+                return found
+        return None
+
+    def __call__(self, *arguments: Any) -> Any:
+        if is_watched():  # which it is in a trace, too
+            return self._eagerly(arguments)[0]
+        leaves, form = flatten(arguments)
+        found = self._of(form, arguments, "captured inputs", False)
+        if found is None:
+            return self._eagerly(arguments)[0]
+        program, traced = found
+        captured = traced.captured
+        inputs = [leaf._data if isinstance(leaf, Value) else to_float(leaf) for leaf in leaves]
+        with self._lock:
+            program.capture(captured)
+            numbers, is_finite = program.one(inputs)
+            out = numbers.tolist()
+        if not is_finite:
+            return self._eagerly(arguments)[0]
+        places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Value)]
+        parents = (*captured, *[leaves[i] for i in places])
+        count, size, first = traced.count, len(captured) + len(leaves), len(captured)
+        results = []
+        for which in range(count):
+            k = 1 + count + which * size
+            slopes = [*out[k : k + first], *[out[k + first + i] for i in places]]
+            again = partial(self._again, leaves, form, places, which)
+            results.append(_node(self.name, out[1 + which], slopes, parents, again, first))
+        return results[0] if traced.structure is None else unflatten(traced.structure, iter(results))
+
+    def _eagerly(self, arguments: Any, make: Callable[[Any], Value] = lift) -> tuple[Any, Any]:
+        # What the function gives without a program, and the arguments as it got them.
+        values = as_values(arguments, make)
+        try:
+            return self.function(*values), values
+        except TypeError:  # a whole number may be an index, which a Value can't be
+            values = as_values(arguments, make, but_indexes=True)
+            return self.function(*values), values
+
+    def _again(self, leaves: list[Any], form: Any, places: list[int], which: int, given: Sequence[Any]) -> Value:
+        leaves = leaves.copy()
+        for place, value in zip(places, given, strict=True):
+            leaves[place] = value
+        return cast(Value, flatten(self._eagerly(unflatten(form, iter(leaves)))[0], lift)[0][which])
+
+    def batch(self, *arrays: Any) -> Value:
+        """The mean of the function over samples, a Value.
+
+        Args:
+            arrays: for each argument a sequence or an array, whose first axis is that of the samples.
+
+        >>> w = Value(1.0)
+        >>> out = compile(lambda x: (w * x) ** 2).batch([1.0, 3.0])
+        >>> out.backward()
+        >>> out.data, w.grad
+        (5.0, 10.0)
+        """
+        x, form, sample = _samples(arrays)
+        found = None if is_watched() else self._of(form, sample(0), "captured", True)
+        if found is None:
+            return self._mean(x.shape[1], sample)
+        program, traced = found
+        self._single(traced, "batch()")
+        with self._lock:
+            program.capture(traced.captured)
+            out, sums, is_finite = program(x, _ALL)
+        count = x.shape[1]
+        if not (is_finite and np.isfinite(sums).all()):
+            return self._mean(count, sample)
+        mean, slopes = float(out[1].sum()) / count, (sums / count).tolist()
+        parents = tuple(traced.captured)
+        return _node(f"mean of {self.name}", mean, slopes, parents, lambda _: self._mean(count, sample), len(parents))
+
+    def _mean(self, count: int, sample: Callable[[int], Any]) -> Value:
+        from ..functional import mean
+
+        return mean([self._eagerly(sample(i))[0] for i in range(count)])
+
+    def _single(self, traced: Trace, where: str) -> None:
+        if traced.structure is not None:
+            raise TypeError(f"{where} is for functions that give one Value")
+
+    def values(self, *arrays: Any) -> Floats:
+        """What the function gives for each sample: an array, of which the first axis is that of the samples.
+
+        >>> compile(lambda x: x**2).values([1.0, 3.0])
+        array([1., 9.])
+        """
+        return self._arrays(arrays, "")[0]
+
+    def gradients(self, *arrays: Any) -> Any:
+        """The function's derivatives by its arguments for each sample: for each argument an array formed as it is.
+
+        Those of dicts, and of lists whose items differ in length, are such dicts and lists, of an array each.
+
+        >>> compile(lambda x: x**2).gradients([1.0, 3.0])
+        array([2., 6.])
+        """
+        return self.values_and_gradients(*arrays)[1]
+
+    def values_and_gradients(self, *arrays: Any) -> tuple[Floats, Any]:
+        """Both at once.
+
+        >>> compile(lambda x, y: x * y).values_and_gradients([2.0], [5.0])
+        (array([10.]), (array([5.]), array([2.])))
+        """
+        values, slopes = self._arrays(arrays, "inputs")
+        parts: list[Any] = []
+        k = 0
+        for array in arrays:
+            if isinstance(array, np.ndarray) or not _is_nested(array[0]):
+                shape = np.shape(array)
+                size = math.prod(shape[1:])
+                parts.append(slopes[k : k + size].T.reshape(shape))
+            else:
+                leaves, form = flatten(array[0])
+                size = len(leaves)
+                part = unflatten(form, iter(slopes[k : k + size]))
+                parts.append(np.moveaxis(np.array(part), -1, 0) if _is_even(form) else part)
+            k += size
+        return values, parts[0] if len(parts) == 1 else tuple(parts)
+
+    def _arrays(self, arrays: Sequence[Any], differentiate: str) -> tuple[Floats, Floats]:
+        x, form, sample = _samples(arrays)
+        if is_watched():
+            rows = [self._row(sample(i), differentiate) for i in range(x.shape[1])]
+            structure = flatten(self._eagerly(sample(0))[0])[1]
+            shape = -1, *_shape(structure)
+            return np.array([row[0] for row in rows]).reshape(shape), np.array([row[1] for row in rows]).T
+        found = self._kept((form, differentiate, False)) or next(
+            filter(None, (self._of(form, sample(i), differentiate, False) for i in range(x.shape[1]))), None
+        )
+        if found is None:
+            self._eagerly(sample(0))
+            raise TraceError("the function could be called, and not be traced, at any of the samples")
+        program, traced = found
+        if differentiate:
+            self._single(traced, "gradients()")
+        count, lanes = traced.count, x.shape[1]
+        with self._lock:
+            program.capture(traced.captured)
+            if lanes == 1:
+                out, is_finite = program.one(x[:, 0])
+                out = out.reshape(-1, 1).copy()
+            else:
+                out, _, is_finite = program(x, _ALL)
+        bad: Any = () if is_finite else np.flatnonzero(~np.isfinite(out).all(axis=0))
+        for i in bad:
+            values, row = self._row(sample(int(i)), differentiate)
+            out[1:, i] = [*values, *row]
+        if traced.shape is None:
+            traced.shape = _shape(traced.structure)
+        return out[1 : 1 + count].T.reshape(lanes, *traced.shape), out[1 + count :]
+
+    def _row(self, arguments: Any, differentiate: str) -> tuple[list[float], Sequence[float]]:
+        # What a program gives for a sample, without one.
+        result, arguments = self._eagerly(arguments, Value)
+        values = flatten(result, lift)[0]
+        inputs = map(lift, flatten(arguments)[0])  # indexes among them are constants
+        slopes = grad(values[0], inputs) if differentiate else ()
+        return [value.data for value in values], slopes
+
+
+class _Call(Rule):
+    # What made the Value that a call gave: its local gradients are known. Where they are to be differentiated
+    # themselves, the function is called again, as a graph.
+
+    def __init__(self, name: str, slopes: list[float], again: Callable[[Sequence[Any]], Value], captured: int) -> None:
+        self.name, self.slopes, self.again, self.captured = name, slopes, again, captured  # the rest: see below
+
+    def forward(self, *operands: Any) -> float:
+        return self.again(operands[self.captured :]).data
+
+    def local_of(self, a: list[Any]) -> Any:
+        if not a or not isinstance(a[0], Value):
+            return self.slopes
+        # By leaves in place of the arguments, which may be made of each other; afterwards they are what they stand for.
+        given = a[self.captured :]
+        leaves = [Value(x._data) for x in given]
+        slopes = grad(self.again(leaves), [*a[: self.captured], *leaves], create_graph=True)
+        for leaf, x in zip(leaves, given, strict=True):
+            same = x * 1.0
+            leaf._parents, leaf.rule, leaf._number = same._parents, same.rule, same._number
+        return slopes
+
+
+_RULE = Rule("compiled", "*a", "nan", ("node_.rule.local_of(a)",), {})
+for _name, _part in {
+    **vars(_RULE),
+    "pull": staticmethod(_RULE.make_pull()),
+    "pull_values": staticmethod(_RULE.pull_values),
+}.items():
+    setattr(_Call, _name, _part)
+_ALL = np.empty(0, dtype=np.int64)
+
+
+def _node(
+    name: str, data: float, slopes: list[float], parents: tuple[Value, ...], again: Callable[[Sequence[Any]], Value],
+    captured: int,
+) -> Value:  # fmt: skip
+    node = Value(data)
+    if parents:
+        node._parents, node.rule = parents, _Call(name, slopes, again, captured)
+    return node
+
+
+def _samples(arrays: Sequence[Any]) -> tuple[Floats, Any, Callable[[int], Any]]:
+    # The numbers of all samples, a column a sample; the form of one; and a function that gives one.
+    if not arrays:
+        raise TypeError("there are no samples: give an array for each argument")
+    try:
+        lengths = list(map(len, arrays))
+    except TypeError:  # of a number, or an array without dimensions
+        lengths = [0]
+    count = lengths[0]
+    if count < 1 or lengths.count(count) < len(lengths):
+        sized = [hasattr(array, "__len__") and getattr(array, "shape", True) for array in arrays]
+        shown = ", ".join(str(len(array)) if it else repr(array) for array, it in zip(arrays, sized, strict=True))
+        raise ValueError(
+            f"each argument takes a sequence of samples, as many as the others and at least one, not {shown}"
+        )
+
+    def sample(i: int) -> Any:
+        return tuple([array[i] for array in arrays])
+
+    if all(map(_is_plain, arrays)):
+        form = ("tuple", *[("array", *array.shape[1:]) if array.ndim > 1 else None for array in arrays])
+        columns = [array.reshape(count, -1).T for array in arrays]
+        x = columns[0] if len(columns) == 1 else np.concatenate(columns, dtype=np.float64)
+        return np.ascontiguousarray(x, np.float64), form, sample
+    first = flatten(sample(0))[1]
+    rows = []
+    for i in range(count):
+        numbers, form = flatten(sample(i), _plain)
+        if form != first:
+            raise ValueError(f"sample {i} is of another form than sample 0: {form} and {first}")
+        rows.append(numbers)
+    return np.array(rows, dtype=np.float64).reshape(len(rows), -1).T.copy(), first, sample
+
+
+def _is_plain(array: Any) -> bool:
+    return isinstance(array, np.ndarray) and array.dtype.kind in "fiub"
+
+
+def _plain(x: Any) -> float:
+    if isinstance(x, Value):
+        raise TypeError(f"samples are plain numbers, not {x!r}: gradients by Values are for a single call")
+    return to_float(x)
+
+
+def _is_nested(x: Any) -> bool:
+    return isinstance(x, (list, tuple, dict)) or hasattr(x, "__array__")
+
+
+def _is_even(form: Any) -> bool:
+    # Whether it is that of an array: lists of equal lengths.
+    return form is None or form[0] == "array" or (form[0] != "dict" and len({*form[1:]}) == 1 and _is_even(form[1]))
+
+
+def _shape(structure: Any) -> tuple[int, ...]:
+    # That of the array that nested lists of numbers become.
+    if structure is None:
+        return ()
+    kind, *items = structure
+    if kind == "array":
+        return tuple(items)
+    shapes = {_shape(item) for item in (items[1::2] if kind == "dict" else items)}
+    if len(shapes) != 1:
+        raise TypeError("values() is for functions that give a number, or lists of numbers of equal lengths")
+    return (len(items), *shapes.pop())

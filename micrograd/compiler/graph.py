@@ -1,0 +1,383 @@
+"""The second stage: a trace as whole numbers, simplified by a table of patterns.
+
+Each operation has a number, greater than those of its operands. What is computed twice is computed once; what no output
+needs is left out by the next stage. Sums of products stay whole: they are one operation of any number of operands.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+from .. import rules
+from ..engine import Value, lift, operation
+from ..rule import VALUES, Rule, write_choices
+from ..watching import watch
+from .tracing import WHERE, Trace, TraceError, Tracing
+
+__all__ = [
+    "ADD",
+    "CAPTURED",
+    "CONSTANT",
+    "DOT",
+    "INPUT",
+    "MULTIPLY",
+    "SUBTRACT",
+    "SUM",
+    "Body",
+    "Graph",
+    "Operation",
+    "UnsupportedError",
+]
+
+
+class UnsupportedError(TraceError):
+    """A rule whose text can't be compiled."""
+
+
+@dataclass(frozen=True, eq=False)
+class Operation:
+    """What a node of the graph does: a rule's text, in which constants are operands too. See :func:`intern`."""
+
+    name: str
+    operands: tuple[str, ...] = ()
+    text: str = ""
+
+
+@cache
+def intern(name: str, operands: tuple[str, ...] = (), text: str = "") -> Operation:
+    """The one operation of this name and text."""
+    return Operation(name, operands, text)
+
+
+INPUT, CAPTURED, CONSTANT = map(intern, ("input", "captured", "constant"))
+DOT, SUM = intern("dot"), intern("sum")  # of pairs a₁ b₁ a₂ b₂ …; of any number of operands
+
+
+@dataclass(frozen=True)
+class Body:
+    """An expression: plain data, equal to others of the same shape.
+
+    Attributes:
+        leaves: ``L`` for each that differs between lanes, ``U`` for each that does not.
+        steps: operations, of leaves and of steps before them: a leaf has its index, the first step the next one.
+        results: which of them it gives.
+    """
+
+    leaves: str
+    steps: tuple[tuple[Operation, tuple[int, ...]], ...]
+    results: tuple[int, ...]
+    _hash: list[int] = field(default_factory=list, compare=False, repr=False)
+
+    def __hash__(self) -> int:
+        if not self._hash:
+            self._hash.append(hash((self.leaves, self.steps, self.results)))
+        return self._hash[0]
+
+    def __str__(self) -> str:
+        if len(self.steps) == 1 and self.steps[0][0].text:
+            return f"{self.steps[0][0].name}: {self.steps[0][0].text}"
+        names = [f"{leaf.lower()}{i}" for i, leaf in enumerate(self.leaves)]
+        for done, operands in self.steps:
+            names.append(f"{done.name}({', '.join([names[x] for x in operands])})")
+        return ", ".join([names[x] for x in self.results])
+
+
+def _of(rule: Rule) -> Operation:
+    return intern(rule.name, (*rule.names, *rule.constants), rule.value)
+
+
+ADD, SUBTRACT, MULTIPLY, _DIVIDE = map(_of, (rules.add, rules.subtract, rules.multiply, rules.divide))
+NEGATE, _POWER, _POWER_OF, _SQRT = map(_of, (rules.negate, rules.power, rules.power_of, rules.sqrt))
+CHOICE = _of(WHERE)
+_SQUARE = intern("square", ("a",), "a ** 2")
+_CUBE = intern("cube", ("a",), "a ** 3")
+_INVERSE = intern("inverse", ("a",), "1 / a")
+
+
+class Graph:
+    """Operations by number.
+
+    Attributes:
+        ops: what each does.
+        args: its operands; of an input or a captured Value its place among them.
+        numbers: what it is worth in the sample that was traced.
+        is_uniform: whether it is the same in all lanes.
+        outputs: the function's results.
+        gradients: its derivatives.
+        captured: how many Values were captured.
+        inputs: how many inputs there are.
+        labels: of captured Values and inputs, for messages.
+    """
+
+    def __init__(self, trace: Trace) -> None:
+        self.ops: list[Operation] = []
+        self.args: list[tuple[int, ...]] = []
+        self.numbers: list[float] = []
+        self.is_uniform: list[bool] = []
+        self._ids: dict[Value, int] = {}
+        self._known: dict[Any, int] = {}
+        self._operations: dict[Rule, Operation] = {}
+        self._is_gradient = False
+        self.one, self.zero, self.minus = map(self.constant, (1.0, 0.0, -1.0))
+        self.captured, self.inputs, self.traced = len(trace.captured), len(trace.inputs), len(trace.nodes)
+        for what, leaves in ((CAPTURED, trace.captured), (INPUT, trace.inputs)):
+            for i, leaf in enumerate(leaves):
+                self._ids[leaf] = self.new(what, (i,), leaf._data)
+        for i, node in enumerate(trace.nodes):
+            self._is_gradient = i >= trace.forward
+            self._add(node)
+        self.outputs = [self._find(out) for out in trace.outputs]
+        self.gradients = [self._find(slope) for slope in trace.gradients]
+        self._ids.clear()
+        self._known.clear()
+
+    def __str__(self) -> str:
+        lines = []
+        for i, (op, args) in enumerate(zip(self.ops, self.args, strict=True)):
+            of = repr(self.numbers[i]) if op is CONSTANT else ", ".join(map(str, args))
+            lines.append(f"{i}: {op.name}({of})" + "  (the same in all lanes)" * self.is_uniform[i])
+        return "\n".join([*lines, f"outputs {self.outputs}", f"gradients {self.gradients}"])
+
+    def new(self, op: Operation, args: tuple[int, ...], number: float) -> int:
+        """A new operation's number."""
+        self.ops.append(op)
+        self.args.append(args)
+        self.numbers.append(number)
+        is_uniform = op is not INPUT
+        if args and op is not CAPTURED and is_uniform:
+            for x in args:
+                if not self.is_uniform[x]:
+                    is_uniform = False
+                    break
+        self.is_uniform.append(is_uniform)
+        return len(self.ops) - 1
+
+    def constant(self, number: float) -> int:
+        key = ("constant", number, math.copysign(1.0, number)) if number == number else "nan"
+        if key not in self._known:
+            self._known[key] = self.new(CONSTANT, (), number)
+        return self._known[key]
+
+    def terms(self, i: int) -> list[tuple[int, int]]:
+        """The products that an operation is the sum of."""
+        op, args = self.ops[i], self.args[i]
+        if op is DOT:
+            return list(zip(args[::2], args[1::2], strict=True))
+        if op is SUM:
+            return [(x, self.one) for x in args]
+        return [(args[0], args[1])] if op is MULTIPLY else [(i, self.one)]
+
+    def _find(self, node: Value) -> int:
+        found = self._ids.get(node)
+        if found is None:  # a constant: all else was captured or made before
+            found = self._ids[node] = self.constant(node._data)
+        return found
+
+    def _add(self, node: Value) -> None:
+        rule, ids = node.rule, self._ids
+        args = tuple([ids[parent] if parent in ids else self._find(parent) for parent in node._parents])
+        if rule.number:
+            number = self.constant(node._number)
+            args = (number, *args) if rule.names[0] == rule.number else (*args, number)
+        whole = rule.whole
+        if whole is rules.dot:
+            half = len(args) // 2
+            pairs = zip(args[:half], args[half:], strict=True)
+            op, args = DOT, tuple([x for pair in pairs for x in pair])
+        elif whole is rules.total:
+            op = SUM
+        elif whole is rules.weigh:
+            weights = [self.constant(float(x)) for x in rule.constants["x"]]
+            op, args = DOT, tuple([x for pair in zip(args, weights, strict=True) for x in pair])
+        elif rule.variadic:
+            ids[node] = self._expand(rule, node)
+            return
+        else:
+            found = self._operations.get(whole)
+            op = found or self._operations.setdefault(whole, _of(whole))
+            if rule.constants:
+                args += tuple([self.constant(_to_number(rule, x)) for x in rule.constants.values()])
+        ids[node] = self._simplify(op, args, node._data)
+
+    def _simplify(self, op: Operation, args: tuple[int, ...], number: float) -> int:
+        ops = self.ops
+        if all(ops[x] is CONSTANT for x in args):
+            return self.constant(number)
+        for pattern in _PATTERNS.get(op, ()):
+            found = pattern(self, number, *args)
+            if found is not None:
+                return found
+        key = op, args
+        known = self._known.get(key)
+        if known is None:
+            known = self._known[key] = self.new(op, args, number)
+        return known
+
+    def make(self, op: Operation, number: float, *args: int) -> int:
+        """An operation in another one's place."""
+        return self._simplify(op, args, number)
+
+    def has_constant(self, args: Iterable[int]) -> bool:
+        ops = self.ops
+        return any([ops[x] is CONSTANT for x in args])  # noqa: C419  (a list is faster)
+
+    def is_number(self, x: int, number: float) -> bool:
+        return self.ops[x] is CONSTANT and self.numbers[x] == number
+
+    def is_power_of_two(self, x: int) -> bool:
+        """Whether it is a constant by which one divides and multiplies without rounding."""
+        return (
+            self.ops[x] is CONSTANT
+            and abs(math.frexp(self.numbers[x])[0]) == 0.5
+            and 1e-300 < abs(self.numbers[x]) < 1e300
+        )
+
+    def is_lost(self, x: int, y: int) -> bool:
+        """Whether a product is 0 in a gradient. In the function itself, 0 times what is not finite has to be nan."""
+        return self._is_gradient and (self.is_number(x, 0) or self.is_number(y, 0))
+
+    def _expand(self, rule: Rule, node: Value) -> int:
+        # A rule of any number of operands, by running its text on Values: it becomes what it is made of.
+        text = write_choices(ast.unparse(ast.parse(rule.value, mode="eval")))
+        scope = {**VALUES, **_OF_VALUES, **rule.constants, rule.names[0]: list(node._parents)}
+        tracing = Tracing()
+        with watch(tracing):
+            try:
+                # The lambdas in it see the scope only if it is global.
+                out = lift(eval(text, scope))
+            except Exception as error:
+                raise UnsupportedError(
+                    f"the rule {rule.name!r} can't be compiled: {type(error).__name__}: {error}"
+                ) from error
+        for part in tracing.made:
+            self._add(part)
+        return self._find(out)
+
+
+def _to_number(rule: Rule, x: Any) -> float:
+    if not isinstance(x, (bool, int, float)):
+        raise UnsupportedError(
+            f"the rule {rule.name!r} can't be compiled: its constant is a number, not {type(x).__name__} {x!r}"
+        )
+    return float(x)
+
+
+# Simplification: for each operation what it is instead, if it is such a case. What gives None is none.
+
+_Pattern = Callable[..., "int | None"]
+
+
+def _sum_of(g: Graph, number: float, *args: int) -> int | None:
+    left = tuple([x for x in args if not g.is_number(x, 0)])
+    if len(left) == 1:
+        return left[0]
+    return g.make(SUM, number, *left) if len(left) < len(args) else None
+
+
+def _dot_of(g: Graph, number: float, *args: int) -> int | None:
+    pairs = list(zip(args[::2], args[1::2], strict=True))
+    left = pairs
+    if g.has_constant(args):
+        left = [(x, y) for x, y in pairs if not g.is_lost(x, y)]
+        if not left:
+            return g.zero
+        if all(g.is_number(x, 1) or g.is_number(y, 1) for x, y in left):
+            return g.make(SUM, number, *[y if g.is_number(x, 1) else x for x, y in left])
+    if len(left) == 1:
+        return g.make(MULTIPLY, number, *left[0])
+    return g.make(DOT, number, *[x for pair in left for x in pair]) if len(left) < len(pairs) else None
+
+
+_PATTERNS: dict[Operation, list[_Pattern]] = {
+    ADD: [
+        lambda g, _, a, b: a if g.is_number(b, 0) else None,
+        lambda g, _, a, b: b if g.is_number(a, 0) else None,
+    ],
+    SUBTRACT: [lambda g, _, a, b: a if g.is_number(b, 0) else None],
+    MULTIPLY: [
+        lambda g, _, a, b: a if g.is_number(b, 1) else None,
+        lambda g, _, a, b: b if g.is_number(a, 1) else None,
+        lambda g, _, a, b: g.zero if g.is_lost(a, b) else None,
+        lambda g, n, a, b: g.make(NEGATE, n, a) if g.is_number(b, -1) else None,
+        lambda g, n, a, b: g.make(NEGATE, n, b) if g.is_number(a, -1) else None,
+    ],
+    _DIVIDE: [
+        lambda g, _, a, b: a if g.is_number(b, 1) else None,
+        lambda g, n, a, b: g.make(MULTIPLY, n, a, g.constant(1 / g.numbers[b])) if g.is_power_of_two(b) else None,
+    ],
+    NEGATE: [lambda g, _, a: g.args[a][0] if g.ops[a] is NEGATE else None],
+    _POWER: [
+        lambda g, _, a, n: g.one if g.is_number(n, 0) else None,
+        lambda g, _, a, n: a if g.is_number(n, 1) else None,
+        lambda g, x, a, n: g.make(_SQUARE, x, a) if g.is_number(n, 2) else None,
+        lambda g, x, a, n: g.make(_CUBE, x, a) if g.is_number(n, 3) else None,
+        lambda g, x, a, n: g.make(_INVERSE, x, a) if g.is_number(n, -1) else None,
+        lambda g, x, a, n: g.make(_SQRT, x, a) if g.is_number(n, 0.5) else None,
+        lambda g, x, a, n: g.make(_POWER_OF, x, a, n),
+    ],
+    CHOICE: [
+        lambda g, _, c, a, b: a if a == b else None,
+        lambda g, _, c, a, b: (a if g.numbers[c] > 0 else b) if g.ops[c] is CONSTANT else None,
+    ],
+    SUM: [_sum_of],
+    DOT: [_dot_of],
+}
+
+
+# What the names in a text that is expanded mean on Values, where the table has no line for them
+
+
+def _elementary(name: str, value: str) -> Callable[..., Value]:
+    # A function of math that has no line in the table; nobody differentiates it.
+    make = operation(Rule(name, "a", value, ("nan",), {}))
+    return lambda x: make(lift(x))
+
+
+def _fold(rule: Rule) -> Callable[..., Value]:
+    def fold(*xs: Any) -> Value:
+        first, *rest = xs[0] if len(xs) == 1 else xs
+        out = lift(first)
+        for x in rest:
+            out = operation(rule)(out, lift(x))
+        return out
+
+    return fold
+
+
+def _sum(xs: Iterable[Any], start: Any = 0.0) -> Value:
+    return operation(rules.total)(*[lift(x) for x in (start, *xs)])
+
+
+# What is lost where a + b is rounded (Knuth, The art of computer programming, volume 2, 4.2.2).
+_ROUNDING = Rule("rounding", "a, b", "(a - ((a + b) - ((a + b) - a))) + (b - ((a + b) - a))", ("0.0", "0.0"), {})
+
+
+def _exact_sum(xs: Iterable[Any]) -> Value:
+    total, *rest = [lift(x) for x in xs]
+    lost = []
+    for x in rest:
+        lost.append(operation(_ROUNDING)(total, x))
+        total = total + x
+    return total + _sum(lost)
+
+
+_OF_VALUES: dict[str, Any] = {
+    **{
+        name: _elementary(name, f"{name}(a)")
+        for name in ("acos", "acosh", "asin", "asinh", "atan", "atanh", "cbrt", "cosh", "erf", "erfc", "exp2", "expm1",
+                     "gamma", "lgamma", "log10", "log1p", "log2", "sinh", "tan")
+    },
+    "isinf": _elementary("isinf", "1.0 if isinf(a) else 0.0"),
+    "isnan": _elementary("isnan", "1.0 if isnan(a) else 0.0"),
+    "max": _fold(rules.maximum),
+    "min": _fold(rules.minimum),
+    "prod": _fold(rules.multiply),
+    "fsum": _exact_sum,
+    "sum": _sum,
+    "mul": lambda a, b: lift(a) * b,
+}  # fmt: skip

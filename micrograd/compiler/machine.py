@@ -1,0 +1,229 @@
+"""The last stage: functions in LLVM's language as machine code, kept on disk, and called.
+
+A program is an array of whole numbers: for each instruction the address of its function, its length, and its operands.
+Each function is compiled once, for all programs, and its machine code kept in the user's cache folder, with a checksum.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import hashlib
+import os
+import platform
+import stat
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .code import Function, Pointer
+from .elementary import emit
+from .lanes import Lanes, Writer, call_per_lane
+from .targets import TARGETS, Target, host, llvm
+
+__all__ = [
+    "CALL", "FOREIGN", "Floats", "Kernel", "Whole", "address_of", "assemble", "bind", "find_target", "instruction",
+    "run",
+]  # fmt: skip
+
+Floats = npt.NDArray[np.float64]
+Whole = npt.NDArray[np.int64]
+CALL = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 4, ctypes.c_int64)
+LEVEL = 1
+_lock = threading.RLock()
+_addresses: dict[tuple[str, Target], int] = {}
+
+
+class Kernel:
+    """A function of machine code, which an instruction of a program runs.
+
+    It takes four pointers, to rows of a block ``v``, to numbers that are the same in all lanes ``u``, to sums ``g``,
+    and to the instruction's operands ``c``, and the count of lanes.
+
+    Args:
+        key: what it is. Functions of the same key are the same.
+        write: writes its instructions.
+    """
+
+    def __init__(self, key: str, write: Callable[[Function, Pointer, Pointer, Pointer, Pointer], None]) -> None:
+        self.key, self._write = key, write
+
+    def text(self) -> str:
+        """The function in LLVM's language."""
+        function = Function(self.name, 4, _emit_math)
+        self._write(function, *function.pointers)
+        return function.finish()
+
+    @property
+    def name(self) -> str:
+        """What it is called in LLVM's language."""
+        return "k" + hashlib.sha256(self.key.encode()).hexdigest()[:24]
+
+    @property
+    def address(self) -> int:
+        """Where its machine code is, which is made when it is first asked for."""
+        place = self.key, find_target()
+        found = _addresses.get(place)
+        if found is None:
+            with _lock:
+                found = _addresses[place] = _addresses.get(place) or _load(self)
+        return found
+
+
+# Functions of math that have no arithmetic form: what the C library calls them.
+FOREIGN = {**{name: name for name in ("acosh", "asinh", "atanh", "lgamma")}, "gamma": "tgamma"}
+
+
+def _emit_math(builder: Any, name: str, vectors: Sequence[Any]) -> Any:
+    fma = find_target().fma
+    if name in FOREIGN:
+        return call_per_lane(FOREIGN[name], Lanes(Writer(builder, vectors[0].type, fma), vectors[0])).value
+    return emit(builder, name, vectors, fma=fma)
+
+
+@cache
+def _find_host() -> Target:
+    return host()
+
+
+def find_target() -> Target:
+    """The processor that is compiled for: this one, or what the environment's MICROGRAD_TARGET names.
+
+    Raises:
+        ValueError: if there is none of this name.
+    """
+    name = os.environ.get("MICROGRAD_TARGET")
+    if name and name not in TARGETS:
+        raise ValueError(f"the environment's MICROGRAD_TARGET is one of {', '.join(TARGETS)}, not {name!r}")
+    return TARGETS[name] if name else _find_host()
+
+
+def _load(kernel: Kernel) -> int:
+    target = find_target()
+    code = _keep(kernel, "\n".join([_version(), platform.machine(), str(target), kernel.key]))
+    engine = _make_engine(target)
+    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+    engine.finalize_object()
+    return int(engine.get_function_address(kernel.name))
+
+
+def _keep(kernel: Kernel, what: str) -> bytes:
+    # The machine code of a kernel, from the cache or compiled.
+    folder = find_folder()
+    if folder is None:
+        return compile_text(kernel.text())
+    file = folder / hashlib.sha256(what.encode()).hexdigest()[:40]
+    try:
+        checksum, code = (content := file.read_bytes())[:32], content[32:]
+        if hashlib.sha256(what.encode() + code).digest() == checksum:
+            return code
+    except OSError:
+        pass
+    code = compile_text(kernel.text())
+    unfinished = file.with_name(f"{file.name}.{os.getpid()}.{threading.get_ident()}")
+    try:
+        unfinished.write_bytes(hashlib.sha256(what.encode() + code).digest() + code)
+        unfinished.replace(file)
+    except OSError:  # the disk is full, or can't be written to
+        with contextlib.suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+    return code
+
+
+def compile_text(text: str) -> bytes:
+    """The machine code of a module in LLVM's language."""
+    machine = _make_machine(find_target())
+    module = llvm.parse_assembly(text)
+    module.triple, module.data_layout = machine.triple, str(machine.target_data)
+    passes = llvm.create_pass_builder(machine, _tune())
+    passes.getModulePassManager().run(module, passes)
+    return bytes(machine.emit_object(module))
+
+
+@cache
+def _tune() -> Any:
+    # Loops are unrolled and vectorised where they are written: LLVM would take longer for it than for all the rest.
+    options = llvm.create_pipeline_tuning_options(speed_level=LEVEL)
+    options.loop_unrolling = options.loop_vectorization = options.slp_vectorization = False
+    return options
+
+
+@cache
+def _make_machine(target: Target) -> Any:
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    triple = llvm.Target.from_default_triple()
+    return triple.create_target_machine(cpu=target.cpu, features=target.features, opt=2, jit=True)
+
+
+@cache
+def _make_engine(target: Target) -> Any:
+    # It holds all machine code that is loaded, for good.
+    return llvm.create_mcjit_compiler(llvm.parse_assembly(""), _make_machine(target))
+
+
+@cache
+def _version() -> str:
+    # Code that is made by other emitters, or by another LLVM, is other code.
+    digest = hashlib.sha256()
+    for file in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(file.read_bytes())
+    return f"{llvm.llvm_version_info} {digest.hexdigest()}"
+
+
+def find_folder() -> Path | None:
+    """Where machine code is kept: None if there is no folder that is the user's own, in which nobody else may write."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path("~", ".cache")
+    try:
+        folder = Path(home).expanduser() / "micrograd"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        about = folder.stat()
+    except (OSError, RuntimeError):
+        return None
+    is_own = not hasattr(os, "getuid") or about.st_uid == os.getuid()
+    return folder if is_own and not about.st_mode & (stat.S_IWGRP | stat.S_IWOTH) else None
+
+
+def assemble(instructions: Iterable[tuple[Kernel, Sequence[int] | Whole]]) -> Whole:
+    """The code of several instructions, given by their kernels and operands."""
+    parts = [np.empty(0, dtype=np.int64)]
+    for kernel, operands in instructions:
+        parts += [np.array([kernel.address, len(operands) + 2]), np.asarray(operands, dtype=np.int64)]
+    return np.concatenate(parts)
+
+
+def instruction(kernel: Kernel, *operands: int | npt.NDArray[Any]) -> Whole:
+    """An instruction: the address of its function, its length, and its operands.
+
+    Args:
+        kernel: what it runs.
+        operands: whole numbers; or arrays, which are given by their address and have to be kept.
+    """
+    return assemble([(kernel, [x if isinstance(x, int) else address_of(x) for x in operands])])
+
+
+def bind(one: Whole, v: npt.NDArray[Any], u: npt.NDArray[Any], g: npt.NDArray[Any], lanes: int) -> Callable[[], None]:
+    """A call of an instruction with these rows, numbers and sums: all have to be kept."""
+    return partial(CALL(int(one[0])), *map(address_of, (v, u, g, one[2:])), lanes)
+
+
+def run(one: Whole, v: npt.NDArray[Any], u: npt.NDArray[Any], g: npt.NDArray[Any], lanes: int) -> int:
+    """Runs an instruction, and gives what its first operand has become."""
+    bind(one, v, u, g, lanes)()
+    return int(one[2])
+
+
+def address_of(array: npt.NDArray[Any]) -> int:
+    """Where machine code finds an array, which has to be kept."""
+    if not array.flags.c_contiguous or array.itemsize != 8:
+        raise TypeError(f"machine code reads arrays of float64 or int64, from end to end, not {array.dtype}")
+    return int(array.__array_interface__["data"][0])
+
+
+if hasattr(os, "register_at_fork"):  # a child has none of the other threads, one of which may hold the lock
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)

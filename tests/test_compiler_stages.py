@@ -1,0 +1,230 @@
+"""Each stage of the compiler alone: graphs are simplified, plans put together what belongs together, both print."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+np = pytest.importorskip("numpy")
+pytest.importorskip("llvmlite", reason="compiling needs llvmlite, which is not installed")
+
+from micrograd import Value, compile, functional, nn
+from micrograd.compiler import DisagreementError, emit, machine
+from micrograd.compiler.code import Function
+from micrograd.compiler.graph import Body, Graph, Operation
+from micrograd.compiler.plan import make_plan
+from micrograd.compiler.tracing import trace
+from micrograd.rules import RULES, rule
+
+
+def graph_of(function, *arguments, differentiate=""):
+    return Graph(trace(function, arguments, differentiate))
+
+
+def names(graph):
+    return [op.name for op in graph.ops if op.name not in ("constant", "input", "captured")]
+
+
+@pytest.mark.parametrize(
+    ("function", "expected"),
+    [
+        (lambda x: x * 1, []),
+        (lambda x: x + 0, []),
+        (lambda x: 0 + x - 0, []),
+        (lambda x: x / 1, []),
+        (lambda x: (-x) * -1, ["neg"]),
+        (lambda x: x * -1, ["neg"]),
+        (lambda x: x**1, []),
+        (lambda x: x**2, ["square"]),
+        (lambda x: x**3, ["cube"]),
+        (lambda x: x**-1, ["inverse"]),
+        (lambda x: x**0.5, ["sqrt"]),
+        (lambda x: x**2.5, ["**"]),
+        (lambda x: x / 4, ["*"]),
+        (lambda x: x / 3, ["/"]),
+        (lambda x: functional.sum([x, 0.0]), []),
+        (lambda x: functional.dot([x, x], [1.0, 1.0]), ["sum"]),
+        (lambda x: functional.dot([x], [2.0]), ["*"]),
+        (lambda x: x.exp() * x.exp(), ["exp", "*"]),
+        (lambda x: functional.where(x > 0, x, x), ["less"]),
+    ],
+)
+def test_graphs_are_simplified(function, expected):
+    assert names(graph_of(function, 0.75)) == expected
+
+
+def test_zeros_times_anything_vanish_in_gradients_alone():
+    graph = graph_of(lambda x: x * 0.0, 2.0, differentiate="inputs")
+    assert graph.gradients == [graph.zero]
+    assert graph.outputs != [graph.zero]
+
+
+def test_a_graph_prints():
+    w = Value(3.0)
+    text = str(graph_of(lambda x: (w * w + x).tanh(), 0.5))
+    assert "*(3, 3)  (the same in all lanes)" in text
+    assert "tanh(" in text
+    assert text.splitlines()[-2].startswith("outputs [")
+
+
+def test_small_programs_are_one_kernel():
+    plan = make_plan(graph_of(lambda x: x.tanh() * x + 1, 0.5, differentiate="inputs"), sums=False)
+    assert plan.is_fused
+    assert [one.name for one in plan.lanes] == ["fused"]
+
+
+def test_sums_of_shared_inputs_are_layers_and_their_places_share_weights():
+    layer = nn.Linear(8, 8)
+
+    def twice(x):
+        return functional.sum([y.tanh() for half in (x[:8], x[8:]) for y in layer(half)])
+
+    plan = make_plan(graph_of(twice, [0.1 * i for i in range(16)], differentiate="captured"), sums=True)
+    (layers,) = [one for one in plan.lanes if one.name == "layer"]
+    assert layers.note == "8 → 8, at 2 places"
+    (products,) = [one for one in plan.lanes if one.name == "outer"]
+    assert products.note == "8 × 8, at 2 places"
+
+
+def test_what_stands_in_parentheses_is_added_first():
+    huge = 1e17
+    f = compile(lambda w, t: w + (t - huge))
+    assert f.values([1.0, 1.0], [huge + 64, huge]).tolist() == [65.0, 1.0]
+
+
+def test_long_chains_of_plus_are_one_sum():
+    w = [Value(0.1 * i) for i in range(300)]
+    compiled = compile(lambda x: sum((wi * x for wi in w), Value(1.0)))
+    assert compiled(2.0).data == pytest.approx(compiled.function(Value(2.0)).data, rel=1e-13)
+    assert compiled.program.lanes[0].name == "dot"
+
+
+def test_plain_numbers_are_operands_and_no_part_of_the_machine_code(monkeypatch):
+    kernels = []
+    keep = machine._keep
+    monkeypatch.setattr(machine, "_keep", lambda kernel, what: (kernels.append(kernel), keep(kernel, what))[1])
+    for k in range(1, 5):
+        compile(lambda x, k=k: (x * (0.37 + k)) ** (2.3 + k) - 1.7 * k - 5)(0.7)
+    assert len({kernel.key for kernel in kernels if kernel.key.startswith("expression")}) <= 1
+
+
+def test_a_kink_that_rounding_decides_is_no_disagreement():
+    tenths = [0.1] * 10
+    compiled = compile(lambda x, w: functional.dot(x, w).relu() - functional.dot(x[::-1], w).relu() * 1.0)
+    weights = [1.0, 2.0, 3.0, 4.0, 5.0, -1.0, -2.0, -3.0, -4.0, -5.0]
+    assert compiled(tenths, weights).data == pytest.approx(compiled.function(tenths, list(map(Value, weights))).data)
+
+
+def test_large_numbers_that_cancel_are_no_disagreement():
+    compiled = compile(lambda x: (functional.dot(x, x) - 3e16) * 1e3)
+    x = [1e8, 1e8, 1e8, 1.0, 3.0, 5.0, 7.0, 1.0, 2.0]
+    expected = compiled.function(list(map(Value, x))).data
+    assert compiled(x).data == pytest.approx(expected, abs=1e5)
+
+
+def test_a_gradient_that_cancels_is_no_disagreement():
+    slope = compile(lambda x: RULES["bce_slope"](x.sigmoid() ** 2, x.sigmoid() ** 2).leaky_relu())
+    assert slope.gradients([0.0, 0.0]) == pytest.approx([0.0, 0.0], abs=1e-16)
+
+
+def test_programs_of_many_forms_are_forgotten_again():
+    total = compile(lambda xs: functional.sum(xs))
+    for n in range(1, 100):
+        assert total([1.0] * n).data == n
+    assert len(total._programs) <= 64
+    assert total([1.0]).data == 1.0
+
+
+def test_a_program_keeps_no_graph():
+    model = nn.MLP(4, [8, 2], activation="tanh")
+    compiled = compile(lambda x: functional.sum(model(x)))
+    compiled.batch(np.ones((3, 4)))
+    for (_, traced), *_ in compiled._programs.values():
+        assert (traced.nodes, traced.inputs, traced.outputs, traced.gradients) == ([], [], [], [])
+
+
+def test_results_stay_what_they_are_when_a_function_is_called_again():
+    double = compile(lambda x: x * 2)
+    first = double.values([1.0, 2.0])
+    second = double.values([3.0, 4.0])
+    assert (first.tolist(), second.tolist()) == ([2.0, 4.0], [6.0, 8.0])
+
+
+def test_an_operation_that_is_defined_anew_is_compiled_anew():
+    for text, expected in (("x + 1.0", 3.0), ("x + 2.0", 4.0)):
+        rule("shifted", "x", text, "1.0")
+        try:
+            assert compile(lambda x: RULES["shifted"](x) * 1.0)(2.0).data == expected
+        finally:
+            del RULES["shifted"]
+
+
+@pytest.mark.parametrize("text", ["1 / (1 + exp(-x))", "1 / (1 / x)", "0.0 if x > 800 else 1 / (1 + exp(-x))"])
+@pytest.mark.parametrize("point", [-1000.0, 0.0, 2.0, 1000.0])
+def test_an_error_inside_of_a_text_is_not_lost(text, point):
+    squash = rule("squash", "x", text, "0.0")
+    try:
+        results = []
+        for function in (compile(lambda x: squash(x) * 2), lambda x: squash(Value(x)) * 2):
+            try:
+                results.append(function(point).data)
+            except (ArithmeticError, ValueError) as error:
+                results.append(str(error))
+        assert results[0] == (results[1] if isinstance(results[1], str) else pytest.approx(results[1], rel=1e-14))
+    finally:
+        del RULES["squash"]
+
+
+def test_an_expression_prints():
+    tanh = Operation("tanh", ("a",), "tanh(a)")
+    assert str(Body("L", ((tanh, (0,)),), (1,))) == "tanh: tanh(a)"
+    assert str(Body("LU", ((tanh, (0,)), (tanh, (2,))), (3,))) == "tanh(tanh(l0))"
+
+
+def test_a_side_that_takes_long_is_a_branch_and_errors_in_it_count_only_where_it_is_needed():
+    compiled = compile(lambda x: functional.where(x > 0, x.log(), x * 2))
+    found = compiled.values([1.0, -1.0, 4.0] * 6)
+    assert found[:3].tolist() == [0.0, -2.0, pytest.approx(np.log(4.0))]
+
+
+def test_numbers_of_machine_code_are_not_known_when_it_is_written():
+    function = Function("f", 2, lambda *given: None)
+    with pytest.raises(TypeError, match="not known while the code is written"):
+        bool(function.pointers[0][0] > 0.0)
+
+
+@pytest.mark.parametrize("target", ["AVX2", "SSE2"])
+def test_other_processors(target):
+    code = """if True:
+        import numpy as np
+        from micrograd import Value, compile, functional, nn
+        import random
+        model = nn.MLP(5, [12, 9], activation="tanh", rng=random.Random(0))
+        loss = compile(lambda x: functional.logsumexp(model(x)))
+        x = np.random.default_rng(0).normal(size=(19, 5))
+        expected = [loss.function(list(map(Value, row))).data for row in x.tolist()]
+        np.testing.assert_allclose(loss.values(x), expected, rtol=1e-12)
+        np.testing.assert_allclose(loss.batch(x).data, np.mean(expected), rtol=1e-12)
+        print("right")
+    """
+    environment = {**os.environ, "MICROGRAD_TARGET": target}
+    run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert run.stdout == "right\n", run.stderr
+
+
+def test_an_unknown_processor_is_an_error(monkeypatch):
+    monkeypatch.setenv("MICROGRAD_TARGET", "Z80")
+    with pytest.raises(ValueError, match="MICROGRAD_TARGET is one of AVX-512, AVX2, SSE2, not 'Z80'"):
+        machine.find_target()
+
+
+def test_a_wrong_sum_is_caught(monkeypatch):
+    apply = emit.apply
+    monkeypatch.setattr(
+        emit, "apply", lambda f, what, *more: apply(f, what, *more) * (1.0 + 1e-7 * (what.name == "dot"))
+    )
+    monkeypatch.setattr(machine, "_addresses", {})
+    monkeypatch.setattr(machine, "find_folder", lambda: None)
+    with pytest.raises(DisagreementError, match="disagree"):
+        compile(lambda x: functional.dot(x, x[::-1]))([0.5, 0.25, 2.0])
