@@ -127,8 +127,10 @@ def gpt_ours(words: list[str], compiled: bool) -> Side:
     losses: list[float] = []
 
     def run(n: int) -> float | None:
-        arguments = loss, data[:n], optimizer
-        options = {"epochs": max(1, n // len(data)), "shuffle": False, "progress": False}
+        epochs = n // len(data) if n % len(data) == 0 else 1
+        samples = itertools.islice(itertools.cycle(data), n // epochs)
+        arguments = loss, list(samples), optimizer
+        options = {"epochs": epochs, "shuffle": False, "progress": False}
         seconds = None
         if compiled:
             losses[:], seconds = train(len(words), *arguments, **options)
