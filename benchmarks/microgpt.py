@@ -27,7 +27,6 @@ from peers import (
     Sides,
     casadi_function,
     flat,
-    train,
     xad_value_and_grad,
 )
 
@@ -126,19 +125,12 @@ def gpt_ours(words: list[str], compiled: bool) -> Side:
     data = list(map(one_hots, words))
     losses: list[float] = []
 
-    def run(n: int) -> float | None:
+    def run(n: int) -> None:
         epochs = n // len(data) if n % len(data) == 0 else 1
-        samples = itertools.islice(itertools.cycle(data), n // epochs)
-        arguments = loss, list(samples), optimizer
-        options = {"epochs": epochs, "shuffle": False, "progress": False}
-        seconds = None
-        if compiled:
-            losses[:], seconds = train(len(words), *arguments, **options)
-        else:
-            losses[:] = fit(*arguments, compile=False, **options).loss
-        return seconds
+        samples = list(itertools.islice(itertools.cycle(data), n // epochs))
+        losses[:] = fit(loss, samples, optimizer, epochs=epochs, shuffle=False, progress=False, compile=compiled).loss
 
-    return Side(run, lambda: [losses[-1], parameters], unit=len(words), least=4 * len(words) if compiled else 1)
+    return Side(run, lambda: [losses[-1], parameters], unit=len(words), begins=compiled)
 
 
 class Scalar:

@@ -6,7 +6,7 @@ import itertools
 import math
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -18,13 +18,13 @@ from peers import (
     HIPS,
     JAX,
     OURS,
+    STILL,
     TORCH,
     XAD,
     Side,
     Sides,
     casadi_function,
     flat,
-    train,
     xad_value_and_grad,
 )
 
@@ -39,6 +39,7 @@ class Network:
     hinge: bool
     decay: float  # weight decay, as in the optimizers
     lr: float = 0.1
+    shuffle: bool = False  # a new order of the samples in each step, for those peers that are meant for training
 
     @property
     def sizes(self) -> list[int]:
@@ -84,20 +85,13 @@ def network_ours(net: Network, compiled: bool) -> Side:
         return logsumexp(logits) - dot(logits, target)
 
     data = list(zip(net.inputs, net.targets, strict=True))
+    options = {"batch_size": len(data), "shuffle": net.shuffle, "progress": False, "compile": compiled}
     losses: list[float] = []
 
-    def run(n: int) -> float | None:
-        arguments = hinge if net.hinge else cross_entropy, data, optimizer
-        options = {"epochs": n, "batch_size": len(data), "shuffle": False, "progress": False}
-        seconds = None
-        if compiled:
-            losses[:], seconds = train(1, *arguments, **options)
-        else:
-            losses[:] = fit(*arguments, compile=False, **options).loss
-        return seconds
+    def run(n: int) -> None:
+        losses[:] = fit(hinge if net.hinge else cross_entropy, data, optimizer, epochs=n, **options).loss
 
-    least = 20 if compiled else 1
-    return Side(run, lambda: [losses[-1], [[*neuron.w, neuron.b] for neuron in neurons]], least=least)
+    return Side(run, lambda: [losses[-1], [[*neuron.w, neuron.b] for neuron in neurons]], begins=compiled)
 
 
 def network_torch(net: Network) -> Side:
@@ -119,11 +113,15 @@ def network_torch(net: Network) -> Side:
     def run(n: int) -> None:
         nonlocal loss
         for _ in range(n):
-            scores = model(inputs)
+            batch = inputs, targets, classes
+            if net.shuffle:
+                order = torch.randperm(len(inputs))
+                batch = inputs[order], targets[order], None if net.hinge else classes[order]
+            scores = model(batch[0])
             if net.hinge:
-                loss = torch.relu(1 - targets * scores[:, 0]).mean()
+                loss = torch.relu(1 - batch[1] * scores[:, 0]).mean()
             else:
-                loss = functional.cross_entropy(scores, classes)
+                loss = functional.cross_entropy(scores, batch[2])
             descent.zero_grad()
             loss.backward()
             descent.step()
@@ -158,21 +156,25 @@ def network_jax(net: Network) -> Side:
     import jax
     from jax import numpy
     from jax.scipy.special import logsumexp
+    from numpy.random import default_rng
 
     derivatives = jax.value_and_grad(partial(network_loss, numpy, logsumexp, net.hinge))
 
     @partial(jax.jit, donate_argnums=0)
-    def step(layers, inputs, targets):
-        loss, gradient = derivatives(layers, inputs, targets)
+    def step(layers, inputs, targets, order):
+        batch = (inputs, targets) if order is None else (inputs[order], targets[order])
+        loss, gradient = derivatives(layers, *batch)
         return jax.tree.map(lambda p, g: p - net.lr * (g + net.decay * p), layers, gradient), loss
 
     layers, loss = jax.tree.map(numpy.array, array_layers(net)), None
     inputs, targets = numpy.array(net.inputs), numpy.array(net.targets, dtype=float)
+    rng = default_rng(0)
 
     def run(n: int) -> None:
         nonlocal layers, loss
         for _ in range(n):
-            layers, loss = step(layers, inputs, targets)
+            order = rng.permutation(len(net.inputs)) if net.shuffle else None
+            layers, loss = step(layers, inputs, targets, order)
         jax.block_until_ready(layers)
 
     return Side(run, lambda: [loss, layer_numbers(layers)])
@@ -277,7 +279,9 @@ def network_published(net: Network) -> Side:
 def moons() -> Sides:
     points, labels = two_moons()
     layers = he_layers([2, 16, 16, 1], random.Random(1337))
-    return Network(layers, points, labels, hinge=True, decay=2e-4).sides()
+    network = Network(layers, points, labels, hinge=True, decay=2e-4, shuffle=True)
+    still = replace(network, shuffle=False)
+    return {**network.sides(), STILL: lambda: network_ours(still, True)}
 
 
 def digits(*sizes: int) -> Sides:
@@ -285,6 +289,6 @@ def digits(*sizes: int) -> Sides:
     inputs = [[rng.random() for _ in range(sizes[0])] for _ in range(64)]
     classes = [rng.randrange(sizes[-1]) for _ in inputs]
     targets = [[float(i == true) for i in range(sizes[-1])] for true in classes]
-    network = Network(he_layers(sizes, rng), inputs, targets, hinge=False, decay=0.0, lr=0.01)
+    network = Network(he_layers(sizes, rng), inputs, targets, hinge=False, decay=0.0, lr=0.01, shuffle=True)
     without = {EAGER, CASADI_C, OLD} | ({XAD} if sizes[0] > 100 else set())  # they would take minutes
     return {peer: make for peer, make in network.sides().items() if peer not in without}

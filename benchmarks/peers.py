@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-OURS, ARRAYS, EAGER = "micrograd", "micrograd, arrays", "micrograd, eager"
+OURS, STILL, ARRAYS, EAGER = "micrograd", "micrograd, no shuffle", "micrograd, arrays", "micrograd, eager"
 TORCH, HIPS, XAD, NUMPY, PURE = "PyTorch", "HIPS autograd", "XAD", "NumPy by hand", "pure Python"
 JAX, JAX_LENGTHS = "JAX", "JAX, by length"
 CASADI, CASADI_C = "CasADi", "CasADi in C"  # CasADi's virtual machine; its C code, compiled by gcc
@@ -17,38 +17,24 @@ CASADI, CASADI_C = "CasADi", "CasADi in C"  # CasADi's virtual machine; its C co
 class Side:
     """The work of a peer in a row."""
 
-    run: Callable[[int], float | None]  # does n steps or calls, waits for the last, and may return the seconds
+    run: Callable[[int], object]  # does n steps or calls, and waits for the last
     result: Callable[[], Any]  # the numbers afterwards, as nested lists or arrays
     unit: int = 1  # n must be a multiple of this
-    least: int = 1  # the smallest n for a measurement
+    begins: bool = False  # whether each run is a whole call, which makes its programs before the first step
+
+    def measure(self, n: int) -> float:
+        """Returns the seconds for n steps. If each run begins anew, that is what n further steps take."""
+        start = time.perf_counter()
+        self.run(n)
+        seconds = time.perf_counter() - start
+        if not self.begins:
+            return seconds
+        start = time.perf_counter()
+        self.run(5 * n)
+        return max(1e-9, time.perf_counter() - start - seconds) / 4
 
 
 Sides = dict[str, Callable[[], Side]]
-
-
-def train(first: int, *arguments: Any, **options: Any) -> tuple[list[float], float]:
-    """Trains with a compiled ``fit``. Returns the losses, and the seconds for all steps at the rate after compiling.
-
-    Args:
-        first: the number of first steps, in which programs are compiled.
-    """
-    from micrograd import fit
-    from micrograd.training.resuming import RunState
-
-    original, done = RunState.record, [(0, time.perf_counter())]
-
-    def record(run: Any, batches: Any, losses: Any, norms: Any) -> None:
-        original(run, batches, losses, norms)
-        done.append((len(run.history.loss), time.perf_counter()))
-
-    RunState.record = record
-    try:
-        history = fit(*arguments, compile=True, **options)
-    finally:
-        RunState.record = original
-    begin = next((mark for mark in done if mark[0] >= first), done[0])
-    begin, end = done[0] if begin is done[-1] else begin, done[-1]
-    return history.loss, (end[1] - begin[1]) / (end[0] - begin[0]) * end[0]
 
 
 def calls(once: Callable[[], Any], result: Callable[[Any], Any] = lambda out: out) -> Side:
