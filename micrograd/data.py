@@ -18,7 +18,7 @@ from typing import Any, Generic, TypeVar
 
 from .arguments import sequence, to_float
 
-__all__ = ["DataLoader", "Standardisation", "check_samples", "check_whole", "split", "standardise"]
+__all__ = ["DataLoader", "Standardisation", "check_samples", "check_whole", "draw_order", "split", "standardise"]
 
 Sample = TypeVar("Sample")
 
@@ -40,7 +40,7 @@ class DataLoader(Generic[Sample]):
     >>> list(DataLoader("abcde", batch_size=2))
     [['a', 'b'], ['c', 'd'], ['e']]
     >>> list(DataLoader("abcde", batch_size=2, shuffle=True, rng=random.Random(0), drop_last=True))
-    [['c', 'b'], ['a', 'e']]
+    [['d', 'c'], ['e', 'b']]
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class DataLoader(Generic[Sample]):
         for name, value in (("shuffle", shuffle), ("drop_last", drop_last)):
             if not isinstance(value, bool):
                 raise TypeError(f"DataLoader(): {name} is True or False, not {type(value).__name__} {value!r}")
-        if not callable(getattr(rng, "shuffle", None)):
+        if not callable(getattr(rng, "random", None)):
             raise TypeError(
                 f"DataLoader(): rng is a random.Random, or the module random, not {type(rng).__name__} {rng!r}"
             )
@@ -72,11 +72,25 @@ class DataLoader(Generic[Sample]):
         return whole + (rest > 0 and not self.drop_last)
 
     def __iter__(self) -> Iterator[list[Sample]]:
-        order = list(range(len(self.data)))
-        if self.shuffle:
-            self.rng.shuffle(order)
+        order = draw_order(len(self.data), self.rng) if self.shuffle else range(len(self.data))
         for i in range(len(self)):
             yield [self.data[j] for j in order[i * self.batch_size : (i + 1) * self.batch_size]]
+
+
+def draw_order(count: int, rng: Any = random) -> list[int]:
+    """Returns the whole numbers below ``count`` in a random order: sorted by a number that is drawn for each.
+
+    All orders are equally likely. What draws many orders at once, as a compiled ``fit`` does, gets the same ones.
+
+    Args:
+        count: how many there are.
+        rng: the random generator: a ``random.Random``, or the module ``random`` itself.
+
+    >>> draw_order(5, random.Random(0))
+    [3, 2, 4, 1, 0]
+    """
+    keys = [rng.random() for _ in range(count)]
+    return sorted(range(count), key=keys.__getitem__)
 
 
 def split(data: Sequence[Sample], fraction: float, rng: Any = random) -> tuple[list[Sample], list[Sample]]:
@@ -98,8 +112,7 @@ def split(data: Sequence[Sample], fraction: float, rng: Any = random) -> tuple[l
     check_samples(data, "split()")
     if not 0 <= to_float(fraction) <= 1:
         raise ValueError(f"the fraction must be between 0 and 1, not {fraction}")
-    order = list(range(len(data)))
-    rng.shuffle(order)
+    order = draw_order(len(data), rng)
     cut = round(fraction * len(order))
     return [data[i] for i in order[:cut]], [data[i] for i in order[cut:]]
 

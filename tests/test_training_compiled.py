@@ -7,11 +7,14 @@ import signal
 import warnings
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 pytest.importorskip("llvmlite", reason="compiling needs llvmlite, which is not installed")
 
 from micrograd import Value, fit, functional, nn, optim
-from micrograd.compiler import TraceError
+from micrograd.compiler import TraceError, draws
+from micrograd.data import draw_order
 from micrograd.training import EarlyStopping, GradientNorm, TrainingError
 from micrograd.training import compiled as machine
 from micrograd.training.eager import EagerSteps
@@ -20,9 +23,9 @@ rng = random.Random(5)
 POINTS = [([rng.gauss(0, 1), rng.gauss(0, 1)], rng.randrange(3)) for _ in range(23)]
 
 
-def run(compiled, optimizer=optim.SGD, settings=None, data=POINTS, loss=None, epochs=4, batch_size=5, **more):
+def run(compiled, optimizer=optim.SGD, options=None, data=POINTS, loss=None, epochs=4, batch_size=5, **more):
     model = nn.MLP(2, [6, 3], activation="tanh", rng=random.Random(1))
-    trained = optimizer(model.parameters(), **(settings or {"lr": 0.05}))
+    trained = optimizer(model.parameters(), **(options or {"lr": 0.05}))
     if "schedule" in more:
         more["schedule"] = more["schedule"](trained)
     if "lookahead" in more:
@@ -68,9 +71,9 @@ OPTIMIZERS = [
 ]
 
 
-@pytest.mark.parametrize(("optimizer", "settings"), OPTIMIZERS, ids=str)
-def test_each_optimizer(optimizer, settings):
-    same(run(True, optimizer, settings), run(False, optimizer, settings), rel=1e-6)
+@pytest.mark.parametrize(("optimizer", "options"), OPTIMIZERS, ids=str)
+def test_each_optimizer(optimizer, options):
+    same(run(True, optimizer, options), run(False, optimizer, options), rel=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -321,22 +324,22 @@ def test_a_run_goes_on_without_compiling_where_it_has_to():
 
 @pytest.mark.parametrize("every", ["epoch", "step"])
 def test_what_a_schedule_or_a_callback_of_the_users_changes_is_seen(every):
-    settings = {"b": 1.0, "f": "relu"}
+    scale = {"b": 1.0, "f": "relu"}
     beta = Value(1.0)
 
     class Anneal:
         def step(self):
-            settings["b"] /= 2
-            settings["f"] = "abs"
+            scale["b"] /= 2
+            scale["f"] = "abs"
             beta.data *= 0.5
 
     def loss(w, x, y):
         e = w * x - y
-        return settings["b"] * (e.relu() if settings["f"] == "relu" else abs(e)) * beta
+        return scale["b"] * (e.relu() if scale["f"] == "relu" else abs(e)) * beta
 
     found = []
     for how in (False, True):
-        settings.update(b=1.0, f="relu")
+        scale.update(b=1.0, f="relu")
         beta.data = 1.0
         found.append(descent(how, [(3.0, -1.0), *LINE], loss, schedule=lambda w: Anneal(), schedule_every=every))
     assert found[1][0] == pytest.approx(found[0][0], rel=1e-12)
@@ -631,3 +634,72 @@ def test_a_failing_part_of_the_callers_own_is_what_it_is_without_compiling():
             train(how, Data(LINE))
         with pytest.raises(TrainingError, match=r"epoch 2, step 1 of 100.*momentum must be at least 0"):
             train(how, setting=-1.0)
+
+
+# The order of the samples
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    seed=st.integers(0, 2**32),
+    samples=st.integers(1, 40),
+    batch_size=st.integers(1, 12),
+    epochs=st.integers(1, 60),
+    by_module=st.booleans(),
+)
+def test_compiled_steps_draw_the_same_orders_and_leave_the_generator_as_it_would_be(
+    seed, samples, batch_size, epochs, by_module
+):
+    ends = []
+    for compiled in (True, False):
+        weight, rng = Value(0.5), random if by_module else random.Random(seed)
+        rng.seed(seed)
+        data = [float(i * i) for i in range(samples)]
+        history = fit(
+            lambda x: (weight * 0.5 - x) ** 2,  # noqa: B023
+            data,
+            optim.SGD([weight], lr=1e-4),
+            epochs=epochs,
+            batch_size=batch_size,
+            rng=rng,
+            progress=False,
+            compile=compiled,
+        )
+        ends.append((weight.data, history.loss, history.train_loss, rng.getstate()))
+    (weight, *losses, state), (expected, *its_losses, its_state) = ends
+    assert state == its_state
+    assert weight == pytest.approx(expected, rel=1e-12)
+    for ours, theirs in zip(losses, its_losses, strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-10)
+
+
+def test_orders_drawn_at_once_are_those_drawn_one_by_one():
+    class Coarse(random.Random):  # so coarse that many keys are equal
+        def random(self):
+            return int(super().random() * 4) / 4
+
+    for kind in (random.Random, Coarse):
+        one, other = kind(3), kind(3)
+        orders = draws.draw_orders(one, 200, 20)
+        assert orders.tolist() == [draw_order(200, other) for _ in range(20)]
+        assert one.getstate() == other.getstate()
+
+
+def test_a_run_that_fails_among_orders_drawn_before_leaves_the_generator_as_it_would_be():
+    states = []
+    for compiled in (True, False):
+        weight, rng = Value(1.0), random.Random(1)
+        data = [1.0, 2.0, 3.0, 4.0]
+        with pytest.raises(TrainingError):  # the weight grows until its exponential overflows
+            fit(
+                lambda x: (weight * x).exp() * -1.0,  # noqa: B023
+                data,
+                optim.SGD([weight], lr=0.1),
+                epochs=500,
+                batch_size=2,
+                rng=rng,
+                progress=False,
+                compile=compiled,
+            )
+        states.append(rng.getstate())
+    assert states[0] == states[1]

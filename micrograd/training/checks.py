@@ -40,7 +40,7 @@ _KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "checkpoint": (lambda x: x is None or isinstance(x, (str, os.PathLike)), "the path of a file, or None"),
     "checkpoint_every": (lambda x: x is None or _is_number(x), "a number of seconds, or None"),
     "shuffle": (lambda x: isinstance(x, bool), "True or False"),
-    "rng": (lambda x: callable(getattr(x, "shuffle", None)), "a random.Random, or the module random"),
+    "rng": (lambda x: callable(getattr(x, "random", None)), "a random.Random, or the module random"),
 }
 
 

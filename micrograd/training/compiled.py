@@ -90,6 +90,12 @@ class CompiledSteps:
         self.read()
         self.update(1)
 
+    @property
+    def is_predictable(self) -> bool:
+        """Whether steps leave random generators alone, so that several epochs may be shuffled before they are done."""
+        is_known = all(form in self.programs for form in self.forms)
+        return is_known and self.is_fixed and not self.clip and not self.is_given_up
+
     def sample(self, i: int) -> tuple[Any, ...]:
         """Returns the arguments of the sample with this index."""
         try:

@@ -28,6 +28,10 @@ class SampleError(Exception):
 class Steps(Protocol):
     """A way to do steps."""
 
+    @property
+    def is_predictable(self) -> bool:
+        """Whether steps leave random generators alone, so that several epochs may be shuffled before they are done."""
+
     def run(self, batches: Sequence[Sequence[int]], most: int) -> tuple[list[float], list[float]]:
         """Does the next steps: at least one, at most ``most``. ``batches`` has the sample indexes of each step.
 
@@ -73,8 +77,12 @@ class EagerSteps:
         self.loss, self.data, self.optimizer, self.clip = loss, data, optimizer, clip
         self.weights, self.flow, self.generators, self.interrupts = weights, flow, generators, interrupts
 
+    @property
+    def is_predictable(self) -> bool:
+        return False  # the loss may draw numbers
+
     def run(self, batches: Sequence[Sequence[int]], most: int) -> tuple[list[float], list[float]]:
-        batch, restore = batches[0], self.weights.snapshot(self.generators)
+        batch, restore = [int(i) for i in batches[0]], self.weights.snapshot(self.generators)
         at: int | None = None
         norms: list[float] = []
         total = 0.0
@@ -97,7 +105,7 @@ class EagerSteps:
             if not math.isfinite(math.hypot(*norms)):
                 at = next((i for i in batch if not self.has_gradient(arguments_of(self.data[i]), len(batch))), None)
                 restore()
-            what = f"data[{at}]" if at is not None else f"the batch of data[i], i in {list(batch)}"
+            what = f"data[{at}]" if at is not None else f"the batch of data[i], i in {batch}"
             kept = "parameters, gradients and optimizer are as before the step"
             raise SampleError(f"{what}: {type(error).__name__}: {error}; {kept}", at) from error
         self.flow.add(norms)

@@ -147,7 +147,7 @@ def fit(
     # When something reads the parameters or the history, or sets the learning rate: after each step, or each epoch.
     watchers = [condition for condition in stops if type(condition).after_step is not StopCondition.after_step]
     look_each_step = watchers or (kept.file and checkpoint_every == 0) or (schedule and schedule_every == "step")
-    look_each_epoch = model or validation is not None or schedule or stops or callbacks or kept.file or shuffle
+    look_each_epoch = model or validation is not None or schedule or stops or callbacks or kept.file
     may_change = callbacks or any(not type(x).__module__.startswith(f"{_PACKAGE}.") for x in (schedule, *stops) if x)
     is_foreign = not isinstance(schedule, (LRScheduler, ReduceLROnPlateau))  # these set only the learning rate
 
@@ -159,15 +159,14 @@ def fit(
         with interrupts.allow():
             steps = _choose(eager, batch_size, compile if pays else False)
         try:
-            todo: list[list[int]] = []
+            todo: list[Sequence[int]] = []
             while run.epoch < epochs and not run.stopped and not interrupts.count:
                 if run.position < len(batches):  # one step, or several if nothing looks in between
                     if not todo:
                         if model:
                             model.train()
-                        todo = run.order()
-                        if not look_each_epoch:
-                            todo = todo * min(epochs - run.epoch, max(1, _BURST // len(todo)))
+                        ahead = _BURST // len(batches) if steps.is_predictable and not look_each_epoch else 1
+                        todo = run.order(max(1, min(epochs - run.epoch, ahead)))
                     losses, norms = steps.run(todo, 1 if look_each_step else len(todo))
                     run.record(todo, losses, norms)
                     if schedule and schedule_every == "step":
@@ -204,6 +203,7 @@ def fit(
             raise TrainingError(f"{run.where()}, {error}", history, error.sample) from error.__cause__
         finally:
             steps.write()
+            run.take_back(todo)
         is_over = run.stopped or run.epoch == epochs
         if not is_over:
             done = f"{run.position} of {len(batches)} steps of epoch {run.epoch + 1}"

@@ -6,12 +6,12 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..data import DataLoader
+from ..data import DataLoader, draw_order
 from ..files import lock_file
 from ..optim import Optimizer
 from . import checkpoints
@@ -46,7 +46,8 @@ class RunState:
         position: the number of steps that were done in the current epoch.
         epoch_loss: the sum of the losses of the samples in the current epoch so far.
         stopped: whether a stop condition ended the run.
-        shuffled_from: the generator's state before it shuffled the samples for the current epoch.
+        shuffled_from: the generator's state before it shuffled the samples, for the current epoch or several.
+        ahead: the number of epochs for which it shuffled them at once.
     """
 
     batches: DataLoader[int]
@@ -61,21 +62,44 @@ class RunState:
     epoch_loss: float = 0.0
     stopped: bool = False
     shuffled_from: Any = None
+    ahead: int = 1
 
-    def order(self) -> list[list[int]]:
-        """Returns the remaining batches of this epoch. A resumed epoch keeps the order with which it began."""
-        shuffler, now = self.batches.rng, None
+    def order(self, epochs: int = 1) -> list[Sequence[int]]:
+        """Returns the remaining batches of this epoch, and all batches of the next ones, of ``epochs`` in all.
+
+        A resumed epoch keeps the order with which it began. If not all batches are used: see :meth:`take_back`.
+        """
+        shuffler, now, size = self.batches.rng, None, self.batches.batch_size
+        batches: list[Sequence[int]] = []
+        if not self.batches.shuffle:
+            batches += self.batches
+            return (batches * epochs)[self.position :]
         if self.position:
             now = shuffler.getstate()
             shuffler.setstate(self.shuffled_from)
         else:
             self.shuffled_from = shuffler.getstate()
-        batches = list(self.batches)
+        if epochs == 1:
+            batches += self.batches
+        else:
+            from ..compiler.draws import draw_orders
+
+            orders = draw_orders(shuffler, len(self.batches.data), epochs)
+            batches += [order[i : i + size] for order in orders for i in range(0, len(order), size)]
         if now is not None:
             shuffler.setstate(now)
+        self.ahead = epochs
         return batches[self.position :]
 
-    def record(self, batches: Iterable[list[int]], losses: list[float], norms: list[float]) -> None:
+    def take_back(self, batches: Sequence[Sequence[int]]) -> None:
+        """Gives the generator the state as if the epochs of these batches, which were not begun, had not been drawn."""
+        unused = len(batches) // len(self.batches)
+        if self.batches.shuffle and unused:
+            self.batches.rng.setstate(self.shuffled_from)
+            for _ in range(self.ahead - unused):
+                draw_order(len(self.batches.data), self.batches.rng)
+
+    def record(self, batches: Iterable[Sequence[int]], losses: list[float], norms: list[float]) -> None:
         """Records steps that were done, and the epochs that they completed, except the last one."""
         history = self.history
         history.gradient_norm += norms
