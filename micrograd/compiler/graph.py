@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import ast
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from types import CodeType
 from typing import Any
 
 from .. import rules
@@ -109,6 +110,7 @@ class Graph:
         is_uniform: whether it is the same in all lanes.
         outputs: the function's results.
         gradients: its derivatives.
+        leaves: the captured Values, then the inputs.
         captured: how many Values were captured.
         inputs: how many inputs there are.
         labels: of captured Values and inputs, for messages.
@@ -119,12 +121,16 @@ class Graph:
         self.args: list[tuple[int, ...]] = []
         self.numbers: list[float] = []
         self.is_uniform: list[bool] = []
+        # The same as sets: asking whether one of many operands is among them takes no loop in Python.
+        self.constants: set[int] = set()
+        self.varying: set[int] = set()
         self._ids: dict[Value, int] = {}
         self._known: dict[Any, int] = {}
-        self._operations: dict[Rule, Operation] = {}
+        self._operations: dict[Rule, Operation] = {rules.dot: DOT, rules.total: SUM}
         self._is_gradient = False
         self.one, self.zero, self.minus = map(self.constant, (1.0, 0.0, -1.0))
         self.captured, self.inputs, self.traced = len(trace.captured), len(trace.inputs), len(trace.nodes)
+        self.leaves = range(len(self.ops), len(self.ops) + self.captured + self.inputs)
         for what, leaves in ((CAPTURED, trace.captured), (INPUT, trace.inputs)):
             for i, leaf in enumerate(leaves):
                 self._ids[leaf] = self.new(what, (i,), leaf._data)
@@ -148,14 +154,14 @@ class Graph:
         self.ops.append(op)
         self.args.append(args)
         self.numbers.append(number)
-        is_uniform = op is not INPUT
-        if args and op is not CAPTURED and is_uniform:
-            for x in args:
-                if not self.is_uniform[x]:
-                    is_uniform = False
-                    break
+        i = len(self.numbers) - 1
+        is_uniform = op is CAPTURED or (op is not INPUT and self.varying.isdisjoint(args))
         self.is_uniform.append(is_uniform)
-        return len(self.ops) - 1
+        if not is_uniform:
+            self.varying.add(i)
+        elif op is CONSTANT:
+            self.constants.add(i)
+        return i
 
     def constant(self, number: float) -> int:
         key = ("constant", number, math.copysign(1.0, number)) if number == number else "nan"
@@ -180,38 +186,37 @@ class Graph:
 
     def _add(self, node: Value) -> None:
         rule, ids = node.rule, self._ids
-        args = tuple([ids[parent] if parent in ids else self._find(parent) for parent in node._parents])
+        try:
+            args = tuple([ids[parent] for parent in node._parents])
+        except KeyError:  # a constant that was not met before
+            args = tuple([self._find(parent) for parent in node._parents])
         if rule.number:
             number = self.constant(node._number)
             args = (number, *args) if rule.names[0] == rule.number else (*args, number)
-        whole = rule.whole
-        if whole is rules.dot:
-            half = len(args) // 2
-            pairs = zip(args[:half], args[half:], strict=True)
-            op, args = DOT, tuple([x for pair in pairs for x in pair])
-        elif whole is rules.total:
-            op = SUM
-        elif whole is rules.weigh:
-            weights = [self.constant(float(x)) for x in rule.constants["x"]]
-            op, args = DOT, tuple([x for pair in zip(args, weights, strict=True) for x in pair])
-        elif rule.variadic:
-            ids[node] = self._expand(rule, node)
-            return
-        else:
-            found = self._operations.get(whole)
-            op = found or self._operations.setdefault(whole, _of(whole))
-            if rule.constants:
-                args += tuple([self.constant(_to_number(rule, x)) for x in rule.constants.values()])
+        op = self._operations.get(rule.whole)
+        if op is None:
+            if rule.variadic and rule.whole is not rules.weigh:
+                ids[node] = self._expand(rule, node)
+                return
+            op = self._operations[rule.whole] = DOT if rule.variadic else _of(rule.whole)
+        if rule.variadic:
+            if rule.whole is rules.dot:
+                args = _interleave(args[: len(args) // 2], args[len(args) // 2 :])
+            elif rule.whole is rules.weigh:
+                args = _interleave(args, [self.constant(float(x)) for x in rule.constants["x"]])
+        elif rule.constants:
+            args += tuple([self.constant(_to_number(rule, x)) for x in rule.constants.values()])
         ids[node] = self._simplify(op, args, node._data)
 
     def _simplify(self, op: Operation, args: tuple[int, ...], number: float) -> int:
-        ops = self.ops
-        if all(ops[x] is CONSTANT for x in args):
+        has_constant = not self.constants.isdisjoint(args)
+        if not args or (has_constant and self.constants.issuperset(args)):
             return self.constant(number)
-        for pattern in _PATTERNS.get(op, ()):
-            found = pattern(self, number, *args)
-            if found is not None:
-                return found
+        if has_constant or op in _WITHOUT_CONSTANTS:
+            for pattern in _PATTERNS.get(op, ()):
+                found = pattern(self, number, *args)
+                if found is not None:
+                    return found
         key = op, args
         known = self._known.get(key)
         if known is None:
@@ -222,19 +227,13 @@ class Graph:
         """An operation in another one's place."""
         return self._simplify(op, args, number)
 
-    def has_constant(self, args: Iterable[int]) -> bool:
-        ops = self.ops
-        return any([ops[x] is CONSTANT for x in args])  # noqa: C419  (a list is faster)
-
     def is_number(self, x: int, number: float) -> bool:
-        return self.ops[x] is CONSTANT and self.numbers[x] == number
+        return x in self.constants and self.numbers[x] == number
 
     def is_power_of_two(self, x: int) -> bool:
         """Whether it is a constant by which one divides and multiplies without rounding."""
         return (
-            self.ops[x] is CONSTANT
-            and abs(math.frexp(self.numbers[x])[0]) == 0.5
-            and 1e-300 < abs(self.numbers[x]) < 1e300
+            x in self.constants and abs(math.frexp(self.numbers[x])[0]) == 0.5 and 1e-300 < abs(self.numbers[x]) < 1e300
         )
 
     def is_lost(self, x: int, y: int) -> bool:
@@ -243,13 +242,12 @@ class Graph:
 
     def _expand(self, rule: Rule, node: Value) -> int:
         # A rule of any number of operands, by running its text on Values: it becomes what it is made of.
-        text = write_choices(ast.unparse(ast.parse(rule.value, mode="eval")))
         scope = {**VALUES, **_OF_VALUES, **rule.constants, rule.names[0]: list(node._parents)}
         tracing = Tracing()
         with watch(tracing):
             try:
                 # The lambdas in it see the scope only if it is global.
-                out = lift(eval(text, scope))
+                out = lift(eval(_compile(rule.value), scope))
             except Exception as error:
                 raise UnsupportedError(
                     f"the rule {rule.name!r} can't be compiled: {type(error).__name__}: {error}"
@@ -257,6 +255,11 @@ class Graph:
         for part in tracing.made:
             self._add(part)
         return self._find(out)
+
+
+@cache
+def _compile(text: str) -> CodeType:
+    return compile(write_choices(ast.unparse(ast.parse(text, mode="eval"))), "<rule>", "eval")
 
 
 def _to_number(rule: Rule, x: Any) -> float:
@@ -273,6 +276,8 @@ _Pattern = Callable[..., "int | None"]
 
 
 def _sum_of(g: Graph, number: float, *args: int) -> int | None:
+    if len(args) > 1 and g.constants.isdisjoint(args):
+        return None
     left = tuple([x for x in args if not g.is_number(x, 0)])
     if len(left) == 1:
         return left[0]
@@ -280,16 +285,16 @@ def _sum_of(g: Graph, number: float, *args: int) -> int | None:
 
 
 def _dot_of(g: Graph, number: float, *args: int) -> int | None:
+    if len(args) == 2:
+        return g.make(MULTIPLY, number, *args)
+    if g.constants.isdisjoint(args):
+        return None
     pairs = list(zip(args[::2], args[1::2], strict=True))
-    left = pairs
-    if g.has_constant(args):
-        left = [(x, y) for x, y in pairs if not g.is_lost(x, y)]
-        if not left:
-            return g.zero
-        if all(g.is_number(x, 1) or g.is_number(y, 1) for x, y in left):
-            return g.make(SUM, number, *[y if g.is_number(x, 1) else x for x, y in left])
-    if len(left) == 1:
-        return g.make(MULTIPLY, number, *left[0])
+    left = [(x, y) for x, y in pairs if not g.is_lost(x, y)]
+    if not left:
+        return g.zero
+    if all(g.is_number(x, 1) or g.is_number(y, 1) for x, y in left):
+        return g.make(SUM, number, *[y if g.is_number(x, 1) else x for x, y in left])
     return g.make(DOT, number, *[x for pair in left for x in pair]) if len(left) < len(pairs) else None
 
 
@@ -327,6 +332,14 @@ _PATTERNS: dict[Operation, list[_Pattern]] = {
     SUM: [_sum_of],
     DOT: [_dot_of],
 }
+_WITHOUT_CONSTANTS = {NEGATE, CHOICE, SUM, DOT}  # have a pattern in which no operand is a constant
+
+
+def _interleave(a: Sequence[int], b: Sequence[int]) -> tuple[int, ...]:
+    # a₁ b₁ a₂ b₂ …
+    out = [0] * (2 * len(a))
+    out[::2], out[1::2] = a, b
+    return tuple(out)
 
 
 # What the names in a text that is expanded mean on Values, where the table has no line for them

@@ -12,15 +12,18 @@ What is the same in all lanes is computed once, in rows of one number.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from itertools import chain
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from . import emit, products
-from .graph import ADD, CAPTURED, CONSTANT, DOT, INPUT, MULTIPLY, SUBTRACT, SUM, Body, Graph
+from .graph import ADD, DOT, MULTIPLY, SUBTRACT, SUM, Body, Graph
+from .grouping import Layer, Steps, Term, Tile, find_layers, find_steps, find_tiles, split_terms
 from .machine import Kernel, Whole
 
 if TYPE_CHECKING:
@@ -33,7 +36,6 @@ _FUSED_SUMS = 16  # and its sums over lanes
 _STEPS, _LEAVES = 24, 16  # of a kernel's expression, at most
 _SHORT = 8  # products of a sum that is part of an expression, at most
 _CHAIN = 6  # terms of a sum that was written with +, at least, to be run as one
-_LAYER = 8  # weights of a layer, at least
 
 
 @dataclass
@@ -144,10 +146,26 @@ def make_plan(graph: Graph, sums: bool) -> Plan:
         sums: whether the gradients are summed over lanes; otherwise each lane has its own.
     """
     planner = _Planner(graph, sums)
-    return planner.fuse() if planner.is_small() else planner.schedule()
+    small = planner.find_small()
+    if small is None:
+        planner.schedule()
+    else:
+        planner.fuse(small)
+    return planner.plan
 
 
-Term = tuple[int, int]  # a product of two operations; a single one is a product with the constant 1
+_Lines = tuple[tuple[tuple[int, ...], int], ...]  # of a layer, for each sum: the rows of its weights, and of its start
+
+
+@dataclass(eq=False)
+class _Unit:
+    # What is done at once: an operation with those that are part of it, or a layer.
+    members: list[int]
+    key: Body | _Lines | str  # units of the same key may be one instruction
+    needs: Sequence[int]  # operations
+    users: list[_Unit] = field(default_factory=list)
+    waits_for: int = 0  # units
+    height: int = 0  # how many units come after it, one after the other
 
 
 class _Planner:
@@ -155,62 +173,55 @@ class _Planner:
         self.graph, self.sums = graph, sums
         self.plan = Plan(graph.captured, graph.inputs, graph.traced)
         self.plan.sums = len(graph.gradients) if sums else 0
-        self.row: dict[int, int] = {}  # by operation: its number in u if it is uniform, else its row in v
+        # By operation: its number in u if it is the same in all lanes, else its row in v. First those that are given.
+        rows = [*range(1, 1 + graph.captured), *range(1, 1 + graph.inputs)]
+        self.row: dict[int, int] = dict(zip(graph.leaves, rows, strict=True))
+        self.plan.constants = [0.0, *[graph.numbers[i] for i in graph.leaves[: graph.captured]]]
+        self.plan.rows = 1 + graph.inputs
+        self.add_constants([graph.zero, graph.one])
         self.filled: dict[int, int] = {}  # by number of u: a row of v that is filled with it
-        self.is_rooted = set(graph.outputs) | set(() if sums else graph.gradients)
-        self.count_uses([*graph.outputs, *graph.gradients])
-        self.number()
 
-    def count_uses(self, roots: Iterable[int]) -> None:
-        # How often each operation is used by what has to be computed; those that are, in order.
-        ops, args = self.graph.ops, self.graph.args
-        uses = [0] * len(ops)
-        for i in roots:
-            uses[i] += 1
-        for i in range(len(ops) - 1, -1, -1):  # an operation has a greater number than its operands
-            if uses[i] and ops[i] is not INPUT and ops[i] is not CAPTURED:
-                for x in args[i]:
-                    uses[x] += 1
-        self.uses, self.is_live = uses, [i for i, count in enumerate(uses) if count]
-
-    def number(self) -> None:
-        # Rows for what is given.
-        graph, plan = self.graph, self.plan
-        plan.constants, plan.rows = [0.0] * (1 + plan.captured), 1 + plan.inputs
-        for i, op in enumerate(graph.ops):
-            if op is CAPTURED:
-                self.row[i] = 1 + graph.args[i][0]
-                plan.constants[self.row[i]] = graph.numbers[i]
-            elif op is INPUT:
-                self.row[i] = 1 + graph.args[i][0]
-        for i in dict.fromkeys([graph.zero, graph.one, *self.is_live]):
-            if graph.ops[i] is CONSTANT:
-                self.row[i] = len(plan.constants)
-                plan.constants.append(graph.numbers[i])
+    def add_constants(self, operations: Iterable[int]) -> None:
+        for i in operations:
+            if i in self.graph.constants and i not in self.row:
+                self.row[i] = len(self.plan.constants)
+                self.plan.constants.append(self.graph.numbers[i])
 
     # One kernel
 
-    def is_small(self) -> bool:
+    def find_small(self) -> list[int] | None:
+        # All operations that are needed, in order, if the program is small.
         graph = self.graph
-        todo = [i for i in self.is_live if i not in self.row]
-        work = sum([max(1, len(graph.args[i]) // 2) for i in todo])
-        summed = sum([graph.ops[g] is not CONSTANT for g in graph.gradients]) if self.sums else 0
-        return work <= _FUSED and summed <= _FUSED_SUMS and len(graph.outputs) + len(graph.gradients) <= _FUSED
+        waiting, found, work = [*graph.outputs, *graph.gradients], set[int](), 0
+        summed = sum([g not in graph.constants for g in graph.gradients]) if self.sums else 0
+        if len(waiting) > _FUSED or summed > _FUSED_SUMS:
+            return None
+        while waiting:
+            i = waiting.pop()
+            if i not in found:
+                found.add(i)
+                if i not in self.row and i not in graph.constants:
+                    work += max(1, len(graph.args[i]) // 2)
+                    waiting += graph.args[i]
+                    if work > _FUSED:
+                        return None
+        return sorted(found)
 
-    def fuse(self) -> Plan:
+    def fuse(self, live: list[int]) -> None:
         graph, plan = self.graph, self.plan
-        leaves = [i for i in self.is_live if i in self.row]
+        self.add_constants(live)
+        leaves = [i for i in live if i in self.row]
         index = {i: k for k, i in enumerate(leaves)}
         steps = []
-        for i in self.is_live:
+        for i in live:
             if i not in index:
                 steps.append((graph.ops[i], tuple([index[x] for x in graph.args[i]])))
                 index[i] = len(index)
         summed = [(p, g) for p, g in enumerate(graph.gradients) if not graph.is_number(g, 0)] if self.sums else []
         outputs = graph.outputs if self.sums else [*graph.outputs, *graph.gradients]
-        kinds = "".join(["L" if graph.ops[i] is INPUT else "U" for i in leaves])
+        kinds = "".join(["L" if i in graph.varying else "U" for i in leaves])
         body = Body(kinds, tuple(steps), tuple([index[i] for i in [*outputs, *[g for _, g in summed]]]))
-        rows = [self.row[i] - (graph.ops[i] is INPUT) for i in leaves]
+        rows = [self.row[i] - (i in graph.varying) for i in leaves]
         operands = [0] * 5 + [len(leaves), len(outputs), len(summed)]
         for kind, row in zip(kinds, rows, strict=True):
             operands += (int(kind == "U"), row)
@@ -221,31 +232,26 @@ class _Planner:
         reads = [1 + row for row, kind in zip(rows, kinds, strict=True) if kind == "L"]
         work = sum([max(1, len(args)) for _, args in steps])
         note, kernel = _describe(body)[1], emit.express(body, len(summed))
-        plan.lanes.append(self.instruction(emit.FUSED, operands, "fused", note, len(steps), work, reads, [], kernel))
-        return plan
+        plan.lanes.append(_instruction(emit.FUSED, operands, "fused", note, len(steps), work, reads, [], kernel))
 
     # Many kernels
 
-    def schedule(self) -> Plan:
+    def schedule(self) -> None:
         graph, plan = self.graph, self.plan
-        self.terms: dict[int, list[Term]] = {}  # of a sum of products: those that differ between lanes
+        self.terms: dict[int, list[Term]] = {}  # of a long sum of products: those that differ between lanes
         self.starts: dict[int, int] = {}  # and the sum of all others
-        self.summed = self.find_summed() if self.sums else {}
-        self.count_uses(self.find_roots())
-        self.absorb_chains()
-        layers = self.find_layers()
+        self.bodies: dict[Any, Body] = {}
+        self.lines: dict[tuple[int, ...], tuple[int, ...]] = {}  # the rows of weights
+        self.find_products()
+        self.count_uses()
+        if self.absorb_chains():
+            self.count_uses()
+        layers = find_layers(graph, self.live)
         self.split(layers)
-        # Again, for what was split has new operations.
-        self.count_uses(self.find_roots())
-        for i in self.is_live:
-            if graph.ops[i] is CONSTANT and i not in self.row:
-                self.row[i] = len(plan.constants)
-                plan.constants.append(graph.numbers[i])
-        todo = [i for i in self.is_live if i not in self.row]
-        self.in_layer = {i for members in layers for i in members}
-        for is_uniform in (True, False):
-            part = [i for i in todo if graph.is_uniform[i] == is_uniform]
-            self.assemble(part, is_uniform, [] if is_uniform else layers)
+        self.add_constants(self.live)
+        todo = [i for i in self.live if i not in self.row]
+        self.assemble([i for i in todo if i not in graph.varying], [], True)
+        self.assemble([i for i in todo if i in graph.varying], layers, False)
         plan.outputs = [self.row_of(i) for i in graph.outputs]
         if self.sums:
             self.sum_up()
@@ -254,213 +260,199 @@ class _Planner:
         if self.filled:  # the last rows, one after the other
             operands = [1, 1, len(self.filled), 0, *[x for u, row in self.filled.items() for x in (row, u)]]
             kernel, rows = emit.express(Body("U", (), (0,))), list(self.filled.values())
-            one = self.instruction(emit.ROWS, operands, "fill", "the same in all", len(rows), 0, [], rows, kernel)
+            one = _instruction(emit.ROWS, operands, "fill", "the same in all", len(rows), 0, [], rows, kernel)
             plan.lanes.append(one)
-        plan.places = [
-            (i, not graph.is_uniform[i], self.row[i])
-            for i in self.row
-            if graph.ops[i] not in (CONSTANT, CAPTURED, INPUT)
-        ]
-        return plan
+        given = {*graph.leaves, *graph.constants}
+        plan.places = [(i, i in graph.varying, row) for i, row in self.row.items() if i not in given]
 
-    def find_roots(self) -> list[int]:
-        # What has to be computed: of a gradient that is summed over lanes, what its products are of.
-        roots = [*self.graph.outputs, *self.starts.values()]
-        for g in self.graph.gradients:
-            if g in self.summed:
-                for a, b in self.summed[g]:
-                    roots += (a, b)
-            else:
-                roots.append(g)
-        return roots
+    def find_products(self) -> None:
+        # What has to be computed: outputs and gradients. Of a gradient that is summed over lanes only the factors of its
+        # products are: each product is summed by itself.
+        graph, varying = self.graph, self.graph.varying
+        self.roots = [*graph.outputs, *graph.gradients]
+        if not self.sums:
+            return
+        places, pairs = list[int](), list[tuple[int, ...]]()
+        for place, g in enumerate(graph.gradients):
+            if g in varying:
+                op, args = graph.ops[g], graph.args[g]
+                is_sum = op is not DOT and op is not MULTIPLY
+                pairs.append(tuple([x for term in graph.terms(g) for x in term]) if is_sum else args)
+                places.append(place)
+        both = np.fromiter(chain.from_iterable(pairs), np.int64)
+        counts = [len(args) // 2 for args in pairs]
+        self.products = np.stack([np.repeat(np.array(places, np.int64), counts), both[::2], both[1::2]])
+        # Products that are the same in all lanes are summed first.
+        is_uniform = ~self.find_varying()[self.products[1:]].any(axis=0)
+        together: dict[int, list[Term]] = defaultdict(list)
+        for place, a, b in self.products[:, is_uniform].T.tolist():
+            together[place].append((a, b))
+        self.products = self.products[:, ~is_uniform]
+        self.rests = {place: self.sum_uniform(terms) for place, terms in together.items()}
+        self.rests |= {place: g for place, g in enumerate(graph.gradients) if g not in varying}
+        self.roots = [*graph.outputs, *self.rests.values(), *self.products[1:].ravel().tolist()]
 
-    def find_summed(self) -> dict[int, list[Term]]:
-        # Of each gradient that differs between lanes: the products that it is the sum of.
-        graph, uniform = self.graph, self.graph.is_uniform
-        found: dict[int, list[Term]] = {}
-        for g in dict.fromkeys(graph.gradients):
-            if not uniform[g]:
-                terms = graph.terms(g)
-                found[g] = [(a, b) for a, b in terms if not (uniform[a] and uniform[b])]
-                if len(found[g]) < len(terms):
-                    self.starts[g] = self.sum_uniform([(a, b) for a, b in terms if uniform[a] and uniform[b]])
-        return found
+    def find_varying(self) -> npt.NDArray[np.bool_]:
+        # Of all operations, whether they differ between lanes.
+        return ~np.array(self.graph.is_uniform, dtype=bool)
 
-    def absorb_chains(self) -> None:
-        # a + b + c + …, added from left to right, is a sum of products, and a · b in it one of them.
-        graph, uses = self.graph, self.uses
+    def count_uses(self) -> None:
+        # How often each operation is used by what has to be computed; those that are, in order.
+        ops, args = self.graph.ops, self.graph.args
+        uses = np.bincount(np.array(self.roots, np.int64), minlength=len(ops)).tolist()
+        first = self.graph.leaves.stop  # leaves have no operands
+        for i in range(len(ops) - 1, first - 1, -1):  # an operation has a greater number than its operands
+            if uses[i]:
+                for x in args[i]:
+                    uses[x] += 1
+        self.uses, self.live = uses, [i for i, count in enumerate(uses) if count]
+
+    def absorb_chains(self) -> bool:
+        # a + b + c + …, added from left to right, is a sum of products, and a · b in it one of them. So is a sum of
+        # products with something added that is the same in all lanes.
+        graph, uses, varying = self.graph, self.uses, self.graph.varying
         chains: dict[int, list[Term]] = {}
-        for i in self.is_live:
+        has_merged = False
+        for i in self.live:
             op = graph.ops[i]
-            if (op is not ADD and op is not SUBTRACT) or not uses[i]:
+            if op is not ADD and op is not SUBTRACT:
                 continue
             left, right = graph.args[i]
-            terms = chains.pop(left, None) if uses[left] == 1 else None
-            terms = terms or self.product(left)
-            sign = graph.one if op is ADD else graph.minus
-            last = self.product(right)
-            terms += last if op is ADD else [(right, sign)]
-            chains[i] = terms
-        long = {i: terms for i, terms in chains.items() if len(terms) >= _CHAIN}
-        for i, terms in long.items():
-            graph.ops[i], graph.args[i] = DOT, tuple([x for term in terms for x in term])
-        if long:
-            self.count_uses(self.find_roots())
+            if self.is_sum(left) and right not in varying:
+                self.make_dot(i, [*graph.terms(left), (right, graph.one if op is ADD else graph.minus)])
+                has_merged = True
+            elif self.is_sum(right) and left not in varying and op is ADD:
+                self.make_dot(i, [(left, graph.one), *graph.terms(right)])
+                has_merged = True
+            else:
+                terms = chains.pop(left, None) if uses[left] == 1 else None
+                terms = terms or self.product(left)
+                chains[i] = terms + (self.product(right) if op is ADD else [(right, graph.minus)])
+        for i, terms in chains.items():
+            if len(terms) >= _CHAIN:
+                self.make_dot(i, terms)
+                has_merged = True
+        return has_merged
+
+    def is_sum(self, i: int) -> bool:
+        # Whether it is a sum of many products that nothing else uses.
+        graph = self.graph
+        return graph.ops[i] is DOT and self.uses[i] == 1 and i in graph.varying and len(graph.args[i]) > 2 * _CHAIN
+
+    def make_dot(self, i: int, terms: list[Term]) -> None:
+        self.graph.ops[i], self.graph.args[i] = DOT, tuple([x for term in terms for x in term])
 
     def product(self, x: int) -> list[Term]:
         graph = self.graph
-        is_part = self.uses[x] == 1 and (graph.ops[x] is MULTIPLY or graph.ops[x] is DOT)
-        return graph.terms(x) if is_part else [(x, graph.one)]
+        return graph.terms(x) if self.uses[x] == 1 and graph.ops[x] is MULTIPLY else [(x, graph.one)]
 
-    # Layers
-
-    def find_layers(self) -> list[list[int]]:
-        # Sums of products, of the same inputs and one weight for each, stand together.
-        graph, uniform = self.graph, self.graph.is_uniform
-        together: dict[tuple[int, ...], list[int]] = defaultdict(list)
-        for i in self.is_live:
-            if graph.ops[i] is DOT and not uniform[i]:
-                weights, inputs, rest = [], [], []
-                for a, b in graph.terms(i):
-                    if uniform[a] and uniform[b]:
-                        rest.append((a, b))
-                    elif uniform[a]:
-                        weights.append(a)
-                        inputs.append(b)
-                    elif uniform[b]:
-                        weights.append(b)
-                        inputs.append(a)
-                    else:
-                        break
-                else:
-                    together[tuple(inputs)].append(i)
-        return [
-            members for inputs, members in together.items() if len(members) > 1 and len(members) * len(inputs) >= _LAYER
-        ]
-
-    def split(self, layers: list[list[int]]) -> None:
+    def split(self, layers: list[Layer]) -> None:
         # Sets apart what is the same in all lanes, of long sums and of layers.
-        graph, uniform = self.graph, self.graph.is_uniform
-        in_layer = {i for members in layers for i in members}
-        for i in self.is_live:
-            op = graph.ops[i]
-            if uniform[i] or (op is not DOT and op is not SUM):
-                continue
-            terms = graph.terms(i)
-            if i not in in_layer and len(terms) <= _SHORT:
-                continue
-            here = [term for term in terms if uniform[term[0]] and uniform[term[1]]]
-            self.starts[i] = self.sum_uniform(here) if here else graph.zero
-            self.terms[i] = [term for term in terms if not (uniform[term[0]] and uniform[term[1]])]
+        graph = self.graph
+        in_layer = set[int]()
+        for layer in layers:
+            in_layer.update(layer.members)
+            for i, rest in zip(layer.members, layer.rests, strict=True):
+                self.starts[i] = self.sum_uniform(rest) if rest else graph.zero
+        for i in self.live:
+            if self.is_long(i) and i in graph.varying and i not in in_layer:
+                self.terms[i], rest = split_terms(graph, i)
+                self.starts[i] = self.sum_uniform(rest) if rest else graph.zero
+        new = range(len(self.uses), len(graph.ops))
+        self.uses += [1] * len(new)
+        self.live += new
 
     def sum_uniform(self, terms: list[Term]) -> int:
         graph = self.graph
         if len(terms) == 1 and graph.one in terms[0]:
             return terms[0][0] if terms[0][1] == graph.one else terms[0][1]
         number = sum([graph.numbers[a] * graph.numbers[b] for a, b in terms])
-        if all(graph.ops[x] is CONSTANT for term in terms for x in term):
-            i = graph.new(CONSTANT, (), number)
-        else:
-            i = graph.new(DOT, tuple([x for term in terms for x in term]), number)
-        return i
+        args = tuple([x for term in terms for x in term])
+        return graph.constant(number) if graph.constants.issuperset(args) else graph.new(DOT, args, number)
 
-    # Rows and instructions
+    # Instructions
 
-    def instruction(
-        self, kernel: Kernel, operands: Sequence[int], name: str, note: str, count: int, work: int,
-        reads: Sequence[int], writes: Sequence[int], expression: Kernel | None = None,
-    ) -> Instruction:  # fmt: skip
-        return Instruction(kernel, expression, _array(operands), name, note, count, work, _array(reads), _array(writes))
-
-    def new_rows(self, members: Sequence[int], is_uniform: bool) -> int:
-        plan = self.plan
-        if is_uniform:
-            first = len(plan.constants)
-            plan.constants += [0.0] * len(members)
-        else:
-            first = plan.rows
-            plan.rows += len(members)
-        for k, i in enumerate(members):
-            self.row[i] = first + k
-        return first
-
-    def row_of(self, x: int) -> int:
-        # A row of v; for what is the same in all lanes, one that is filled with it.
-        if not self.graph.is_uniform[x]:
-            return self.row[x]
-        u = self.row[x]
-        if u not in self.filled:
-            self.filled[u] = self.plan.rows
-            self.plan.rows += 1
-        return self.filled[u]
-
-    def assemble(self, todo: list[int], is_uniform: bool, layers: list[list[int]]) -> None:
-        graph = self.graph
+    def assemble(self, todo: list[int], layers: list[Layer], is_uniform: bool) -> None:
+        # Units of one key wait for each other, if they can: then they are one instruction.
         program = self.plan.uniform if is_uniform else self.plan.lanes
-        layer_of = {i: k for k, members in enumerate(layers) for i in members}
+        units = self.find_units(todo, layers, is_uniform)
+        ready: dict[Body | _Lines | str, list[_Unit]] = defaultdict(list)
+        left = Counter([unit.key for unit in units])
+        for unit in units:
+            if not unit.waits_for:
+                ready[unit.key].append(unit)
+        while ready:
+            whole = (key for key, here in ready.items() if len(here) == left[key])
+            # If some of all keys still wait for others, those come first that the most others wait for.
+            key = next(whole, None) or max(ready, key=lambda key: max([unit.height for unit in ready[key]]))
+            here = ready.pop(key)
+            left[key] -= len(here)
+            program.append(self.run(here, is_uniform))
+            for unit in here:
+                for user in unit.users:
+                    user.waits_for -= 1
+                    if not user.waits_for:
+                        ready[user.key].append(user)
+
+    def find_units(self, todo: list[int], layers: list[Layer], is_uniform: bool) -> list[_Unit]:
+        layer_of = {i: layer for layer in layers for i in layer.members}
+        is_part = self.find_parts([i for i in todo if i not in layer_of and not self.is_long(i)])
+        of: dict[int, _Unit] = {}
+        units: list[_Unit] = []
+        for i in todo:
+            if i in is_part or i in of:
+                continue
+            if i in layer_of:
+                unit = self.find_layer(layer_of[i])
+            elif self.is_long(i):
+                unit = _Unit([i], "dot", [x for term in self.terms_of(i) for x in term])
+            else:
+                body, leaves = self.find_body(i, is_part, is_uniform)
+                unit = _Unit([i], body, leaves)
+            of.update(dict.fromkeys(unit.members, unit))
+            units.append(unit)
+            before = {id(of[x]): of[x] for x in unit.needs if x in of}
+            unit.waits_for = len(before)
+            for other in before.values():
+                other.users.append(unit)
+        for unit in reversed(units):
+            unit.height = max([user.height + 1 for user in unit.users], default=0)
+        return units
+
+    def find_parts(self, todo: Iterable[int]) -> set[int]:
         # What nothing else uses becomes part of what uses it.
+        graph, uses = self.graph, self.uses
         size: dict[int, tuple[int, int]] = {}
         is_part: set[int] = set()
         for i in todo:
-            if i in layer_of or self.is_long(i):
-                continue
-            steps = 1 + (len(graph.args[i]) // 4 if graph.ops[i] is DOT or graph.ops[i] is SUM else 0)
-            operands = dict.fromkeys(graph.args[i])
+            args = graph.args[i]
+            steps = 1 + (len(args) // 4 if graph.ops[i] is DOT or graph.ops[i] is SUM else 0)
+            operands = dict.fromkeys(args)
             leaves = len(operands)
             for x in operands:
-                inner, its_leaves = size.get(x, (_STEPS, 0))
-                is_single = self.uses[x] == 1 and x not in self.is_rooted
-                if is_single and steps + inner <= _STEPS and leaves + its_leaves <= _LEAVES + 1:
-                    is_part.add(x)
-                    steps, leaves = steps + inner, leaves + its_leaves - 1
+                if uses[x] == 1 and x in size:
+                    inner, its_leaves = size[x]
+                    if steps + inner <= _STEPS and leaves + its_leaves <= _LEAVES + 1:
+                        is_part.add(x)
+                        steps, leaves = steps + inner, leaves + its_leaves - 1
             size[i] = steps, leaves
-        whole = [i for i in todo if i not in is_part]
-        bodies: dict[int, tuple[Body, list[int]]] = {}
-        level: dict[int, int] = {}
-        waiting: dict[int, list[int]] = defaultdict(list)
-        for i in whole:
-            if i in layer_of or self.is_long(i):
-                needs: Iterable[int] = [x for term in self.terms_of(i) for x in term]
-            else:
-                bodies[i] = self.body(i, is_part, is_uniform)
-                needs = bodies[i][1]
-            level[i] = max([level[x] + 1 for x in needs if x in level], default=0)
-            waiting[level[i]].append(i)
-        for k in sorted(waiting):
-            kernels: dict[Body, list[int]] = defaultdict(list)
-            sums: list[int] = []
-            grouped: dict[int, list[int]] = defaultdict(list)
-            for i in waiting[k]:
-                if i in layer_of:
-                    grouped[layer_of[i]].append(i)
-                elif i in bodies:
-                    kernels[bodies[i][0]].append(i)
-                else:
-                    sums.append(i)
-            for body, members in kernels.items():
-                self.kernel(body, members, bodies, is_uniform, program)
-            if sums:
-                self.dot(sums, is_uniform, program)
-            if grouped:
-                self.layers(list(grouped.values()), program)
+        return is_part
 
     def is_long(self, i: int) -> bool:
-        op = self.graph.ops[i]
-        return i in self.terms or ((op is DOT or op is SUM) and len(self.graph.terms(i)) > _SHORT)
+        op, count = self.graph.ops[i], len(self.graph.args[i])
+        return i in self.terms or (op is DOT and count > 2 * _SHORT) or (op is SUM and count > _SHORT)
 
     def terms_of(self, i: int) -> list[Term]:
         return self.terms[i] if i in self.terms else self.graph.terms(i)
 
-    def body(self, root: int, is_part: set[int], is_uniform: bool) -> tuple[Body, list[int]]:
+    def find_body(self, root: int, is_part: set[int], is_uniform: bool) -> tuple[Body, list[int]]:
         # The expression of an operation, with those that are part of it, and its leaves.
-        graph = self.graph
-        inner: list[int] = []
-        waiting = [root]
-        while waiting:
-            i = waiting.pop()
-            inner.append(i)
-            waiting += [x for x in dict.fromkeys(graph.args[i]) if x in is_part]
-        inner.sort()
+        graph, varying = self.graph, self.graph.varying
+        inner = [root]
+        if not is_part.isdisjoint(graph.args[root]):
+            for i in inner:  # grows in the loop
+                inner += [x for x in dict.fromkeys(graph.args[i]) if x in is_part]
+            inner.sort()
         leaves: dict[int, int] = {}
         for i in inner:
             for x in graph.args[i]:
@@ -471,175 +463,161 @@ class _Planner:
         for i in inner:
             steps.append((graph.ops[i], tuple([index[x] for x in graph.args[i]])))
             index[i] = len(index)
-        kinds = "".join(["U" if graph.is_uniform[x] and not is_uniform else "L" for x in leaves])
-        return Body(kinds, tuple(steps), (index[root],)), list(leaves)
+        kinds = "".join(["L" if is_uniform or x in varying else "U" for x in leaves])
+        key = kinds, tuple(steps), (index[root],)
+        body = self.bodies.get(key)
+        if body is None:
+            body = self.bodies[key] = Body(*key)
+        return body, list(leaves)
 
-    def kernel(
-        self, body: Body, members: list[int], bodies: dict[int, tuple[Body, list[int]]], is_uniform: bool,
-        program: list[Instruction],
-    ) -> None:  # fmt: skip
-        table = [[self.row[x] for x in bodies[i][1]] for i in members]
-        order = sorted(range(len(members)), key=lambda k: table[k])
-        members, table = [members[k] for k in order], [table[k] for k in order]
-        first = self.new_rows(members, is_uniform)
-        follow = 0
-        for s in range(len(body.leaves)):
-            if all(line[s] == table[0][s] + k for k, line in enumerate(table)):
-                follow |= 1 << s
+    def find_layer(self, layer: Layer) -> _Unit:
+        # Layers of the same weights, sorted alike, are places of one.
+        lines = []
+        for i, weights in zip(layer.members, layer.weights, strict=True):
+            known = self.lines.get(weights)
+            if known is None:
+                known = self.lines[weights] = tuple([self.row[w] for w in weights])
+            lines.append((known, self.row[self.starts[i]], i))
+        lines.sort()
+        key = tuple([(known, start) for known, start, _ in lines])
+        return _Unit([i for _, _, i in lines], key, layer.inputs)
+
+    def run(self, units: list[_Unit], is_uniform: bool) -> Instruction:
+        # The instruction of units that have the same key.
+        key = units[0].key
+        if isinstance(key, Body):
+            return self.run_body(key, units, is_uniform)
+        if isinstance(key, tuple):
+            return self.run_layers(key, units)
+        return self.run_dots([unit.members[0] for unit in units], is_uniform)
+
+    def new_rows(self, members: Sequence[int], is_uniform: bool) -> range:
+        plan = self.plan
+        if is_uniform:
+            first = len(plan.constants)
+            plan.constants += [0.0] * len(members)
+        else:
+            first = plan.rows
+            plan.rows += len(members)
+        rows = range(first, first + len(members))
+        self.row.update(zip(members, rows, strict=True))
+        return rows
+
+    def row_of(self, x: int) -> int:
+        # A row of v; for what is the same in all lanes, one that is filled with it.
+        if x in self.graph.varying:
+            return self.row[x]
+        u = self.row[x]
+        if u not in self.filled:
+            self.filled[u] = self.plan.rows
+            self.plan.rows += 1
+        return self.filled[u]
+
+    def run_body(self, body: Body, units: list[_Unit], is_uniform: bool) -> Instruction:
+        row = self.row
+        lines = sorted([([row[x] for x in unit.needs], unit.members[0]) for unit in units])
+        rows = self.new_rows([i for _, i in lines], is_uniform)
+        columns = list(zip(*[line for line, _ in lines], strict=True))
+        follow = sum([1 << s for s, column in enumerate(columns) if _is_run(column)])
         same = sum([1 << s for s, leaf in enumerate(body.leaves) if leaf == "U"])
-        operands = [len(body.leaves), same, len(members), follow]
-        for k, line in enumerate(table):
-            operands += (first + k, *line)
-        reads = [line[s] for line in table for s, leaf in enumerate(body.leaves) if leaf == "L"]
-        work = sum([max(1, len(args) // 2) for _, args in body.steps]) * len(members)
-        writes = range(first, first + len(members))
-        (name, note), count, kernel = _describe(body), len(members) * len(body.steps), emit.express(body)
-        program.append(self.instruction(emit.ROWS, operands, name, note, count, work, reads, writes, kernel))
+        operands = [len(body.leaves), same, len(rows), follow]
+        operands += [x for place, (line, _) in zip(rows, lines, strict=True) for x in (place, *line)]
+        reads = [x for s, column in enumerate(columns) if body.leaves[s] == "L" for x in column]
+        work = sum([max(1, len(args) // 2) for _, args in body.steps]) * len(rows)
+        (name, note), count, kernel = _describe(body), len(rows) * len(body.steps), emit.express(body)
+        return _instruction(emit.ROWS, operands, name, note, count, work, reads, rows, kernel)
 
-    def dot(self, members: list[int], is_uniform: bool, program: list[Instruction]) -> None:
-        row, uniform, graph = self.row, self.graph.is_uniform, self.graph
-        self.new_rows(members, is_uniform)
-        operands, reads, most, work = [len(members)], [], 0, 0
-        for i in members:
+    def run_dots(self, members: list[int], is_uniform: bool) -> Instruction:
+        row, varying, graph = self.row, self.graph.varying, self.graph
+        rows = self.new_rows(members, is_uniform)
+        operands, reads, most, work = [len(members)], list[int](), 0, 0
+        for place, i in zip(rows, members, strict=True):
             mixed: list[int] = []
             lanes: list[int] = []
             terms = self.terms_of(i)
             for a, b in terms:
-                if is_uniform or uniform[a]:
+                if is_uniform or a not in varying:
                     mixed += row[a], row[b]
-                elif uniform[b]:
+                elif b not in varying:
                     mixed += row[b], row[a]
                 else:
                     lanes += row[a], row[b]
             most, work = max(most, len(terms)), work + 2 * len(terms)
             start = row[self.starts.get(i, graph.zero)]
-            operands += (row[i], start, len(mixed) // 2, len(lanes) // 2, *mixed, *lanes)
+            operands += (place, start, len(mixed) // 2, len(lanes) // 2, *mixed, *lanes)
             reads += [*mixed[1::2], *lanes]
-        note, writes = f"of up to {most} products", [row[i] for i in members]
-        program.append(self.instruction(products.DOT, operands, "dot", note, len(members), work, reads, writes))
+        note = f"of up to {most} products"
+        return _instruction(products.DOT, operands, "dot", note, len(members), work, reads, rows)
 
-    def layers(self, groups: list[list[int]], program: list[Instruction]) -> None:
-        # Those of the same weights are places of one.
-        uniform = self.graph.is_uniform
-        shared: dict[tuple[tuple[int, ...], ...], list[list[int]]] = defaultdict(list)
-        for members in groups:
-            lines = {i: (self.starts[i], *[a if uniform[a] else b for a, b in self.terms[i]]) for i in members}
-            members.sort(key=lambda i: [self.row[x] for x in lines[i][1:]])
-            shared[tuple([lines[i] for i in members])].append(members)
-        for weights, places in shared.items():
-            inputs = [[b if uniform[a] else a for a, b in self.terms[members[0]]] for members in places]
-            affine = _find_steps([[self.row[w] for w in line[1:]] for line in weights])
-            if affine is None:
-                affine = self.copy([w for line in weights for w in line[1:]]), len(inputs[0]), 1
-            first = self.new_rows([i for members in places for i in members], False)
-            starts = [self.row[line[0]] for line in weights]
-            reads = [self.row[x] for line in inputs for x in line]
-            height, width = len(weights), len(inputs[0])
-            operands = [height, width, len(places), *affine, first, *starts, *reads]
-            note = f"{width} → {height}" + f", at {len(places)} places" * (len(places) > 1)
-            count = height * len(places)
-            work = 2 * width * count
-            writes = range(first, first + count)
-            program.append(self.instruction(products.LAYER, operands, "layer", note, count, work, reads, writes))
+    def run_layers(self, lines: _Lines, units: list[_Unit]) -> Instruction:
+        steps = find_steps([weights for weights, _ in lines])
+        height, width, places = len(lines), len(lines[0][0]), len(units)
+        if steps is None:
+            steps = self.copy([w for weights, _ in lines for w in weights]), width, 1
+        rows = self.new_rows([i for unit in units for i in unit.members], False)
+        reads = [self.row[x] for unit in units for x in unit.needs]
+        operands = [height, width, places, *steps, rows.start, *[start for _, start in lines], *reads]
+        note = f"{width} → {height}" + f", at {places} places" * (places > 1)
+        work = 2 * width * len(rows)
+        return _instruction(products.LAYER, operands, "layer", note, len(rows), work, reads, rows)
 
     def copy(self, numbers: list[int]) -> int:
         # Copies numbers of u to places that follow each other.
         first = len(self.plan.constants)
         self.plan.constants += [0.0] * len(numbers)
-        operands = [1, 0, len(numbers), 0]
-        for k, x in enumerate(numbers):
-            operands += (first + k, self.row[x])
-        kernel, reads, writes = emit.express(Body("L", (), (0,))), operands[5::2], operands[4::2]
-        one = self.instruction(emit.ROWS, operands, "copy", "", len(numbers), 0, reads, writes, kernel)
+        rows = range(first, len(self.plan.constants))
+        operands = [1, 0, len(numbers), 0, *[x for pair in zip(rows, numbers, strict=True) for x in pair]]
+        kernel = emit.express(Body("L", (), (0,)))
+        one = _instruction(emit.ROWS, operands, "copy", "", len(numbers), 0, numbers, rows, kernel)
         self.plan.uniform.append(one)
         return first
 
     # Sums over lanes
 
     def sum_up(self) -> None:
-        graph, row, uniform = self.graph, self.row, self.graph.is_uniform
-        pairs: dict[int, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
-        totals: list[int] = []
-        times: list[int] = []
-        for place, g in enumerate(graph.gradients):
-            if uniform[g]:
-                if not graph.is_number(g, 0):
-                    times += [place, row[g]]
-                continue
-            if g in self.starts:
-                times += [place, row[self.starts[g]]]
-            for a, b in self.summed.get(g, [(g, graph.one)]):
-                if uniform[a]:
-                    totals += [place, row[b], row[a]]
-                elif uniform[b]:
-                    totals += [place, row[a], row[b]]
-                else:
-                    pairs[row[a]][row[b]].append(place)
-        program = self.plan.lanes
-        shared: dict[tuple[int, int, int, int, int], list[tuple[list[int], list[int]]]] = defaultdict(list)
-        singles: list[tuple[int, int, int]] = []
-        for block in _find_blocks(pairs):
-            columns = list(next(iter(block.values())))
-            steps = _find_steps([[line[column] for column in columns] for line in block.values()])
-            if steps and steps[1] == 1 != steps[2]:  # the sums of a row follow each other
-                shared[(len(columns), len(block), steps[0], steps[2], 1)].append((columns, list(block)))
-            elif steps:
-                shared[(len(block), len(columns), *steps)].append((list(block), columns))
-            else:
-                singles += [(place, a, b) for a, line in block.items() for b, place in line.items()]
-        for (high, wide, *steps_), places in shared.items():
-            rows = [row for a, _ in places for row in a]
-            columns = [row for _, b in places for row in b]
-            follow = steps_[2] == 1 and all(b == list(range(b[0], b[0] + wide)) for _, b in places)
-            operands = [high, wide, len(places), *steps_, int(follow), *rows, *columns]
-            note, count = (
-                f"{high} × {wide}" + f", at {len(places)} places" * (len(places) > 1),
-                high * wide * len(places),
-            )
-            program.append(
-                self.instruction(products.OUTER, operands, "outer", note, count, 2 * count, rows + columns, [])
-            )
-        for place, a, b in singles:
-            program.append(
-                self.instruction(products.OUTER, [1, 1, 1, place, 0, 0, 0, a, b], "outer", "1 × 1", 1, 2, [a, b], [])
-            )
-        if totals:
-            count = len(totals) // 3
-            program.append(
-                self.instruction(products.TOTAL, [count, *totals], "total", "", count, count, totals[1::3], [])
-            )
+        graph, program = self.graph, self.plan.lanes
+        varies, row = self.find_varying(), np.zeros(len(graph.ops), np.int64)
+        row[list(self.row)] = list(self.row.values())
+        places, a, b = self.products
+        varies_a, varies_b = varies[a], varies[b]
+        both = varies_a & varies_b
+        shared: dict[tuple[int, int, Steps], list[Tile]] = defaultdict(list)
+        for tile in find_tiles(places[both], row[b[both]], row[a[both]]):
+            first, down, right = tile.steps
+            if down == 1 != right:  # the sums of a row follow each other
+                tile = Tile(tile.columns, tile.rows, (first, right, down))
+            shared[len(tile.rows), len(tile.columns), tile.steps].append(tile)
+        for (high, wide, steps), tiles in shared.items():
+            rows = [x for tile in tiles for x in tile.rows]
+            columns = [x for tile in tiles for x in tile.columns]
+            follow = steps[2] == 1 and all(_is_run(tile.columns) for tile in tiles)
+            operands = [high, wide, len(tiles), *steps, int(follow), *rows, *columns]
+            note = f"{high} × {wide}" + f", at {len(tiles)} places" * (len(tiles) > 1)
+            count, reads = high * wide * len(tiles), [*rows, *columns]
+            program.append(_instruction(products.OUTER, operands, "outer", note, count, 2 * count, reads, []))
+        if not both.all():
+            rows, factors = np.where(varies_a, a, b)[~both], np.where(varies_a, b, a)[~both]
+            totals = np.stack([places[~both], row[rows], row[factors]], axis=1)
+            operands = [len(totals), *totals.ravel().tolist()]
+            reads = totals[:, 1].tolist()
+            program.append(_instruction(products.TOTAL, operands, "total", "", len(totals), len(totals), reads, []))
+        times = [x for place, g in self.rests.items() if not graph.is_number(g, 0) for x in (place, self.row[g])]
         if times:
             count = len(times) // 2
-            program.append(self.instruction(products.TIMES, [count, *times], "times", "", count, 0, [], []))
+            program.append(_instruction(products.TIMES, [count, *times], "times", "", count, 0, [], []))
 
 
-def _find_blocks(products: dict[int, dict[int, list[int]]]) -> list[dict[int, dict[int, int]]]:
-    # Rows that are multiplied with the same others are a block: a matrix of places, by row and column.
-    found: dict[tuple[int, ...], list[dict[int, dict[int, int]]]] = defaultdict(list)
-    for a, line in products.items():
-        for k in range(max(map(len, line.values()))):
-            here = {b: places[k] for b, places in line.items() if len(places) > k}
-            blocks = found[tuple(here)]
-            if not blocks or a in blocks[-1]:
-                blocks.append({})
-            blocks[-1][a] = here
-    return [block for blocks in found.values() for block in blocks]
+def _instruction(
+    kernel: Kernel, operands: Sequence[int], name: str, note: str, count: int, work: int,
+    reads: Sequence[int], writes: Sequence[int], expression: Kernel | None = None,
+) -> Instruction:  # fmt: skip
+    arrays = [np.array(numbers, dtype=np.int64) for numbers in (operands, reads, writes)]
+    return Instruction(kernel, expression, arrays[0], name, note, count, work, arrays[1], arrays[2])
 
 
-def _find_steps(grid: list[list[int]]) -> tuple[int, int, int] | None:
-    # (first, step down, step to the right), if the numbers are in steps.
-    first = grid[0][0]
-    down = grid[1][0] - first if len(grid) > 1 else 0
-    right = grid[0][1] - first if len(grid[0]) > 1 else 0
-    for j, line in enumerate(grid):
-        start = first + j * down
-        if line != (list(range(start, start + len(line) * right, right)) if right else [start] * len(line)):
-            return None
-    return first, down, right
-
-
-def _array(numbers: Iterable[int]) -> Whole:
-    return np.array(list(numbers), dtype=np.int64)
+def _is_run(rows: Sequence[int]) -> bool:
+    # Whether rows follow each other.
+    return list(rows) == list(range(rows[0], rows[0] + len(rows)))
 
 
 def _describe(body: Body) -> tuple[str, str]:
