@@ -296,21 +296,13 @@ def test_a_module_in_another_mode_is_another_program():
     model.eval()
     evaluated = total([1.0, 2.0]).data
     model.train()
-    for call in (total, total.batch, total.values):
-        with pytest.raises(TraceError, match="not the same each time"):
-            call([1.0, 2.0] if call is total else [[1.0, 2.0], [1.0, 2.0]])
+    random.seed(1)
+    dropped = total([1.0, 2.0]).data
+    random.seed(1)
+    assert dropped == functional.sum(model([1.0, 2.0])).data != evaluated
     model.eval()
     assert total([1.0, 2.0]).data == evaluated == functional.sum(model([1.0, 2.0])).data
     assert nn.Module().training is True
-
-
-def test_a_batch_norm_that_has_learned_more_is_another_program():
-    norm = nn.BatchNorm(2)
-    total = compile(lambda x: functional.sum([abs(y) for y in norm(x)]))
-    for batch in ([[1.0, 2.0], [3.0, 5.0]], [[2.0, 2.0], [4.0, 9.0]]):
-        norm.train()(batch)
-        norm.eval()
-        assert total([1.0, 2.0]).data == sum(abs(y.data) for y in norm([1.0, 2.0]))
 
 
 @pytest.mark.parametrize("make", [random.Random, np.random.default_rng])
@@ -371,14 +363,6 @@ def test_a_wrong_kernel_is_caught(monkeypatch):
     monkeypatch.setattr(machine, "find_folder", lambda: None)
     with pytest.raises(DisagreementError, match=r"tanh\(0\.5\) is 0\.462117157\d+, and 0\.4621172\d+ when"):
         compile(lambda x: x.tanh())(0.5)
-
-
-def test_dropout_is_refused():
-    dropout = nn.Dropout(0.5, rng=random.Random(0))
-    with pytest.raises(TraceError, match="draws random numbers"):
-        compile(lambda x: functional.sum(dropout([x] * 50)))(1.0)
-    with pytest.raises(TraceError):
-        compile(lambda x: functional.sum(nn.BatchNorm(1)([[x], [2 * x]])[0]))(1.0)
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,8 @@ import numpy as np
 from ..arguments import to_float
 from ..engine import Value, grad, lift
 from ..rule import Rule
+from ..watching import watch
+from .draws import Replay, draw_for
 from .machine import Floats
 from .plan import Plan
 from .program import DisagreementError, Program, make_program
@@ -48,9 +50,10 @@ def compile(function: Callable[..., Any]) -> Compiled:  # noqa: A001
     Args:
         function: takes numbers and Values, alone or in lists, tuples, dicts and arrays, and gives a Value, or Values in
             lists, tuples and dicts. It may use other Values, its parameters. Each call must build the same graph for
-            arguments of the same form: it does not branch on a Value, read ``.data``, or draw random numbers. Plain
-            numbers that it reads elsewhere are constants of the program, and its parameters those of the first call:
-            their data may change, but they can't be replaced by others.
+            arguments of the same form: it does not branch on a Value, or read ``.data``. It may draw random numbers by
+            :func:`micrograd.functional.random` and ``normal``, as ``nn.Dropout`` does: they are drawn for each run of
+            the program. Plain numbers that it reads elsewhere are constants of the program, and its parameters those of
+            the first call: their data may change, but they can't be replaced by others.
 
     Raises:
         TypeError: if it is not a function.
@@ -151,36 +154,52 @@ class Compiled:
         captured = traced.captured
         inputs = [leaf._data if isinstance(leaf, Value) else to_float(leaf) for leaf in leaves]
         with self._lock:
+            draws = draw_for([traced.draws], _ONE)[0][0].tolist() if traced.draws else []
             program.capture(captured)
-            numbers, is_finite = program.one(inputs)
+            numbers, is_finite = program.one([*inputs, *draws])
             out = numbers.tolist()
         if not is_finite:
-            return self._eagerly(arguments)[0]
+            return self._eagerly(arguments, draws=draws)[0]
+        first_slope = 1 + traced.count + traced.stored_count
+        traced.store(out[1 + traced.count : first_slope])
         places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Value)]
         parents = (*captured, *[leaves[i] for i in places])
         count, size, first = traced.count, len(captured) + len(leaves), len(captured)
         results = []
         for which in range(count):
-            k = 1 + count + which * size
+            k = first_slope + which * size
             slopes = [*out[k : k + first], *[out[k + first + i] for i in places]]
-            again = partial(self._again, leaves, form, places, which)
+            again = partial(self._again, leaves, form, places, which, draws)
             results.append(_node(self.name, out[1 + which], slopes, parents, again, first))
         return results[0] if traced.structure is None else unflatten(traced.structure, iter(results))
 
-    def _eagerly(self, arguments: Any, make: Callable[[Any], Value] = lift) -> tuple[Any, Any]:
-        # What the function gives without a program, and the arguments as it got them.
+    def _eagerly(
+        self, arguments: Any, make: Callable[[Any], Value] = lift, draws: Sequence[float] | None = None,
+        keeps: bool = True,
+    ) -> tuple[Any, Any]:  # fmt: skip
+        # What the function gives without a program, and the arguments as it got them. It takes the random numbers that
+        # were drawn for it, if they were.
+        def call(values: Any) -> Any:
+            if draws is None:
+                return self.function(*values)
+            with watch(Replay(draws, keeps)):
+                return self.function(*values)
+
         values = as_values(arguments, make)
         try:
-            return self.function(*values), values
+            return call(values), values
         except TypeError:  # a whole number may be an index, which a Value can't be
             values = as_values(arguments, make, but_indexes=True)
-            return self.function(*values), values
+            return call(values), values
 
-    def _again(self, leaves: list[Any], form: Any, places: list[int], which: int, given: Sequence[Any]) -> Value:
+    def _again(
+        self, leaves: list[Any], form: Any, places: list[int], which: int, draws: list[float], given: Sequence[Any]
+    ) -> Value:
         leaves = leaves.copy()
         for place, value in zip(places, given, strict=True):
             leaves[place] = value
-        return cast(Value, flatten(self._eagerly(unflatten(form, iter(leaves)))[0], lift)[0][which])
+        result = self._eagerly(unflatten(form, iter(leaves)), draws=draws, keeps=False)[0]
+        return cast(Value, flatten(result, lift)[0][which])
 
     def batch(self, *arrays: Any) -> Value:
         """The mean of the function over samples, a Value.
@@ -195,25 +214,30 @@ class Compiled:
         (5.0, 10.0)
         """
         x, form, sample = _samples(arrays)
+        count = x.shape[1]
         found = None if is_watched() else self._of(form, sample(0), "captured", True)
         if found is None:
-            return self._mean(x.shape[1], sample)
+            return self._mean(sample, [None] * count)
         program, traced = found
         self._single(traced, "batch()")
         with self._lock:
+            x, draws = _with_draws(x, traced)
             program.capture(traced.captured)
             out, sums, is_finite = program(x, _ALL)
-        count = x.shape[1]
         if not (is_finite and np.isfinite(sums).all()):
-            return self._mean(count, sample)
+            return self._mean(sample, draws)
+        for numbers in out[2:].T if traced.stores else ():
+            traced.store(numbers.tolist())
         mean, slopes = float(out[1].sum()) / count, (sums / count).tolist()
         parents = tuple(traced.captured)
-        return _node(f"mean of {self.name}", mean, slopes, parents, lambda _: self._mean(count, sample), len(parents))
+        return _node(
+            f"mean of {self.name}", mean, slopes, parents, lambda _: self._mean(sample, draws, False), len(parents)
+        )
 
-    def _mean(self, count: int, sample: Callable[[int], Any]) -> Value:
+    def _mean(self, sample: Callable[[int], Any], draws: Sequence[Sequence[float] | None], keeps: bool = True) -> Value:
         from ..functional import mean
 
-        return mean([self._eagerly(sample(i))[0] for i in range(count)])
+        return mean([self._eagerly(sample(i), draws=row, keeps=keeps)[0] for i, row in enumerate(draws)])
 
     def _single(self, traced: Trace, where: str) -> None:
         if traced.structure is not None:
@@ -277,23 +301,30 @@ class Compiled:
             self._single(traced, "gradients()")
         count, lanes = traced.count, x.shape[1]
         with self._lock:
+            x, draws = _with_draws(x, traced)
             program.capture(traced.captured)
             if lanes == 1:
                 out, is_finite = program.one(x[:, 0])
                 out = out.reshape(-1, 1).copy()
             else:
                 out, _, is_finite = program(x, _ALL)
+        stored = count + traced.stored_count
         bad: Any = () if is_finite else np.flatnonzero(~np.isfinite(out).all(axis=0))
-        for i in bad:
-            values, row = self._row(sample(int(i)), differentiate)
-            out[1:, i] = [*values, *row]
+        for i in range(lanes) if traced.stores else bad:
+            if is_finite or i not in bad:
+                traced.store(out[1 + count : 1 + stored, i].tolist())
+                continue
+            values, row = self._row(sample(int(i)), differentiate, draws[i])
+            out[1 : 1 + count, i], out[1 + stored :, i] = values, row
         if traced.shape is None:
             traced.shape = _shape(traced.structure)
-        return out[1 : 1 + count].T.reshape(lanes, *traced.shape), out[1 + count :]
+        return out[1 : 1 + count].T.reshape(lanes, *traced.shape), out[1 + stored :]
 
-    def _row(self, arguments: Any, differentiate: str) -> tuple[list[float], Sequence[float]]:
+    def _row(
+        self, arguments: Any, differentiate: str, draws: Sequence[float] | None = None
+    ) -> tuple[list[float], Sequence[float]]:
         # What a program gives for a sample, without one.
-        result, arguments = self._eagerly(arguments, Value)
+        result, arguments = self._eagerly(arguments, Value, draws)
         values = flatten(result, lift)[0]
         inputs = map(lift, flatten(arguments)[0])  # indexes among them are constants
         slopes = grad(values[0], inputs) if differentiate else ()
@@ -330,7 +361,15 @@ for _name, _part in {
     "pull_values": staticmethod(_RULE.pull_values),
 }.items():
     setattr(_Call, _name, _part)
-_ALL = np.empty(0, dtype=np.int64)
+_ALL, _ONE = np.empty(0, dtype=np.int64), np.zeros(1, dtype=np.int64)
+
+
+def _with_draws(x: Floats, traced: Trace) -> tuple[Floats, list[list[float]]]:
+    # The inputs of all samples, with the random numbers that are drawn for them; these also as a list for each sample.
+    if not traced.draws:
+        return x, [[]] * x.shape[1]
+    draws = draw_for([traced.draws], np.zeros(x.shape[1], dtype=np.int64))[0]
+    return np.ascontiguousarray(np.concatenate([x, draws.T])), draws.tolist()
 
 
 def _node(

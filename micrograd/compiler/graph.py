@@ -108,11 +108,11 @@ class Graph:
         args: its operands; of an input or a captured Value its place among them.
         numbers: what it is worth in the sample that was traced.
         is_uniform: whether it is the same in all lanes.
-        outputs: the function's results.
+        outputs: the function's results, and what it stores.
         gradients: its derivatives.
         leaves: the captured Values, then the inputs.
         captured: how many Values were captured.
-        inputs: how many inputs there are.
+        inputs: how many inputs there are: numbers among the arguments, and random ones.
         labels: of captured Values and inputs, for messages.
     """
 
@@ -129,15 +129,16 @@ class Graph:
         self._operations: dict[Rule, Operation] = {rules.dot: DOT, rules.total: SUM}
         self._is_gradient = False
         self.one, self.zero, self.minus = map(self.constant, (1.0, 0.0, -1.0))
-        self.captured, self.inputs, self.traced = len(trace.captured), len(trace.inputs), len(trace.nodes)
+        inputs = [*trace.inputs, *trace.drawn]
+        self.captured, self.inputs, self.traced = len(trace.captured), len(inputs), len(trace.nodes)
         self.leaves = range(len(self.ops), len(self.ops) + self.captured + self.inputs)
-        for what, leaves in ((CAPTURED, trace.captured), (INPUT, trace.inputs)):
+        for what, leaves in ((CAPTURED, trace.captured), (INPUT, inputs)):
             for i, leaf in enumerate(leaves):
                 self._ids[leaf] = self.new(what, (i,), leaf._data)
         for i, node in enumerate(trace.nodes):
             self._is_gradient = i >= trace.forward
             self._add(node)
-        self.outputs = [self._find(out) for out in trace.outputs]
+        self.outputs = [self._find(out) for out in (*trace.outputs, *trace.stored)]
         self.gradients = [self._find(slope) for slope in trace.gradients]
         self._ids.clear()
         self._known.clear()
