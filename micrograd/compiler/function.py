@@ -18,10 +18,12 @@ array([ 9., 36.])
 
 from __future__ import annotations
 
+import inspect
 import math
 import threading
 from collections.abc import Callable, Sequence
-from functools import partial, update_wrapper
+from functools import partial, update_wrapper, wraps
+from types import MethodType
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -57,6 +59,18 @@ def compile(function: Callable[..., Any]) -> Compiled:  # noqa: A001
 
     Raises:
         TypeError: if it is not a function.
+
+    It compiles methods too; each instance has programs of its own, and keeps them:
+
+    >>> class Line:
+    ...     def __init__(self, slope):
+    ...         self.slope = Value(slope)
+    ...
+    ...     @compile
+    ...     def at(self, x, *, shift=0.0):
+    ...         return self.slope * x + shift
+    >>> Line(2.0).at(1.0).data, Line(3.0).at(1.0, shift=0.5).data
+    (2.0, 3.5)
     """
     if not callable(function):
         raise TypeError(f"compile() takes a function, not {type(function).__name__} {function!r}")
@@ -80,6 +94,8 @@ class Compiled:
         self._programs: dict[Any, list[tuple[Program, Trace]]] = {}
         self._lock = threading.RLock()
         self._last: Program | None = None
+        self._by_names: dict[tuple[str, ...], Compiled] = {}
+        self._attribute = ""
         self.name = getattr(function, "__name__", type(function).__name__)
         update_wrapper(self, function)
 
@@ -88,6 +104,35 @@ class Compiled:
 
     def __reduce__(self) -> tuple[Any, ...]:  # a copy makes programs of its own
         return Compiled, (self.function,)
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._attribute = name
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Compiled:
+        # As an attribute of a class it is a method: each instance has programs of its own.
+        if instance is None:
+            return self
+        if is_watched():  # whoever watches sees no new attribute
+            return Compiled(MethodType(self.function, instance))
+        key = f"_compiled_{self._attribute}"
+        kept = vars(instance).get(key)
+        if not kept or kept.compiled.function.__self__ is not instance:
+            kept = vars(instance)[key] = _Kept(Compiled(MethodType(self.function, instance)))
+        return cast(Compiled, kept.compiled)
+
+    def _with_names(self, method: str, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        # A call with keywords. Those that the function also takes by position are given by position.
+        bound = inspect.signature(self.function).bind(*arguments, **named)
+        if not bound.kwargs:
+            return getattr(self, method)(*bound.args)
+        names = tuple(bound.kwargs)
+        if names not in self._by_names:
+            self._by_names[names] = Compiled(_take_by_position(self.function, names))
+        compiled = self._by_names[names]
+        try:
+            return getattr(compiled, method)(*bound.args, *bound.kwargs.values())
+        finally:
+            self._last = compiled._last or self._last
 
     @property
     def program(self) -> Plan:
@@ -143,7 +188,9 @@ class Compiled:
                 return found
         return None
 
-    def __call__(self, *arguments: Any) -> Any:
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        if named:
+            return self._with_names("__call__", arguments, named)
         if is_watched():  # which it is in a trace, too
             return self._eagerly(arguments)[0]
         leaves, form = flatten(arguments)
@@ -201,11 +248,12 @@ class Compiled:
         result = self._eagerly(unflatten(form, iter(leaves)), draws=draws, keeps=False)[0]
         return cast(Value, flatten(result, lift)[0][which])
 
-    def batch(self, *arrays: Any) -> Value:
+    def batch(self, *arrays: Any, **named: Any) -> Value:
         """The mean of the function over samples, a Value.
 
         Args:
             arrays: for each argument a sequence or an array, whose first axis is that of the samples.
+            named: the same for arguments that are given by name.
 
         >>> w = Value(1.0)
         >>> out = compile(lambda x: (w * x) ** 2).batch([1.0, 3.0])
@@ -213,6 +261,8 @@ class Compiled:
         >>> out.data, w.grad
         (5.0, 10.0)
         """
+        if named:
+            return cast(Value, self._with_names("batch", arrays, named))
         x, form, sample = _samples(arrays)
         count = x.shape[1]
         found = None if is_watched() else self._of(form, sample(0), "captured", True)
@@ -243,15 +293,17 @@ class Compiled:
         if traced.structure is not None:
             raise TypeError(f"{where} is for functions that give one Value")
 
-    def values(self, *arrays: Any) -> Floats:
+    def values(self, *arrays: Any, **named: Any) -> Floats:
         """What the function gives for each sample: an array, of which the first axis is that of the samples.
 
         >>> compile(lambda x: x**2).values([1.0, 3.0])
         array([1., 9.])
         """
+        if named:
+            return cast(Floats, self._with_names("values", arrays, named))
         return self._arrays(arrays, "")[0]
 
-    def gradients(self, *arrays: Any) -> Any:
+    def gradients(self, *arrays: Any, **named: Any) -> Any:
         """The function's derivatives by its arguments for each sample: for each argument an array formed as it is.
 
         Those of dicts, and of lists whose items differ in length, are such dicts and lists, of an array each.
@@ -259,14 +311,16 @@ class Compiled:
         >>> compile(lambda x: x**2).gradients([1.0, 3.0])
         array([2., 6.])
         """
-        return self.values_and_gradients(*arrays)[1]
+        return self.values_and_gradients(*arrays, **named)[1]
 
-    def values_and_gradients(self, *arrays: Any) -> tuple[Floats, Any]:
+    def values_and_gradients(self, *arrays: Any, **named: Any) -> tuple[Floats, Any]:
         """Both at once.
 
         >>> compile(lambda x, y: x * y).values_and_gradients([2.0], [5.0])
         (array([10.]), (array([5.]), array([2.])))
         """
+        if named:
+            return cast("tuple[Floats, Any]", self._with_names("values_and_gradients", arrays, named))
         values, slopes = self._arrays(arrays, "inputs")
         parts: list[Any] = []
         k = 0
@@ -329,6 +383,28 @@ class Compiled:
         inputs = map(lift, flatten(arguments)[0])  # indexes among them are constants
         slopes = grad(values[0], inputs) if differentiate else ()
         return [value.data for value in values], slopes
+
+
+class _Kept:
+    # The compiled method of an instance, in a place of the instance's own. A copy of the instance makes its own.
+
+    def __init__(self, compiled: Compiled | None = None) -> None:
+        self.compiled = compiled
+
+    def __bool__(self) -> bool:
+        return self.compiled is not None
+
+    def __reduce__(self) -> Any:
+        return _Kept, ()
+
+
+def _take_by_position(function: Callable[..., Any], names: tuple[str, ...]) -> Callable[..., Any]:
+    @wraps(function)
+    def call(*arguments: Any) -> Any:
+        plain, named = arguments[: -len(names)], arguments[-len(names) :]
+        return function(*plain, **dict(zip(names, named, strict=True)))
+
+    return call
 
 
 class _Call(Rule):
