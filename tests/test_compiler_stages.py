@@ -178,8 +178,8 @@ def test_an_error_inside_of_a_text_is_not_lost(text, point):
 
 def test_an_expression_prints():
     tanh = Operation("tanh", ("a",), "tanh(a)")
-    assert str(Body("L", ((tanh, (0,)),), (1,))) == "tanh: tanh(a)"
-    assert str(Body("LU", ((tanh, (0,)), (tanh, (2,))), (3,))) == "tanh(tanh(l0))"
+    assert str(Body("L", (), ((tanh, (0,)),), (1,))) == "tanh: tanh(a)"
+    assert str(Body("LU", (), ((tanh, (0,)), (tanh, (2,))), (3,))) == "tanh(tanh(l0))"
 
 
 def test_a_side_that_takes_long_is_a_branch_and_errors_in_it_count_only_where_it_is_needed():

@@ -313,6 +313,10 @@ class Function:
         function = self.declare(f"llvm.fmuladd.{'v8f64' if kind == REALS else 'f64'}", kind, [kind] * 3)
         return Number(self, self.builder.call(function, [a.register, b.register, c.register]))
 
+    def add_lost(self, check: Number, number: Number) -> Number:
+        """The check, which becomes nan in the lanes where the number is not finite."""
+        return self.add_product(number, self.reals(0.0), check)
+
     def sum(self, vector: Number) -> Number:
         """The sum of a vector's lanes."""
         function = self.declare("llvm.vector.reduce.fadd.v8f64", REAL, [REAL, REALS])

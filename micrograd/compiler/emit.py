@@ -21,7 +21,7 @@ from typing import Any
 from ..rule import RULES, Rule, write_choices
 from .code import LANES, Function, Number, Pointer, Variable, Vector
 from .elementary import FUNCTIONS
-from .graph import CHOICE, DOT, SUM, Body, Operation, UnsupportedError
+from .graph import CHOICE, DIVIDE, DOT, PASSING, SUM, Body, Operation, UnsupportedError
 from .machine import FOREIGN, Kernel
 
 __all__ = ["FUSED", "FUSED_PARTS", "ROWS", "express", "find_stride"]
@@ -33,8 +33,18 @@ __all__ = ["FUSED", "FUSED_PARTS", "ROWS", "express", "find_stride"]
 Fail = Callable[[Number, "Number | None"], None]  # what takes note of a number, and in which lanes it is needed
 
 
-def apply(function: Function, operation: Operation, operands: Sequence[Number], fail: Fail) -> Number:
-    """Emits an operation; ``fail`` gets each number that is not finite where Python's floats raise an error."""
+def apply(
+    function: Function, operation: Operation, operands: Sequence[Number], fail: Fail, is_shown: bool = False
+) -> Number:
+    """Emits an operation; ``fail`` gets each number that is not finite where Python's floats raise an error.
+
+    Args:
+        function: the function that is written.
+        operation: what is computed.
+        operands: of what.
+        fail: takes note of a number.
+        is_shown: whether the outcome itself needs no note, as it makes a number not finite that is looked at anyway.
+    """
     if operation is DOT:
         a, b, *rest = operands
         total = a * b
@@ -57,7 +67,7 @@ def apply(function: Function, operation: Operation, operands: Sequence[Number], 
         ) from error
     finally:
         function.note = None
-    if may_fail(operation.text):
+    if may_fail(operation.text) and not is_shown:
         fail(out, None)
     return out
 
@@ -280,17 +290,31 @@ class _Evaluation:
     # Emits a body: ``values`` are the leaves, and then what each step gives; ``failed`` is 0 in the lanes where all is
     # finite, None if nothing may fail.
 
-    def __init__(self, function: Function, body: Body, leaves: Sequence[Number]) -> None:
-        self.function, self.body, self.first = function, body, len(leaves)
-        self.values: dict[int, Number] = dict(enumerate(leaves))
+    def __init__(self, function: Function, body: Body, leaves: Sequence[Number], is_checked: bool) -> None:
+        given = [*leaves, *map(function.reals, body.constants)]
+        self.function, self.body, self.first = function, body, len(given)
+        self.values: dict[int, Number] = dict(enumerate(given))
         self.failed: Variable | None = None
         if any(may_fail(operation.text) for operation, _ in body.steps):
             self.failed = function.variable(function.reals(0.0))
         self.sides = self._find_sides()
+        self.is_shown = self._find_shown() if is_checked else set()
         inner = {step for sides in self.sides.values() for steps in sides for step in steps}
         for k in range(self.first, self.first + len(body.steps)):
             if k not in inner:
                 self._emit(k, None)
+
+    def _find_shown(self) -> set[int]:
+        # What makes a result infinite or nan if it is: sums and products of it are not finite either.
+        found = set(self.body.results)
+        for k, (operation, operands) in reversed([*enumerate(self.body.steps, self.first)]):
+            if k in found and operation in PASSING:
+                found.update(operands)
+            elif k in found and operation is DIVIDE:
+                found.add(operands[0])
+            elif k in found and k in self.sides:
+                found.update([x for x, steps in zip(operands[1:], self.sides[k], strict=True) if steps])
+        return found
 
     def _find_sides(self) -> dict[int, list[list[int]]]:
         # Of a choice: the steps of each side that nothing else needs, if they take long. Others are computed anyway.
@@ -325,31 +349,33 @@ class _Evaluation:
 
         def fail(number: Number, inner: Number | None) -> None:
             assert self.failed is not None
-            lost = number * 0.0
             for test in (needed, inner):
-                lost = lost if test is None else self.function.choose(test, lost, 0.0)
-            self.failed.value = self.failed.value + lost
+                number = number if test is None else self.function.choose(test, number, 0.0)
+            self.failed.value = self.function.add_lost(self.failed.value, number)
 
-        self.values[k] = apply(self.function, operation, [self.values[x] for x in operands], fail)
+        operands_ = [self.values[x] for x in operands]
+        self.values[k] = apply(self.function, operation, operands_, fail, k in self.is_shown)
 
     def _emit_choice(self, k: int, operands: Sequence[int], needed: Number | None) -> None:
-        f, values, sides = self.function, self.values, []
+        f, values = self.function, self.values
         test = values[operands[0]] > 0
         inner = {step for other in self.sides[k] for step in other if step in self.sides} if k in self.sides else set()
         nested = {step for choice in inner for side in self.sides[choice] for step in side}
-        for side, steps, here in zip(operands[1:], self.sides[k], (test, ~test), strict=True):
+        def choose(side: int, steps: list[int], here: Number, other: Number | None) -> Number:
+            # In the lanes where it is this side's turn its number, and else the other. If no lane needs it, nothing is
+            # done; if there is no other yet, any number will do.
             if not steps:
-                sides.append(values[side])
-                continue
-            here = here if needed is None else here & needed
-            found = f.variable(f.reals(0.0))
-            with f.when(f.any(here)):
+                return values[side] if other is None else f.choose(here, values[side], other)
+            found, needed_here = f.variable(f.reals(0.0) if other is None else other), here if needed is None else here & needed
+            with f.when(f.any(needed_here)):
                 for step in steps:
                     if step not in nested:
-                        self._emit(step, here)
-                found.value = values[side]
-            sides.append(found.value)
-        values[k] = f.choose(test, *sides)
+                        self._emit(step, needed_here)
+                found.value = values[side] if other is None else f.choose(here, values[side], other)
+            return found.value
+
+        (x, y), (of_x, of_y) = operands[1:], self.sides[k]
+        values[k] = choose(x, of_x, test, choose(y, of_y, ~test, None))
 
 
 # Kernels: an expression, one vector after the other
@@ -371,45 +397,43 @@ def express(body: Body, sums: int | None = None) -> Kernel:
     Args:
         body: the expression.
         sums: of a fused program, in which uniform leaves have one place: how many of the last results are sums over
-            lanes. Operands: where each is added, and the check, and where the lanes that count are not 0.
+            lanes. Operands: the address of each leaf; where each output goes; where each sum is added, and the check;
+            and numbers that are not 0 in the lanes which count for the sums.
     """
     operations = dict.fromkeys(operation for operation, _ in body.steps)
     key = "\n".join([f"expression, {sums} sums", repr(body), *map(define, operations)])
-    return Kernel(key, partial(_write_expression, body, sums))
+    return Kernel(key, partial(_write_expression, body) if sums is None else partial(_write_sums, body, sums))
 
 
-def _write_expression(
-    body: Body, sums: int | None, f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer
-) -> None:
-    at = len(body.leaves)
-    leaves, outputs = [f.reals_at(c[s]) for s in range(at)], len(body.results) - (sums or 0)
-    results = [f.reals_at(c[at + k]) for k in range(outputs)]
-    at += outputs
-    check, step, its_step = f.reals_at(c[at]), c[at + 1] * LANES, c[at + 2] * LANES
-    totals = [] if sums is None else [f.reals_at(c[at + 3 + k]) for k in range(sums + 1)]
-    same = {s: leaf.vector() for s, leaf in enumerate(leaves) if body.leaves[s] == "U" and sums is not None}
-    added = [f.variable(f.reals(0.0)) for _ in totals]
-    counted = None if sums is None else f.reals_at(c[at + 4 + sums]).vector() != 0.0
+def _write_expression(body: Body, f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) -> None:
+    count = len(body.leaves)
+    *leaves, result, check = (f.reals_at(c[k]) for k in range(count + 2))
+    step, its_step = c[count + 2] * LANES, c[count + 3] * LANES
     with f.loop(0, f.lanes) as i:
-        place = i * LANES
-        vectors = [
-            same[s] if s in same else leaf.vector(place if body.leaves[s] == "L" else i * its_step)
-            for s, leaf in enumerate(leaves)
-        ]
-        done = _Evaluation(f, body, vectors)
-        numbers = [done.values[x] for x in body.results]
-        for result, number in zip(results, numbers[:outputs], strict=True):
-            result.put(place, number)
-        if sums is not None:
-            failed = done.failed.value if done.failed else f.reals(0.0)
-            for number in numbers[:outputs]:
-                failed = failed + number * 0.0
-            check.put(i * step, failed)
-            numbers.append(failed)
-        elif done.failed:
+        places = [i * LANES if leaf == "L" else i * its_step for leaf in body.leaves]
+        vectors = [leaf.vector(place) for leaf, place in zip(leaves, places, strict=True)]
+        done = _Evaluation(f, body, vectors, False)
+        result.put(i * LANES, done.values[body.results[0]])
+        if done.failed:
             check.put(i * step, check.vector(i * step) + done.failed.value)
-        for total, number in zip(added, numbers[outputs:], strict=True):
-            total.value = total.value + f.choose(counted, number, 0.0)
+
+
+def _write_sums(body: Body, sums: int, f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) -> None:
+    count, outputs = len(body.leaves), len(body.results) - sums
+    pointers = [f.reals_at(c[k]) for k in range(count + len(body.results) + 2)]
+    leaves, results, totals = pointers[:count], pointers[count : count + outputs], pointers[count + outputs : -1]
+    same = {s: leaf.vector() for s, leaf in enumerate(leaves) if body.leaves[s] == "U"}
+    added, is_counted = [f.variable(f.reals(0.0)) for _ in totals], pointers[-1].vector() != 0.0
+    with f.loop(0, f.lanes) as i:
+        vectors = [same[s] if s in same else leaf.vector(i * LANES) for s, leaf in enumerate(leaves)]
+        done = _Evaluation(f, body, vectors, True)
+        numbers = [done.values[x] for x in body.results]
+        failed = done.failed.value if done.failed else f.reals(0.0)
+        for result, number in zip(results, numbers[:outputs], strict=True):
+            result.put(i * LANES, number)
+            failed = f.add_lost(failed, number)
+        for total, number in zip(added, [*numbers[outputs:], failed], strict=True):
+            total.value = total.value + (f.choose(is_counted, number, 0.0) if sums else number)
     for pointer, total in zip(totals, added, strict=True):
         pointer.put(0, pointer.vector() + total.value)
 
@@ -478,15 +502,14 @@ def _write_fused(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) ->
     # A whole program that is one expression: its kernel; where the inputs are, and how many places a row of them has;
     # where the outputs go, and how many places a row of them has; whether all is finite, which it sets; how many leaves
     # there are, outputs, sums; for each leaf whether it is a number of u, and its row; for each sum its place in g. Row
-    # 0 of the outputs is the check.
+    # 0 of the outputs is the check, which is written only if one is not finite.
     kernel, x, x_stride, out, out_stride = c[0], f.reals_at(c[1]), c[2], f.reals_at(c[3]), c[4]
     leaves, outputs, sums = c[6], c[7], c[8]
     rows, places = c + 9, c + (leaves * 2 + 9)
-    table, scratch = f.wholes(FUSED_PARTS + 6), f.reals_on_stack((FUSED_PARTS + 6) * LANES)
-    checked, results = leaves + outputs, leaves + outputs + 3
-    counted = results + sums + 1
-    failed, is_counted = scratch + checked * LANES, scratch + counted * LANES
-    pointers = [v, u, g, table]
+    table, scratch = f.wholes(FUSED_PARTS + 2), f.reals_on_stack((FUSED_PARTS + 2) * LANES)
+    results = leaves + outputs
+    checked, counted = results + sums, results + sums + 1
+    check, is_counted = scratch + checked * LANES, scratch + counted * LANES
     table[counted] = f.address(is_counted)
     is_counted.put(0, f.reals(1.0))
     with f.loop(0, leaves) as s, f.when(rows[s * 2] == 1):
@@ -497,13 +520,22 @@ def _write_fused(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) ->
         table[s] = f.address(scratch + s * LANES)
     whole = f.lanes // LANES
     done, left = whole * LANES, f.lanes - whole * LANES
-    with f.when(whole > 0):
+
+    def run_at(first: Number | int, vectors: Number | int) -> None:
         with f.loop(0, leaves) as s, f.when(rows[s * 2] == 0):
-            table[s] = f.address(x + rows[s * 2 + 1] * x_stride)
+            table[s] = f.address(x + (rows[s * 2 + 1] * x_stride + first))
         with f.loop(0, outputs) as k:
-            table[leaves + k] = f.address(out + (k + 1) * out_stride)
-        table[checked], table[checked + 1] = f.address(out), 1
-        f.run(kernel, pointers, whole)
+            table[leaves + k] = f.address(out + ((k + 1) * out_stride + first))
+        f.run(kernel, [v, u, g, table], vectors)
+
+    with f.when(whole > 0):
+        run_at(0, whole)
+        with f.when(f.sum(check.vector()) != 0.0):  # once more, one vector at a time: which lanes are they?
+            with f.loop(0, done, LANES) as first:
+                check.put(0, f.reals(0.0))
+                run_at(first, 1)
+                out.put(first, check.vector())
+            check.put(0, f.reals(math.nan))
     with f.when(left > 0):
         with f.loop(0, leaves) as s, f.when(rows[s * 2] == 0):
             column, numbers = x + (rows[s * 2 + 1] * x_stride + done), scratch + s * LANES
@@ -512,19 +544,21 @@ def _write_fused(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) ->
             table[s] = f.address(numbers)
         with f.loop(0, outputs) as k:
             table[leaves + k] = f.address(scratch + (leaves + k) * LANES)
-        table[checked], table[checked + 1] = f.address(failed), 0
         with f.loop(0, LANES) as k:
             is_counted[k] = f.choose(k < left, 1.0, 0.0)
-        f.run(kernel, pointers, 1)
+        before = check.vector()
+        check.put(0, f.reals(0.0))
+        f.run(kernel, [v, u, g, table], 1)
         with f.loop(0, left) as k:
-            out[done + k] = failed[k]
+            out[done + k] = check[k]
+        check.put(0, check.vector() + before)
         with f.loop(0, outputs) as k:
             numbers, row = scratch + (leaves + k) * LANES, out + ((k + 1) * out_stride + done)
             with f.loop(0, left) as i:
                 row[i] = numbers[i]
     with f.loop(0, sums) as s:
         g[places[s]] = g[places[s]] + f.sum(scratch.vector((results + s) * LANES))
-    c[5] = f.choose_whole(f.sum(scratch.vector((results + sums) * LANES)) == 0.0, 1, 0)
+    c[5] = f.choose_whole(f.sum(check.vector()) == 0.0, 1, 0)
 
 
 ROWS, FUSED = Kernel("rows", _write_rows), Kernel("fused", _write_fused)

@@ -23,10 +23,13 @@ from .tracing import WHERE, Trace, TraceError, Tracing
 __all__ = [
     "ADD",
     "CAPTURED",
+    "CHOICE",
     "CONSTANT",
+    "DIVIDE",
     "DOT",
     "INPUT",
     "MULTIPLY",
+    "PASSING",
     "SUBTRACT",
     "SUM",
     "Body",
@@ -65,24 +68,27 @@ class Body:
 
     Attributes:
         leaves: ``L`` for each that differs between lanes, ``U`` for each that does not.
-        steps: operations, of leaves and of steps before them: a leaf has its index, the first step the next one.
+        constants: 0, 1 and -1 if it uses them; other constants are leaves, so that they need no other kernel.
+        steps: operations, of leaves, constants and steps before them: these are counted in this order.
         results: which of them it gives.
     """
 
     leaves: str
+    constants: tuple[float, ...]
     steps: tuple[tuple[Operation, tuple[int, ...]], ...]
     results: tuple[int, ...]
     _hash: list[int] = field(default_factory=list, compare=False, repr=False)
 
     def __hash__(self) -> int:
         if not self._hash:
-            self._hash.append(hash((self.leaves, self.steps, self.results)))
+            self._hash.append(hash((self.leaves, self.constants, self.steps, self.results)))
         return self._hash[0]
 
     def __str__(self) -> str:
         if len(self.steps) == 1 and self.steps[0][0].text:
             return f"{self.steps[0][0].name}: {self.steps[0][0].text}"
         names = [f"{leaf.lower()}{i}" for i, leaf in enumerate(self.leaves)]
+        names += map(str, self.constants)
         for done, operands in self.steps:
             names.append(f"{done.name}({', '.join([names[x] for x in operands])})")
         return ", ".join([names[x] for x in self.results])
@@ -92,12 +98,13 @@ def _of(rule: Rule) -> Operation:
     return intern(rule.name, (*rule.names, *rule.constants), rule.value)
 
 
-ADD, SUBTRACT, MULTIPLY, _DIVIDE = map(_of, (rules.add, rules.subtract, rules.multiply, rules.divide))
+ADD, SUBTRACT, MULTIPLY, DIVIDE = map(_of, (rules.add, rules.subtract, rules.multiply, rules.divide))
 NEGATE, _POWER, _POWER_OF, _SQRT = map(_of, (rules.negate, rules.power, rules.power_of, rules.sqrt))
 CHOICE = _of(WHERE)
 _SQUARE = intern("square", ("a",), "a ** 2")
 _CUBE = intern("cube", ("a",), "a ** 3")
 _INVERSE = intern("inverse", ("a",), "1 / a")
+PASSING = {ADD, SUBTRACT, MULTIPLY, NEGATE, SUM, DOT, _SQUARE, _CUBE}  # what is not finite makes these not finite
 
 
 class Graph:
@@ -108,11 +115,11 @@ class Graph:
         args: its operands; of an input or a captured Value its place among them.
         numbers: what it is worth in the sample that was traced.
         is_uniform: whether it is the same in all lanes.
-        outputs: the function's results, and what it stores.
+        outputs: the function's results.
         gradients: its derivatives.
         leaves: the captured Values, then the inputs.
         captured: how many Values were captured.
-        inputs: how many inputs there are: numbers among the arguments, and random ones.
+        inputs: how many inputs there are.
         labels: of captured Values and inputs, for messages.
     """
 
@@ -128,17 +135,16 @@ class Graph:
         self._known: dict[Any, int] = {}
         self._operations: dict[Rule, Operation] = {rules.dot: DOT, rules.total: SUM}
         self._is_gradient = False
-        self.one, self.zero, self.minus = map(self.constant, (1.0, 0.0, -1.0))
-        inputs = [*trace.inputs, *trace.drawn]
-        self.captured, self.inputs, self.traced = len(trace.captured), len(inputs), len(trace.nodes)
+        self.one, self.zero, self.minus = self.units = [self.constant(x) for x in (1.0, 0.0, -1.0)]
+        self.captured, self.inputs, self.traced = len(trace.captured), len(trace.inputs), len(trace.nodes)
         self.leaves = range(len(self.ops), len(self.ops) + self.captured + self.inputs)
-        for what, leaves in ((CAPTURED, trace.captured), (INPUT, inputs)):
+        for what, leaves in ((CAPTURED, trace.captured), (INPUT, trace.inputs)):
             for i, leaf in enumerate(leaves):
                 self._ids[leaf] = self.new(what, (i,), leaf._data)
         for i, node in enumerate(trace.nodes):
             self._is_gradient = i >= trace.forward
             self._add(node)
-        self.outputs = [self._find(out) for out in (*trace.outputs, *trace.stored)]
+        self.outputs = [self._find(out) for out in trace.outputs]
         self.gradients = [self._find(slope) for slope in trace.gradients]
         self._ids.clear()
         self._known.clear()
@@ -312,7 +318,7 @@ _PATTERNS: dict[Operation, list[_Pattern]] = {
         lambda g, n, a, b: g.make(NEGATE, n, a) if g.is_number(b, -1) else None,
         lambda g, n, a, b: g.make(NEGATE, n, b) if g.is_number(a, -1) else None,
     ],
-    _DIVIDE: [
+    DIVIDE: [
         lambda g, _, a, b: a if g.is_number(b, 1) else None,
         lambda g, n, a, b: g.make(MULTIPLY, n, a, g.constant(1 / g.numbers[b])) if g.is_power_of_two(b) else None,
     ],

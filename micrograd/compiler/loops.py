@@ -65,10 +65,10 @@ def _write_one(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) -> N
 
 def _fill(f: Function, v: Pointer, m: Number, stride: Number, start: Number, n: Number, c: Pointer) -> None:
     # The inputs of a block. What is left of a vector is filled with the last lane.
-    x, inputs, picked = f.reals_at(c[4]), c[5], f.wholes_at(c[12])
+    x, inputs, picked, step = f.reals_at(c[4]), c[5], f.wholes_at(c[12]), c[14]
     with f.either(c[12] == 0) as (columns, rows):
         with columns, f.loop(0, inputs) as i:
-            row, column = v + (i + 1) * stride, x + (i * n + start)
+            row, column = v + (i + 1) * stride, x + (i * step + start)
             with f.loop(0, m) as lane:
                 row[lane] = column[lane]
         with rows:
@@ -90,7 +90,7 @@ def _write_batch(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) ->
     # n lanes, or some of them, in blocks: whether all is finite; the program, where it starts, its end; inputs, how
     # many; the rows that are asked for, how many, where to; the first lane, the end, a block's width; the samples that
     # are picked; whether the program is fused. Inputs have a row for each sample, and those picked are taken; or a
-    # column, and none are picked.
+    # column, and none are picked. Last, the step from a row of inputs to the next one.
     code, begin, end, rows, outputs, out = f.wholes_at(c[1]), c[2], c[3], f.wholes_at(c[6]), c[7], f.reals_at(c[8])
     n, check = f.lanes, f.variable(f.reals(0.0))
     with f.loop(c[9], c[10], c[11]) as start:
@@ -101,7 +101,7 @@ def _write_batch(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) ->
                 head = code + 2
                 with f.either(c[12] == 0) as (columns, picked):
                     with columns:
-                        head[1], head[2] = f.address(f.reals_at(c[4]) + start), n
+                        head[1], head[2] = f.address(f.reals_at(c[4]) + start), c[14]
                     with picked:
                         _fill(f, v, m, stride, start, n, c)
                         head[1], head[2] = f.address(v + stride), stride

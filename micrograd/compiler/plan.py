@@ -210,8 +210,9 @@ class _Planner:
     def fuse(self, live: list[int]) -> None:
         graph, plan = self.graph, self.plan
         self.add_constants(live)
-        leaves = [i for i in live if i in self.row]
-        index = {i: k for k, i in enumerate(leaves)}
+        leaves = [i for i in live if i in self.row and i not in graph.units]
+        units = [i for i in live if i in graph.units]
+        index = {i: k for k, i in enumerate([*leaves, *units])}
         steps = []
         for i in live:
             if i not in index:
@@ -220,7 +221,8 @@ class _Planner:
         summed = [(p, g) for p, g in enumerate(graph.gradients) if not graph.is_number(g, 0)] if self.sums else []
         outputs = graph.outputs if self.sums else [*graph.outputs, *graph.gradients]
         kinds = "".join(["L" if i in graph.varying else "U" for i in leaves])
-        body = Body(kinds, tuple(steps), tuple([index[i] for i in [*outputs, *[g for _, g in summed]]]))
+        results = tuple([index[i] for i in [*outputs, *[g for _, g in summed]]])
+        body = Body(kinds, tuple([graph.numbers[i] for i in units]), tuple(steps), results)
         rows = [self.row[i] - (i in graph.varying) for i in leaves]
         operands = [0] * 5 + [len(leaves), len(outputs), len(summed)]
         for kind, row in zip(kinds, rows, strict=True):
@@ -259,7 +261,7 @@ class _Planner:
             plan.gradients = [self.row_of(i) for i in graph.gradients]
         if self.filled:  # the last rows, one after the other
             operands = [1, 1, len(self.filled), 0, *[x for u, row in self.filled.items() for x in (row, u)]]
-            kernel, rows = emit.express(Body("U", (), (0,))), list(self.filled.values())
+            kernel, rows = emit.express(Body("U", (), (), (0,))), list(self.filled.values())
             one = _instruction(emit.ROWS, operands, "fill", "the same in all", len(rows), 0, [], rows, kernel)
             plan.lanes.append(one)
         given = {*graph.leaves, *graph.constants}
@@ -453,22 +455,20 @@ class _Planner:
             for i in inner:  # grows in the loop
                 inner += [x for x in dict.fromkeys(graph.args[i]) if x in is_part]
             inner.sort()
-        leaves: dict[int, int] = {}
-        for i in inner:
-            for x in graph.args[i]:
-                if x not in is_part:
-                    leaves.setdefault(x, len(leaves))
-        index = {**leaves}
+        operands = dict.fromkeys([x for i in inner for x in graph.args[i] if x not in is_part])
+        units = [x for x in graph.units if x in operands]
+        leaves = [x for x in operands if x not in units]
+        index = {x: k for k, x in enumerate([*leaves, *units])}
         steps = []
         for i in inner:
             steps.append((graph.ops[i], tuple([index[x] for x in graph.args[i]])))
             index[i] = len(index)
         kinds = "".join(["L" if is_uniform or x in varying else "U" for x in leaves])
-        key = kinds, tuple(steps), (index[root],)
+        key = kinds, tuple([graph.numbers[x] for x in units]), tuple(steps), (index[root],)
         body = self.bodies.get(key)
         if body is None:
             body = self.bodies[key] = Body(*key)
-        return body, list(leaves)
+        return body, leaves
 
     def find_layer(self, layer: Layer) -> _Unit:
         # Layers of the same weights, sorted alike, are places of one.
@@ -567,7 +567,7 @@ class _Planner:
         self.plan.constants += [0.0] * len(numbers)
         rows = range(first, len(self.plan.constants))
         operands = [1, 0, len(numbers), 0, *[x for pair in zip(rows, numbers, strict=True) for x in pair]]
-        kernel = emit.express(Body("L", (), (0,)))
+        kernel = emit.express(Body("L", (), (), (0,)))
         one = _instruction(emit.ROWS, operands, "copy", "", len(numbers), 0, numbers, rows, kernel)
         self.plan.uniform.append(one)
         return first

@@ -28,7 +28,7 @@ __all__ = ["DisagreementError", "Floats", "Program", "make_program", "threads"]
 _TOLERANCE = 1e-9  # between a compiled number and Python's: sums of many products are rounded in another order
 _ROUNDING = 1e-13  # absolute tolerance, for cancellation, relative to the largest number
 _BLOCK = 1 << 17  # numbers of a block, a megabyte: what stays in a core's own cache
-_X, _PICKED = 6, 14  # operands of the instruction BATCH
+_X, _STEP = 6, 16  # operands of the instruction BATCH
 _WORTH_A_THREAD = 2_000_000  # additions and multiplications: to begin takes as long as some 100,000
 
 
@@ -53,16 +53,30 @@ class Program:
         # A fused program has rows for its inputs only, of samples that are picked.
         self.height = 1 + plan.inputs if plan.is_fused else plan.rows
         self._v: list[Floats] = []
-        self._out = np.empty((len(self.rows), 0))
-        self._batch: tuple[Whole, Callable[[int, int], None]]
+        self._places: list[_Place] = []
 
-    def _operands(self, code: Whole, x: Floats, out: Floats) -> tuple[Any, ...]:
+    def _operands(self, code: Whole, x: int, out: Floats) -> tuple[Any, ...]:
         return 0, code, *self.ends, x, self.plan.inputs, self.rows, len(self.rows), out
 
-    def batch(self, x: Floats, picked: Whole, out: Floats, first: int, last: int, width: int) -> Whole:
-        """The instruction that runs lanes, from the first to the last: see :meth:`__call__`."""
-        operands = *self._operands(self.code, x, out), first, last, width, picked if len(picked) else 0
-        return instruction(BATCH, *operands, int(self.plan.is_fused))
+    def batch(
+        self, x: Floats, out: Floats, first: int, last: int, width: int, *, picked: Whole | None = None,
+        code: Whole | None = None,
+    ) -> Whole:  # fmt: skip
+        """The instruction that runs lanes, from the first to the last, in blocks of a width.
+
+        Args:
+            x: the inputs: a column for each lane, as :meth:`__call__` takes them; a row for each sample if some are
+                picked.
+            out: where the check and the outputs go.
+            first: the first lane.
+            last: the end.
+            width: how many lanes a block has.
+            picked: rows of ``x``: the lanes are these samples.
+            code: the instructions, if they are not the program's own.
+        """
+        operands = *self._operands(self.code if code is None else code, _begin_of(x), out), first, last, width
+        chosen = 0 if picked is None else picked
+        return instruction(BATCH, *operands, chosen, int(self.plan.is_fused), x.strides[0] // 8)
 
     def width(self, lanes: int) -> int:
         """How many lanes a block takes: as many as stay in the cache, all blocks alike, of whole vectors."""
@@ -79,36 +93,37 @@ class Program:
             self._v[number] = np.zeros(size)
         return self._v[number]
 
-    def __call__(self, x: Floats, picked: Whole) -> tuple[Floats, Floats, bool]:
+    def __call__(self, x: Floats) -> tuple[Floats, Floats, bool]:
         """Runs all lanes; the captured numbers are those in ``u``.
 
         Args:
-            x: the inputs: a row for each sample, of which some are picked; or a column for each, if none are.
-            picked: rows of ``x``.
+            x: the inputs: a column for each lane. The numbers of a row follow each other in memory.
 
         Returns:
             An array with a row for the check (0 where all is finite), for each output and for each gradient, and a
             column a sample; the sums over samples; and whether all numbers are finite.
         """
-        if self.plan.inputs != x.shape[1 if len(picked) else 0]:
+        if self.plan.inputs != len(x):
             raise ValueError(f"the program takes {self.plan.inputs} inputs, not an array of {x.shape}")
-        lanes = len(picked) or x.shape[1]
+        lanes = x.shape[1]
         self.begin()
-        out, sums = self._place(lanes), np.zeros(self.plan.sums + LANES)
+        place, sums = self._find_place(lanes), np.zeros(self.plan.sums + LANES)
         count = max(1, min(threads(), self.work * lanes // _WORTH_A_THREAD, lanes // LANES))
         if count == 1:
-            batch, run_batch = self._batch
-            batch[_X], batch[_PICKED] = address_of(x), address_of(picked) if len(picked) else 0
-            run_batch(address_of(sums), lanes)
+            batch = place.batch
+            batch[_X], batch[_STEP] = _begin_of(x), x.strides[0] // 8
+            place.run(address_of(sums), lanes)
             is_finite = batch[2] == 1
         else:
-            is_finite = self._share(count, x, picked, out, sums)
+            is_finite = self._share(count, x, place.out, sums)
         if math.isnan(self.u[0]):
-            out[0] = math.nan
+            place.out[0] = math.nan
             is_finite = False
-        return out, sums[: self.plan.sums], bool(is_finite)
+        if not is_finite:  # the check is 0 in a new place
+            self._places.remove(place)
+        return place.out, sums[: self.plan.sums], bool(is_finite)
 
-    def _share(self, count: int, x: Floats, picked: Whole, out: Floats, sums: Floats) -> bool:
+    def _share(self, count: int, x: Floats, out: Floats, sums: Floats) -> bool:
         # Runs all lanes in threads, each of which has code and memory of its own.
         lanes = out.shape[1]
         width = self.width(-(-lanes // count))
@@ -116,28 +131,22 @@ class Program:
         parts = [np.zeros_like(sums) for _ in range(count)]
 
         def work(i: int) -> int:
-            operands = *self._operands(self.code.copy(), x, out), lanes * i // count, lanes * (i + 1) // count, width
-            batch = instruction(BATCH, *operands, picked if len(picked) else 0, int(self.plan.is_fused))
+            first, last = lanes * i // count, lanes * (i + 1) // count
+            batch = self.batch(x, out, first, last, width, code=self.code.copy())
             return run(batch, self.memory(width, i), self.u, parts[i], lanes)
 
         is_finite = all(list(_pool(count).map(work, range(count))))
         sums += np.sum(parts, axis=0)
         return is_finite
 
-    def _place(self, lanes: int) -> Floats:
+    def _find_place(self, lanes: int) -> _Place:
         # Where the outputs go: to the same place as before, if nobody has an array of it any more. New memory would
-        # take as long as the program.
-        if self._out.shape[1] != lanes or sys.getrefcount(self._out) > 2:
-            self._out = np.empty((len(self.rows), lanes))
-            width, v = self.width(lanes), self.memory(self.width(lanes))
-            batch = self.batch(np.empty((1, 0)), _NONE, self._out, 0, lanes, width)
-            call, pointers = CALL(int(batch[0])), [address_of(array) for array in (v, self.u, batch[2:])]
-
-            def run_batch(sums: int, lanes: int) -> None:
-                call(pointers[0], pointers[1], sums, pointers[2], lanes)
-
-            self._batch, self._kept = (batch, run_batch), v  # which may have given way to a larger one
-        return self._out
+        # take as long as the program. There are two, for who keeps the outputs of a call until those of the next.
+        for place in self._places:
+            if place.out.shape[1] == lanes and sys.getrefcount(place.out) == 2:
+                return place
+        self._places = [_Place(self, lanes), *self._places[:1]]
+        return self._places[0]
 
     def begin(self) -> None:
         """Computes what is the same in all lanes."""
@@ -162,7 +171,7 @@ class Program:
         # What a single one is run with: all at their places once and for all.
         x, out, v = np.zeros(self.plan.inputs), np.empty(len(self.rows)), np.zeros(self.height + LANES)
         sums = np.zeros(self.plan.sums + LANES)
-        one = instruction(ONE, *self._operands(self.code, x, out), int(self.plan.is_fused))
+        one = instruction(ONE, *self._operands(self.code, _begin_of(x), out), int(self.plan.is_fused))
         return x, out, one, v, bind(one, v, self.u, sums, 1)
 
     def check(self, graph: Graph, labels: Sequence[str]) -> None:
@@ -211,7 +220,7 @@ class Program:
     def _compute(self, captured: Floats, inputs: Floats, lanes: int) -> Floats | None:
         # All numbers that the program has of these arguments; None if one is not finite.
         self.u[1 : 1 + len(captured)] = captured
-        out, sums, is_finite = self(np.ascontiguousarray(np.repeat(inputs[:, None], lanes, axis=1)), _NONE)
+        out, sums, is_finite = self(np.ascontiguousarray(np.repeat(inputs[:, None], lanes, axis=1)))
         if not is_finite:
             return None
         v, stride = self.memory(lanes), 1 if lanes == 1 else LANES
@@ -219,7 +228,24 @@ class Program:
         return np.array([*rows, *out[1:, 0], *sums / lanes])
 
 
-_NONE = np.empty(0, dtype=np.int64)
+class _Place:
+    # Memory for the outputs of so many lanes, and the instruction that computes them.
+
+    def __init__(self, program: Program, lanes: int) -> None:
+        self.out, width = np.zeros((len(program.rows), lanes)), program.width(lanes)
+        v = program.memory(width)
+        # A fused program has no rows that a block would keep in the cache.
+        self.batch = program.batch(np.empty((1, 0)), self.out, 0, lanes, lanes if program.plan.is_fused else width)
+        call, pointers = CALL(int(self.batch[0])), [address_of(array) for array in (v, program.u, self.batch[2:])]
+
+        def run_batch(sums: int, lanes: int) -> None:
+            call(pointers[0], pointers[1], sums, pointers[2], lanes)
+
+        self.run, self._kept = run_batch, v  # which may give way to a larger one
+
+
+def _begin_of(x: Floats) -> int:
+    return int(x.__array_interface__["data"][0])
 
 
 def _resolve(one: Instruction) -> tuple[Kernel, Whole]:
@@ -264,9 +290,8 @@ def _compare(traced: Trace, again: Trace) -> None:
     made, remade = ([node._data for node in one.nodes[: one.forward]] for one in (traced, again))
     if not np.array_equal(made, remade, equal_nan=True) or len(traced.outputs) != len(again.outputs):
         raise TraceError(
-            "the function is not the same each time it is called, and its program would be frozen in one state: it "
-            "depends on something that it changes itself, or draws random numbers in another way than by "
-            "micrograd.functional.random() and normal()"
+            "the function is not the same each time it is called: it draws random numbers, as Dropout does, or depends "
+            "on something that it changes itself; its program would be frozen in one state"
         )
     known = set(again.captured)
     fresh = {leaf for leaf in traced.captured if leaf not in known}  # made in the function itself: constants

@@ -18,7 +18,6 @@ import numpy as np
 from ..arguments import to_float
 from ..compiler import Compiled
 from ..compiler.code import LANES
-from ..compiler.draws import Draw, Draws
 from ..compiler.machine import Floats, Whole, address_of, instruction, run
 from ..compiler.program import DisagreementError, Program, make_program
 from ..compiler.tracing import Trace, Traced, TraceError, flatten, trace
@@ -75,7 +74,6 @@ class CompiledSteps:
         self.numbers = np.zeros((rows, len(self.place)))[1:]
         self.after = np.zeros((rows, len(self.place)))[1:]  # the numbers after a step; then the two arrays are swapped
         self.kept = np.empty(len(self.place))  # the gradients before a step
-        self.draws = Draws()  # since run() began
         self.pace = 0.0  # the seconds per unit of work
         count = len(eager.data)
         self.form = np.zeros(count, dtype=np.int64)
@@ -95,9 +93,8 @@ class CompiledSteps:
     @property
     def is_predictable(self) -> bool:
         """Whether steps leave random generators alone, so that several epochs may be shuffled before they are done."""
-        known = [self.programs[form][1] for form in self.forms if form in self.programs]
-        draws = len(known) < len(self.forms) or any(traced.draws for traced in known)
-        return self.is_fixed and not (draws or self.clip or self.is_given_up)
+        is_known = all(form in self.programs for form in self.forms)
+        return is_known and self.is_fixed and not self.clip and not self.is_given_up
 
     def sample(self, i: int) -> tuple[Any, ...]:
         """Returns the arguments of the sample with this index."""
@@ -116,22 +113,6 @@ class CompiledSteps:
             self.form[i], self.row[i] = places.setdefault(form, len(places)), len(found)
             found.append(leaves)
         self.forms, self.x = list(rows), [np.array(found).reshape(len(found), -1) for found in rows.values()]
-
-    def fetch(self, samples: Iterable[int]) -> tuple[dict[int, tuple[Any, ...]], list[Floats]]:
-        """Reads the arguments of samples, and draws the random numbers of each before the next one is read.
-
-        These have an array for each form, with a row for each sample.
-        """
-        fetched: dict[int, tuple[Any, ...]] = {}
-        drawn: dict[Any, list[Floats]] = {}
-        for i in samples:
-            fetched[i] = self.sample(i)
-            form = flatten(fetched[i])[1]
-            _, traced = self.program(form, partial(fetched.__getitem__, i))
-            rows = drawn.setdefault(form, [])
-            if traced.draws:
-                rows += self.draws.draw([traced.draws], _ONE)
-        return fetched, [np.concatenate(rows or [np.empty((0, 0))]) for rows in drawn.values()]
 
     # Programs
 
@@ -237,7 +218,7 @@ class CompiledSteps:
             return self.eager.run(batches, most)
         if not self.is_read:
             self.read()
-        numbers, steps, self.draws = self.numbers.copy(), self.optimizer.steps, Draws()
+        numbers, steps = self.numbers.copy(), self.optimizer.steps
         drawers = () if self.is_fixed and not self.clip else self.eager.generators
         states = [(generator, generator.getstate()) for generator in drawers]
         failure: Exception | None = None
@@ -250,7 +231,6 @@ class CompiledSteps:
         except Exception as error:
             failure = error
         self.numbers[:], self.optimizer.steps = numbers, steps
-        self.draws.rewind()
         for generator, state in states:
             generator.setstate(state)
         self.write()
@@ -281,10 +261,6 @@ class CompiledSteps:
             self.optimizer.steps += done
             if not self.clip:
                 self.flow.take(done, self.layers)
-            if self.is_fixed and done < len(work.units):  # the other samples have not been drawn for
-                self.draws.rewind()
-                self.draws.draw(work.draws, work.which[: work.lanes[done]])
-            work.store(int(work.lanes[done]))
         return losses[:done].tolist(), norms[:done].tolist()
 
     def work(self, batches: Sequence[Sequence[int]], each: int, budget: float, losses: Floats) -> _Work:
@@ -303,52 +279,40 @@ class CompiledSteps:
         else:
             samples = np.concatenate([np.asarray(batch) for batch in batches])
         arguments: Callable[[int], tuple[Any, ...]] = self.sample
-        drawn: list[Floats] = []
         if not self.is_fixed:
-            fetched, drawn = self.fetch(samples.tolist())
-            self.take(fetched.items())
-            arguments = fetched.__getitem__
+            drawn = {int(i): self.sample(int(i)) for i in samples}
+            self.take(drawn.items())
+            arguments = drawn.__getitem__
         form = self.form[samples]
         known = [self.programs[form][0].work if form in self.programs else math.inf for form in self.forms]
         units = np.cumsum(np.add.reduceat(np.array(known)[form], lanes[:-1]) + each)
         count = max(1, int(np.searchsorted(units, budget, side="right")))
         lanes = lanes[: count + 1]
         samples, form, begins = samples[: lanes[-1]], form[: lanes[-1]], lanes[:-1]
-        which, order = form, np.arange(len(form))
         if len(self.forms) > 1:
             group = np.repeat(np.arange(count) * len(self.forms), np.diff(lanes)) + form
             order = np.argsort(group, kind="stable")
             samples, form = samples[order], form[order]
             begins = np.flatnonzero(np.diff(group[order], prepend=-1))
         ends = np.append(begins[1:], len(samples))
-        used, part = np.unique(form[begins], return_inverse=True)
-        found = {k: self.program(self.forms[k], partial(arguments, int(samples[np.argmax(form == k)]))) for k in used}
-        traces = [found[k][1] if k in found else None for k in range(len(self.forms))]
-        draws: list[list[Draw]] = [traced.draws if traced else [] for traced in traces]
-        if self.is_fixed and any(draws):
-            drawn = self.draws.draw(draws, which)
-        rows = 2 + max(traced.stored_count for _, traced in found.values())
-        parts, picked, out = np.stack([part, begins, ends], axis=1), self.row[samples], np.empty((rows, len(samples)))
-        programs, instructions, x, v = [], [], [], np.empty(0)
-        for k, (program, traced) in found.items():
-            x.append(self.x[k])
-            if traced.draws:  # each lane has numbers of its own
-                x[-1] = np.concatenate([self.x[k][picked[form == k]], drawn[k]], axis=1)
-                picked[form == k] = np.arange(len(x[-1]))
+        used, which = np.unique(form[begins], return_inverse=True)
+        parts, picked, out = np.stack([which, begins, ends], axis=1), self.row[samples], np.empty((2, len(samples)))
+        programs, instructions, v = [], [], np.empty(0)
+        for k in used:
+            program, traced = self.program(self.forms[k], partial(arguments, int(samples[np.argmax(form == k)])))
             if self.forms[k] in self.stale or self.clip or not self.is_fixed:
                 self.stale.discard(self.forms[k])
                 program.capture(traced.captured)
             width = program.width(self.batch_size)  # the same for all steps: it decides how sums are rounded
             v = max(v, program.memory(width), key=len)
-            instructions.append(program.batch(x[-1], picked, out, 0, 0, width))
+            instructions.append(program.batch(self.x[k], out, 0, 0, width, picked=picked))
             programs.append(program)
         pairs = zip(instructions, programs, strict=True)
         table = np.array([[address_of(one), address_of(program.u)] for one, program in pairs])
         slopes = instruction(SLOPES, 0, 0, len(parts), parts, table, self.numbers, len(self.place), 0, losses)
         sums = np.zeros(max(program.plan.sums for program in programs) + LANES)
-        kept = [parts, picked, x, table, instructions]
-        begin = np.searchsorted(begins, lanes)
-        return _Work(slopes, v, sums, units[:count], lanes, begin, out, order, traces, draws, which, kept)
+        kept = [parts, picked, out, table, instructions]
+        return _Work(slopes, v, sums, units[:count], lanes, np.searchsorted(begins, lanes), kept)
 
     def burst(self, work: _Work, update: _Update, settings: Floats, norms: Floats) -> int:
         """Does the steps before the first one whose numbers are not finite, and returns their number."""
@@ -397,7 +361,7 @@ class CompiledSteps:
         program, count = update.program, len(self.place)
         width = program.width(count)
         runs, biases, arriving, squares, heard, sums = self.layers
-        self.batch = program.batch(self.numbers, _ALL, self.after, 0, count, width)
+        self.batch = program.batch(self.numbers, self.after, 0, count, width)
         finish = instruction(
             FINISH, 0, self.batch, self.numbers, self.after, self.kept, settings, settings.shape[1], 0, norms, 1,
             runs, len(runs), biases, len(biases), arriving, squares, heard, sums, len(sums),
@@ -405,14 +369,9 @@ class CompiledSteps:
         return finish, program.memory(width)
 
 
-_ALL, _ONE = np.empty(0, dtype=np.int64), np.zeros(1, dtype=np.int64)
-
-
 class _Work(NamedTuple):
     # What steps have to compute: the instruction, its rows and its sums; per step, the work up to its end, and where it
-    # begins in the lanes and in the parts; the outputs, and for each lane the sample that it is; for each form its
-    # trace, if it is used, and what it draws; the form of each sample; and the arrays to keep alive while the
-    # instruction uses their addresses.
+    # begins in the lanes and in the parts; and the arrays to keep alive while the instruction uses their addresses.
 
     slopes: Whole
     v: Floats
@@ -420,21 +379,7 @@ class _Work(NamedTuple):
     units: Floats
     lanes: Whole
     parts: Whole
-    out: Floats
-    order: Whole
-    traces: list[Trace | None]
-    draws: list[list[Draw]]
-    which: Whole
     kept: list[Any]
-
-    def store(self, count: int) -> None:
-        # Changes the buffers of modules, for the first samples.
-        if len(self.out) > 2:
-            lane = np.argsort(self.order[:count])
-            for form, numbers in zip(self.which[:count].tolist(), self.out[2:, lane].T.tolist(), strict=True):
-                traced = self.traces[form]
-                assert traced is not None
-                traced.store(numbers)
 
 
 class _Update:
