@@ -175,7 +175,7 @@ class _Text:
         return abs(x) < math.inf
 
     def _round_(self, x: Any) -> Any:
-        return self.function.intrinsic("rint", x) if isinstance(x, Number) else round(x)
+        return self.function.intrinsic("rint", x) + 0.0 if isinstance(x, Number) else round(x)  # an int has no -0
 
     def _mul_(self, x: Any, y: Any) -> Any:
         return x * y
