@@ -160,8 +160,6 @@ class Value(Scalar):
         >>> x.grad
         12.0
         """
-        if watchers:
-            report_look(self, "backward", "called")
         operations, leaves = _order(self)
         before = [(leaf, leaf._grad) for leaf in dict.fromkeys(leaves)] if leaves else []
         for leaf, _ in before:
@@ -233,6 +231,8 @@ def _order(root: Value) -> tuple[list[Value], list[Value]]:
 
 
 def _chain_rule(root: Value, operations: list[Value], on_values: bool = False) -> None:
+    if watchers and not on_values:
+        report_look(root, "backward", "called")
     for node in operations if not on_values else ():
         node._grad = 0.0
     root._grad = 1.0

@@ -43,7 +43,8 @@ atan2      = rule("atan2",      "y, x",   "atan2(y, x)",         "atan2_slope(x,
 sinh       = rule("sinh",       "a",      "sinh(a)",             "cosh(a)")
 cosh       = rule("cosh",       "a",      "cosh(a)",             "sinh(a)")
 tanh       = rule("tanh",       "a",      "tanh(a)",             "1 - out * out if -0.5 < out < 0.5 else tanh_slope(a)")
-sigmoid    = rule("sigmoid",    "a",      "-(e := exp(-abs(a))) / (1 + e) * (s := 1.0 if a >= 0 else e) + s", "sigmoid_slope(a)")
+sigmoid    = rule("sigmoid", "a", "-(e := exp(-abs(a))) / (1 + e) * (s := 1.0 if a >= 0 else e) + s",
+                  "sigmoid_slope(a)")
 softplus   = rule("softplus",   "a",      "max(a, 0.0) + log1p(exp(-abs(a)))", "sigmoid(a)")
 silu       = rule("silu", "a", "a / (1 + exp(-a)) if a > -700 else a * exp(a / 2) * exp(a / 2)", "silu_slope(a)")
 erf        = rule("erf",        "a",      "erf(a)",              "2 / sqrt(pi) * bell_curve(a, 1.0)")

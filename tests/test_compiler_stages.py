@@ -30,8 +30,8 @@ def names(graph):
     ("function", "expected"),
     [
         (lambda x: x * 1, []),
-        (lambda x: x + 0, []),
-        (lambda x: 0 + x - 0, []),
+        (lambda x: x + 0, ["+"]),  # -0.0 + 0.0 is 0.0
+        (lambda x: -0.0 + x - 0 + -0.0, []),
         (lambda x: x / 1, []),
         (lambda x: (-x) * -1, ["neg"]),
         (lambda x: x * -1, ["neg"]),
@@ -39,7 +39,7 @@ def names(graph):
         (lambda x: x**2, ["square"]),
         (lambda x: x**3, ["cube"]),
         (lambda x: x**-1, ["inverse"]),
-        (lambda x: x**0.5, ["sqrt"]),
+        (lambda x: x**0.5, ["sqrt", "+"]),  # (-0.0) ** 0.5 is 0.0
         (lambda x: x**2.5, ["**"]),
         (lambda x: x / 4, ["*"]),
         (lambda x: x / 3, ["/"]),

@@ -99,7 +99,8 @@ class Number:
     def __floordiv__(self, other: Operand) -> Number:
         if _element(self.kind) == WHOLE:
             return self._apply("sdiv", other)
-        return self.function.call("floor", (self - self % other) / other + 0.5)
+        whole = self.function.call("floor", (self - self % other) / other + 0.5)
+        return self.function.choose(whole == 0.0, 0.0 * (self / other), whole)  # 0 with the quotient's sign
 
     def __neg__(self) -> Number:
         return Number(self.function, self.function.builder.fneg(self.register))

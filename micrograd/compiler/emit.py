@@ -185,7 +185,7 @@ class _Text:
         return abs(x) < math.inf
 
     def _round_(self, x: Any) -> Any:
-        return self.function.intrinsic("rint", x) if isinstance(x, Number) else round(x)
+        return self.function.intrinsic("rint", x) + 0.0 if isinstance(x, Number) else round(x)  # an int has no -0
 
     def _mul_(self, x: Any, y: Any) -> Any:
         return x * y
@@ -361,12 +361,14 @@ class _Evaluation:
         test = values[operands[0]] > 0
         inner = {step for other in self.sides[k] for step in other if step in self.sides} if k in self.sides else set()
         nested = {step for choice in inner for side in self.sides[choice] for step in side}
+
         def choose(side: int, steps: list[int], here: Number, other: Number | None) -> Number:
             # In the lanes where it is this side's turn its number, and else the other. If no lane needs it, nothing is
             # done; if there is no other yet, any number will do.
             if not steps:
                 return values[side] if other is None else f.choose(here, values[side], other)
-            found, needed_here = f.variable(f.reals(0.0) if other is None else other), here if needed is None else here & needed
+            found = f.variable(f.reals(0.0) if other is None else other)
+            needed_here = here if needed is None else here & needed
             with f.when(f.any(needed_here)):
                 for step in steps:
                     if step not in nested:

@@ -19,8 +19,10 @@ array([ 9., 36.])
 from __future__ import annotations
 
 import math
+import os
 import threading
-from collections.abc import Callable, Sequence
+import weakref
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial, update_wrapper
 from typing import TYPE_CHECKING, Any, cast
 
@@ -33,14 +35,15 @@ from ..engine import Value, grad, lift
 from ..rule import Rule
 from .machine import Floats
 from .plan import Plan
-from .program import DisagreementError, Program, make_program
-from .tracing import Trace, TraceError, as_values, flatten, is_watched, unflatten
+from .program import Program, UndefinedError, make_program
+from .tracing import ARRAY, Trace, TraceError, as_values, build, cut, flatten, is_watched, unflatten
 
 if TYPE_CHECKING:
     from .profiling import Profile
 
 __all__ = ["Compiled", "compile"]
 
+_all: weakref.WeakSet[Compiled] = weakref.WeakSet()
 _KEPT = 64  # programs, of as many forms of arguments: those that were used last
 
 
@@ -78,6 +81,7 @@ class Compiled:
         self.function = function
         self._programs: dict[Any, list[tuple[Program, Trace]]] = {}
         self._lock = threading.RLock()
+        _all.add(self)
         self._last: Program | None = None
         self.name = getattr(function, "__name__", type(function).__name__)
         update_wrapper(self, function)
@@ -122,9 +126,7 @@ class Compiled:
         if found is None:
             try:
                 found = make_program(self.function, arguments, differentiate, sums)
-            except DisagreementError:
-                raise
-            except (ArithmeticError, ValueError):
+            except UndefinedError:
                 return None
             found[1].release()  # the program is what is left of it
             self._programs[key] = [found, *self._programs.pop(key, [])[:1]]  # a module may go back to its other mode
@@ -135,7 +137,7 @@ class Compiled:
 
     def _kept(self, key: Any) -> tuple[Program, Trace] | None:
         for found in self._programs.get(key, ()):
-            if not found[1].modes or found[1].is_current():
+            if found[1].is_current():
                 if self._last is not found[0]:
                     self._last = found[0]
                     self._programs[key] = self._programs.pop(key)  # the one that was used last is the last one
@@ -221,8 +223,10 @@ class Compiled:
         if traced.structure is not None:
             raise TypeError(f"{where} is for functions that give one Value")
 
-    def values(self, *arrays: Any) -> Floats:
+    def values(self, *arrays: Any) -> Any:
         """What the function gives for each sample: an array, of which the first axis is that of the samples.
+
+        Of dicts, and of lists whose items differ in length, it is such dicts and lists, of an array each.
 
         >>> compile(lambda x: x**2).values([1.0, 3.0])
         array([1., 9.])
@@ -239,7 +243,7 @@ class Compiled:
         """
         return self.values_and_gradients(*arrays)[1]
 
-    def values_and_gradients(self, *arrays: Any) -> tuple[Floats, Any]:
+    def values_and_gradients(self, *arrays: Any) -> tuple[Any, Any]:
         """Both at once.
 
         >>> compile(lambda x, y: x * y).values_and_gradients([2.0], [5.0])
@@ -256,18 +260,17 @@ class Compiled:
             else:
                 leaves, form = flatten(array[0])
                 size = len(leaves)
-                part = unflatten(form, iter(slopes[k : k + size]))
-                parts.append(np.moveaxis(np.array(part), -1, 0) if _is_even(form) else part)
+                parts.append(_stack(form, iter(slopes[k : k + size]), len(array)))
             k += size
         return values, parts[0] if len(parts) == 1 else tuple(parts)
 
-    def _arrays(self, arrays: Sequence[Any], differentiate: str) -> tuple[Floats, Floats]:
+    def _arrays(self, arrays: Sequence[Any], differentiate: str) -> tuple[Any, Floats]:
         x, form, sample = _samples(arrays)
         if is_watched():
             rows = [self._row(sample(i), differentiate) for i in range(x.shape[1])]
             structure = flatten(self._eagerly(sample(0))[0])[1]
-            shape = -1, *_shape(structure)
-            return np.array([row[0] for row in rows]).reshape(shape), np.array([row[1] for row in rows]).T
+            columns = np.array([row[0] for row in rows]).T
+            return _stack(structure, iter(columns), len(rows)), np.array([row[1] for row in rows]).T
         found = self._kept((form, differentiate, False)) or next(
             filter(None, (self._of(form, sample(i), differentiate, False) for i in range(x.shape[1]))), None
         )
@@ -289,9 +292,7 @@ class Compiled:
         for i in bad:
             values, row = self._row(sample(int(i)), differentiate)
             out[1:, i] = [*values, *row]
-        if traced.shape is None:
-            traced.shape = _shape(traced.structure)
-        return out[1 : 1 + count].T.reshape(lanes, *traced.shape), out[1 + count :]
+        return _stack(traced.structure, iter(out[1 : 1 + count]), lanes), out[1 + count :]
 
     def _row(self, arguments: Any, differentiate: str) -> tuple[list[float], Sequence[float]]:
         # What a program gives for a sample, without one.
@@ -316,13 +317,30 @@ class _Call(Rule):
         if not a or not isinstance(a[0], Value):
             return self.slopes
         # By leaves in place of the arguments, which may be made of each other; afterwards they are what they stand for.
-        given = a[self.captured :]
+        # So are the captured Values that are made of others.
+        given, captured = a[self.captured :], a[: self.captured]
         leaves = [Value(x._data) for x in given]
-        slopes = grad(self.again(leaves), [*a[: self.captured], *leaves], create_graph=True)
-        for leaf, x in zip(leaves, given, strict=True):
+        out = self.again(leaves)
+        stands = cut(_made(out, captured), captured)
+        wanted = [*[stands.get(x, x) for x in captured], *leaves]
+        slopes = grad(stands.get(out, out), wanted, create_graph=True)
+        for leaf, x in [*zip(leaves, given, strict=True), *[(stand, x) for x, stand in stands.items()]]:
             same = x * 1.0
             leaf._parents, leaf.rule, leaf._number = same._parents, same.rule, same._number
         return slopes
+
+
+def _made(out: Value, leaves: Sequence[Value]) -> list[Value]:
+    # The operations of a graph down to these leaves.
+    seen, waiting = set(leaves), [out]
+    made = []
+    while waiting:
+        node = waiting.pop()
+        if node not in seen and node._parents:
+            seen.add(node)
+            made.append(node)
+            waiting += node._parents
+    return made
 
 
 _RULE = Rule("compiled", "*a", "nan", ("node_.rule.local_of(a)",), {})
@@ -364,9 +382,9 @@ def _samples(arrays: Sequence[Any]) -> tuple[Floats, Any, Callable[[int], Any]]:
         return tuple([array[i] for array in arrays])
 
     if all(map(_is_plain, arrays)):
-        form = ("tuple", *[("array", *array.shape[1:]) if array.ndim > 1 else None for array in arrays])
+        form = (tuple, *[(ARRAY, *array.shape[1:]) if array.ndim > 1 else None for array in arrays])
         columns = [array.reshape(count, -1).T for array in arrays]
-        return _stack(columns), form, sample
+        return _join(columns), form, sample
     first = flatten(sample(0))[1]
     rows = []
     for i in range(count):
@@ -377,7 +395,7 @@ def _samples(arrays: Sequence[Any]) -> tuple[Floats, Any, Callable[[int], Any]]:
     return np.array(rows, dtype=np.float64).reshape(len(rows), -1).T.copy(), first, sample
 
 
-def _stack(parts: list[npt.NDArray[Any]]) -> Floats:
+def _join(parts: list[npt.NDArray[Any]]) -> Floats:
     # Arrays, one below the other; the numbers of a row follow each other in memory.
     if len(parts) == 2 and all(len(x) == 1 and x.dtype == np.float64 and x.strides[1] == 8 for x in parts):
         x, y = parts
@@ -401,19 +419,45 @@ def _is_nested(x: Any) -> bool:
     return isinstance(x, (list, tuple, dict)) or hasattr(x, "__array__")
 
 
-def _is_even(form: Any) -> bool:
-    # Whether it is that of an array: lists of equal lengths.
-    return form is None or form[0] == "array" or (form[0] != "dict" and len({*form[1:]}) == 1 and _is_even(form[1]))
+def _stack(form: Any, rows: Iterator[Floats], count: int) -> Any:
+    # Rows, of one leaf of all samples each, as an array whose first axis is that of the samples. Dicts, and lists whose
+    # items differ in length, stay what they are: of an array each.
+    if form is None:
+        return next(rows).copy()
+    shape = _shape(form)
+    if shape is not None:
+        leaves = [next(rows) for _ in range(math.prod(shape))]
+        return np.array(leaves).T.reshape(count, *shape)
+
+    def part(form: Any) -> Any:
+        if form is None or form[0] is ARRAY:
+            return _stack(form, rows, count)
+        kind, *items = form
+        if issubclass(kind, dict):
+            return build(kind, {items[i]: part(items[i + 1]) for i in range(0, len(items), 2)})
+        return build(kind, [part(item) for item in items])
+
+    return part(form)
 
 
-def _shape(structure: Any) -> tuple[int, ...]:
-    # That of the array that nested lists of numbers become.
-    if structure is None:
+def _shape(form: Any) -> tuple[int, ...] | None:
+    # That of the array that nested lists of numbers become; None if their lengths differ, or with a dict among them.
+    if form is None:
         return ()
-    kind, *items = structure
-    if kind == "array":
+    kind, *items = form
+    if kind is ARRAY:
         return tuple(items)
-    shapes = {_shape(item) for item in (items[1::2] if kind == "dict" else items)}
-    if len(shapes) != 1:
-        raise TypeError("values() is for functions that give a number, or lists of numbers of equal lengths")
-    return (len(items), *shapes.pop())
+    if issubclass(kind, dict):
+        return None
+    shapes = {_shape(item) for item in items}
+    inner = shapes.pop() if len(shapes) == 1 else None
+    return None if inner is None else (len(items), *inner)
+
+
+def _make_locks() -> None:
+    for compiled in list(_all):
+        compiled._lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):  # a child has none of the other threads, one of which may hold a lock
+    os.register_at_fork(after_in_child=_make_locks)

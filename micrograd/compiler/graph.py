@@ -140,7 +140,7 @@ class Graph:
         self.leaves = range(len(self.ops), len(self.ops) + self.captured + self.inputs)
         for what, leaves in ((CAPTURED, trace.captured), (INPUT, trace.inputs)):
             for i, leaf in enumerate(leaves):
-                self._ids[leaf] = self.new(what, (i,), leaf._data)
+                self._ids[trace.stands.get(leaf, leaf)] = self.new(what, (i,), leaf._data)
         for i, node in enumerate(trace.nodes):
             self._is_gradient = i >= trace.forward
             self._add(node)
@@ -237,6 +237,10 @@ class Graph:
     def is_number(self, x: int, number: float) -> bool:
         return x in self.constants and self.numbers[x] == number
 
+    def is_neutral(self, x: int, sign: float) -> bool:
+        """Whether it is the 0 of this sign: -0.0 + 0.0 is 0.0. In a gradient, whose sums have no order, any 0."""
+        return self.is_number(x, 0) and (self._is_gradient or math.copysign(1.0, self.numbers[x]) == sign)
+
     def is_power_of_two(self, x: int) -> bool:
         """Whether it is a constant by which one divides and multiplies without rounding."""
         return (
@@ -307,10 +311,10 @@ def _dot_of(g: Graph, number: float, *args: int) -> int | None:
 
 _PATTERNS: dict[Operation, list[_Pattern]] = {
     ADD: [
-        lambda g, _, a, b: a if g.is_number(b, 0) else None,
-        lambda g, _, a, b: b if g.is_number(a, 0) else None,
+        lambda g, _, a, b: a if g.is_neutral(b, -1.0) else None,
+        lambda g, _, a, b: b if g.is_neutral(a, -1.0) else None,
     ],
-    SUBTRACT: [lambda g, _, a, b: a if g.is_number(b, 0) else None],
+    SUBTRACT: [lambda g, _, a, b: a if g.is_neutral(b, 1.0) else None],
     MULTIPLY: [
         lambda g, _, a, b: a if g.is_number(b, 1) else None,
         lambda g, _, a, b: b if g.is_number(a, 1) else None,
@@ -329,7 +333,7 @@ _PATTERNS: dict[Operation, list[_Pattern]] = {
         lambda g, x, a, n: g.make(_SQUARE, x, a) if g.is_number(n, 2) else None,
         lambda g, x, a, n: g.make(_CUBE, x, a) if g.is_number(n, 3) else None,
         lambda g, x, a, n: g.make(_INVERSE, x, a) if g.is_number(n, -1) else None,
-        lambda g, x, a, n: g.make(_SQRT, x, a) if g.is_number(n, 0.5) else None,
+        lambda g, x, a, n: g.make(ADD, x, g.make(_SQRT, x, a), g.zero) if g.is_number(n, 0.5) else None,
         lambda g, x, a, n: g.make(_POWER_OF, x, a, n),
     ],
     CHOICE: [

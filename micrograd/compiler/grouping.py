@@ -140,7 +140,7 @@ def find_tiles(places: Whole, rows: Whole, columns: Whole) -> list[Tile]:
 
 
 def _differ(numbers: Whole) -> npt.NDArray[np.bool_]:
-    return np.diff(numbers) != 0
+    return np.asarray(numbers[1:] != numbers[:-1])
 
 
 def _count_repeats(rows: Whole, columns: Whole) -> Whole:

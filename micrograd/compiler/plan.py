@@ -268,8 +268,8 @@ class _Planner:
         plan.places = [(i, i in graph.varying, row) for i, row in self.row.items() if i not in given]
 
     def find_products(self) -> None:
-        # What has to be computed: outputs and gradients. Of a gradient that is summed over lanes only the factors of its
-        # products are: each product is summed by itself.
+        # What has to be computed: outputs and gradients. Of a gradient that is summed over lanes only the factors of
+        # its products are: each product is summed by itself.
         graph, varying = self.graph, self.graph.varying
         self.roots = [*graph.outputs, *graph.gradients]
         if not self.sums:

@@ -21,9 +21,10 @@ from .graph import CAPTURED, CONSTANT, INPUT, Graph
 from .loops import BATCH, ONE, REPEAT
 from .machine import CALL, Floats, Kernel, Whole, address_of, assemble, bind, instruction, run
 from .plan import Instruction, Plan, make_plan
-from .tracing import Trace, TraceError, trace, unchanged, undrawn
+from .surroundings import Surroundings
+from .tracing import Trace, Traced, TraceError, trace, undrawn
 
-__all__ = ["DisagreementError", "Floats", "Program", "make_program", "threads"]
+__all__ = ["DisagreementError", "Floats", "Program", "UndefinedError", "make_program", "threads"]
 
 _TOLERANCE = 1e-9  # between a compiled number and Python's: sums of many products are rounded in another order
 _ROUNDING = 1e-13  # absolute tolerance, for cancellation, relative to the largest number
@@ -34,6 +35,10 @@ _WORTH_A_THREAD = 2_000_000  # additions and multiplications: to begin takes as 
 
 class DisagreementError(ArithmeticError):
     """A compiled program gave another number than Python's floats."""
+
+
+class UndefinedError(Exception):
+    """The function raises an error of mathematics, which is the cause of this one."""
 
 
 class Program:
@@ -270,19 +275,42 @@ def make_program(
     """The program of a function for arguments of this form: see :func:`~micrograd.compiler.tracing.trace`.
 
     Raises:
+        UndefinedError: if the function, or its gradient, raises an error of mathematics for these arguments.
         TraceError: if the function can't be compiled.
         DisagreementError: if the program does not compute what Python does.
     """
-    with resting_collector(), undrawn(function):
-        with unchanged(function):
-            traced = trace(function, arguments, differentiate, order)
-        again = trace(function, arguments, order=order)
-        _compare(traced, again)
+    with resting_collector():
+        try:
+            traced = _trace(function, arguments, differentiate, order)
+        except (ArithmeticError, ValueError) as error:
+            raise UndefinedError from error
         graph = Graph(traced)
         labels = [leaf.label for leaf in (*traced.captured, *traced.inputs)] or [""]
         program = Program(make_plan(graph, sums))
         program.check(graph, labels)
     return program, traced
+
+
+def _trace(function: Callable[..., Any], arguments: Any, differentiate: str, order: Iterable[Value]) -> Trace:
+    # Calls the function twice: what it changes, and whatever depends on that, would be frozen.
+    before = now = Surroundings(function)
+    try:
+        with undrawn(before):
+            traced = trace(function, arguments, differentiate, order)
+            changed = before.find_changes()
+            now = Surroundings(function) if changed else before
+            again = trace(function, arguments, order=order)
+            changed = [name for name in now.find_changes() if name in changed]
+    finally:
+        kept = now.take_back(Traced) + before.take_back(Traced)
+    if changed or kept:
+        raise TraceError(
+            f"the function changes {', '.join(dict.fromkeys([*changed, *kept]))} each time it is called, which a "
+            "program would not do"
+        )
+    _compare(traced, again)
+    traced.surroundings = now
+    return traced
 
 
 def _compare(traced: Trace, again: Trace) -> None:

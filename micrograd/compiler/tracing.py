@@ -8,7 +8,6 @@ is refused.
 from __future__ import annotations
 
 import copy
-import inspect
 import operator
 import random
 import threading
@@ -23,16 +22,19 @@ from ..arguments import to_float
 from ..engine import Number, Value, grad, lift, operation
 from ..rule import FLOATS, Rule
 from ..watching import Watcher, find_watcher, watch
+from .surroundings import Surroundings
 
 __all__ = [
+    "ARRAY",
     "Trace",
     "TraceError",
     "Traced",
     "as_values",
+    "build",
+    "cut",
     "flatten",
     "is_watched",
     "trace",
-    "unchanged",
     "undrawn",
     "unflatten",
 ]
@@ -131,11 +133,11 @@ class Tracing(Watcher):
         if attribute == "training":
             self._modes.setdefault(id(owner), (owner, _mode(owner)))
         elif attribute == "backward":
-            _refuse("backward() is called")
+            _refuse("grad() without create_graph=True or backward() is called")
         elif attribute == "grad":
             _refuse(f"the gradient of a Value is {how}")
-        elif owner.rule is rules.leaf and how == "read":
-            _refuse("the data of a parameter are read")
+        elif owner.rule is rules.leaf or how == "set":
+            _refuse(f"the data of a parameter are {how}")
 
     def compare(self, compare: Callable[[Any, Any], bool], a: Value, b: Number) -> Any:
         if _is_constant(a) and (not isinstance(b, Value) or _is_constant(b)):
@@ -157,16 +159,14 @@ def _mode(module: Any) -> Any:
 
 
 @contextmanager
-def undrawn(function: Callable[..., Any]) -> Iterator[None]:
-    """Within the block the function must not draw random numbers; generators that it holds are restored if it does.
+def undrawn(surroundings: Surroundings) -> Iterator[None]:
+    """Within the block the function must not draw random numbers; generators that it reaches are restored if it does.
 
     Raises:
         TraceError: if it does.
     """
     before: list[tuple[Callable[[], Any], Callable[[Any], object], Any]] = []
-    for held in _held(function):
-        owner = random.getstate if held is random else held
-        owner = getattr(owner, "__self__", owner)  # of a method of a generator
+    for owner in surroundings.generators:
         if isinstance(owner, random.Random) and not isinstance(owner, random.SystemRandom):
             before.append((owner.getstate, owner.setstate, owner.getstate()))
         elif hasattr(owner, "bit_generator"):  # NumPy's
@@ -187,21 +187,6 @@ def undrawn(function: Callable[..., Any]) -> Iterator[None]:
         )
 
 
-def _held(function: Any) -> Iterator[Any]:
-    # What a function can reach: its variables, those of the functions among them, and what modules among them hold.
-    from ..nn.module import Module, modules
-
-    waiting, seen = [function, getattr(function, "__self__", None)], set()
-    while waiting:
-        held = waiting.pop()
-        if id(held) not in seen:
-            seen.add(id(held))
-            yield held
-            waiting += _shared(held)[0].values()
-            inner = modules(held) if isinstance(held, Module) else []
-            waiting += [attribute for module in inner for attribute in vars(module).values()]
-
-
 @dataclass(eq=False)
 class Trace:
     """What a call of the function made.
@@ -215,7 +200,8 @@ class Trace:
         captured: the Values that the function reads besides its arguments: the parameters.
         gradients: the derivative of the output by each captured Value, then by each input; empty if not wanted.
         modes: the modules that were asked whether they are in training, with what they depend on then.
-        shape: that of the array that the outputs of many samples become; set when it is first asked for.
+        stands: by captured Value that is made of others, the leaf that stands for it in this graph.
+        surroundings: what the function can reach besides its arguments, as it was when it was traced.
         count: how many outputs there are, when the graph has been let go.
     """
 
@@ -227,18 +213,21 @@ class Trace:
     captured: list[Value]
     gradients: list[Value]
     modes: list[tuple[Any, Any]]
-    shape: tuple[int, ...] | None = None
+    stands: dict[Value, Value]
+    surroundings: Surroundings | None = None
     count: int = 0
 
     def release(self) -> None:
         """Lets the graph go: what is left is what belongs to the function."""
         self.count = len(self.outputs)
+        self.stands.clear()
         for values in (self.inputs, self.outputs, self.nodes, self.gradients):
             values.clear()
 
     def is_current(self) -> bool:
-        """Whether modules that the function uses are in the state that it was traced in."""
-        return all(_mode(module) == mode for module, mode in self.modes)
+        """Whether what the function reads is as it was when it was traced."""
+        is_same = self.surroundings is None or self.surroundings.is_current()
+        return is_same and all(_mode(module) == mode for module, mode in self.modes)
 
     def described(self) -> list[Any]:
         """All that decides what the function gives: each operation, and of what. Equal for equal programs."""
@@ -299,74 +288,39 @@ def trace(function: Callable[..., Any], arguments: Any, differentiate: str = "",
         captured = list(dict.fromkeys(_captured(made[:forward], known)))
         captured += [out for out in dict.fromkeys(outputs) if out not in known and not _is_constant(out)]
         captured = list(dict.fromkeys([*order, *captured]))
+        stands = cut(made[:forward], captured)
+        outputs = [stands.get(out, out) for out in outputs]
         gradients: list[Value] = []
         if differentiate and outputs:
-            wanted = (captured if "captured" in differentiate else []) + (inputs if "inputs" in differentiate else [])
+            wanted = [stands.get(x, x) for x in captured] if "captured" in differentiate else []
+            wanted += inputs if "inputs" in differentiate else []
             for out in outputs:
                 gradients += grad(out, wanted, create_graph=True)
             _finished(made)
-    return Trace(inputs, outputs, structure, made, forward, captured, gradients, tracing.modes)
+    return Trace(inputs, outputs, structure, made, forward, captured, gradients, tracing.modes, stands)
+
+
+def cut(nodes: Iterable[Value], leaves: Iterable[Value]) -> dict[Value, Value]:
+    """Puts a new leaf into the place of each Value that is made of others, so that no gradient passes through it.
+
+    Args:
+        nodes: those whose parents are changed.
+        leaves: the Values that are to be leaves in this graph.
+
+    Returns:
+        By Value, the leaf that stands for it.
+    """
+    stands = {x: Value(x._data) for x in leaves if x._parents}
+    if stands:
+        for node in nodes:
+            node._parents = tuple([stands.get(parent, parent) for parent in node._parents])
+    return stands
 
 
 def _finished(made: list[Value]) -> int:
     # Without the nodes whose data could not be computed, in a branch that is not taken.
     made[:] = [node for node in made if hasattr(node, "_data")]
     return len(made)
-
-
-@contextmanager
-def unchanged(function: Callable[..., Any]) -> Iterator[None]:
-    """Within the block the function must not change variables that it shares with others; they are restored if it does.
-
-    Raises:
-        TraceError: if it does: a list that it appends to, or a number that it counts in.
-    """
-    shared, cells = _shared(function)
-    function = getattr(function, "__wrapped__", function)
-    before = {name: copy.copy(value) for name, value in shared.items() if isinstance(value, (list, dict, set))}
-    try:
-        yield
-    finally:
-        changed = []
-        for name, value in shared.items():
-            if name in before and not _alike(value, before[name]):
-                changed.append(name)
-                value.clear()
-                (value.extend if isinstance(value, list) else value.update)(before[name])
-            if name in cells and cells[name].cell_contents is not value:
-                changed.append(name)
-                cells[name].cell_contents = value
-            elif name not in cells and function.__globals__.get(name) is not value:
-                changed.append(name)
-                function.__globals__[name] = value
-    if changed:
-        raise TraceError(
-            f"the function changes {', '.join(changed)} each time it is called, which a program would not do"
-        )
-
-
-def _shared(function: Callable[..., Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    # The variables that a function shares with others, and the cells in which some of them are.
-    function = getattr(function, "__wrapped__", function)
-    if not inspect.isfunction(function):
-        return {}, {}
-    cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
-    shared = {name: function.__globals__[name] for name in function.__code__.co_names if name in function.__globals__}
-    return shared | {name: cell.cell_contents for name, cell in cells.items() if _is_set(cell)}, cells
-
-
-def _is_set(cell: Any) -> bool:
-    try:
-        return cell.cell_contents is cell.cell_contents
-    except ValueError:  # it is assigned to later
-        return False
-
-
-def _alike(a: Any, b: Any) -> bool:
-    # Whether two lists, dicts or sets hold the same things.
-    if isinstance(a, dict):
-        return list(map(id, a)) == list(map(id, b)) and list(map(id, a.values())) == list(map(id, b.values()))
-    return len(a) == len(b) and all(x is y for x, y in zip(a, b, strict=True))
 
 
 def _is_constant(node: Value) -> bool:
@@ -383,10 +337,9 @@ def _captured(nodes: Sequence[Value], known: set[Value]) -> Iterator[Value]:
 def _map(function: Callable[[Any], Any], tree: Any, arrays: bool = False) -> Any:
     # The same lists, tuples and dicts with function(number) for each number.
     if isinstance(tree, (list, tuple)):
-        items = [_map(function, item, arrays) for item in tree]
-        return items if isinstance(tree, list) else type(tree)(*items) if hasattr(tree, "_fields") else tuple(items)
+        return build(type(tree), [_map(function, item, arrays) for item in tree])
     if isinstance(tree, dict):
-        return {name: _map(function, item, arrays) for name, item in tree.items()}
+        return build(type(tree), {name: _map(function, item, arrays) for name, item in tree.items()})
     if arrays and _is_array(tree):
         import numpy
 
@@ -394,6 +347,18 @@ def _map(function: Callable[[Any], Any], tree: Any, arrays: bool = False) -> Any
         out.flat = [function(number) for number in tree.flat]
         return out
     return function(tree)
+
+
+def build(kind: type, items: Any) -> Any:
+    """A list, tuple or dict of this type, whatever the arguments of its class are."""
+    if issubclass(kind, tuple):
+        return tuple.__new__(kind, items)
+    out: Any = kind.__new__(kind)
+    (out.extend if issubclass(kind, list) else out.update)(items)
+    return out
+
+
+ARRAY = "array"  # the kind of an array, in a form
 
 
 def _is_array(x: Any) -> bool:
@@ -411,7 +376,7 @@ def flatten(tree: Any, function: Callable[[Any], Any] = lambda x: x) -> tuple[li
     """The leaves of lists, tuples, dicts and arrays, and the form without them, which can be compared and hashed.
 
     >>> flatten(([1, 2], {"x": 3}))
-    ([1, 2, 3], ('tuple', ('list', None, None), ('dict', 'x', None)))
+    ([1, 2, 3], (<class 'tuple'>, (<class 'list'>, None, None), (<class 'dict'>, 'x', None)))
     """
     leaves: list[Any] = []
 
@@ -420,12 +385,12 @@ def flatten(tree: Any, function: Callable[[Any], Any] = lambda x: x) -> tuple[li
             leaves.append(function(item))
             return None
         if isinstance(item, (list, tuple)):
-            return (type(item).__name__, *map(form, item))
+            return (type(item), *map(form, item))
         if isinstance(item, dict):
-            return ("dict", *(x for name, entry in item.items() for x in (name, form(entry))))
+            return (type(item), *(x for name, entry in item.items() for x in (name, form(entry))))
         if _is_array(item):
             leaves.extend(map(function, item.flat))
-            return ("array", *item.shape)
+            return (ARRAY, *item.shape)
         leaves.append(function(item))
         return None
 
@@ -436,20 +401,19 @@ def flatten(tree: Any, function: Callable[[Any], Any] = lambda x: x) -> tuple[li
 def unflatten(structure: Any, leaves: Iterator[Any]) -> Any:
     """The lists, tuples and dicts of a structure with these leaves.
 
-    >>> unflatten(("tuple", ("list", None, None), ("dict", "x", None)), iter([1, 2, 3]))
+    >>> unflatten((tuple, (list, None, None), (dict, "x", None)), iter([1, 2, 3]))
     ([1, 2], {'x': 3})
     """
     if structure is None:
         return next(leaves)
     kind, *rest = structure
-    if kind == "dict":
-        return {rest[i]: unflatten(rest[i + 1], leaves) for i in range(0, len(rest), 2)}
-    if kind == "array":
+    if kind is ARRAY:
         import numpy
 
         out = numpy.empty(tuple(rest), dtype=object)
         for i in numpy.ndindex(out.shape):
             out[i] = next(leaves)
         return out
-    items = [unflatten(item, leaves) for item in rest]
-    return items if kind == "list" else tuple(items)
+    if issubclass(kind, dict):
+        return build(kind, {rest[i]: unflatten(rest[i + 1], leaves) for i in range(0, len(rest), 2)})
+    return build(kind, [unflatten(item, leaves) for item in rest])

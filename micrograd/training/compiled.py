@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import math
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -19,11 +20,12 @@ from ..arguments import to_float
 from ..compiler import Compiled
 from ..compiler.code import LANES
 from ..compiler.machine import Floats, Whole, address_of, instruction, run
-from ..compiler.program import DisagreementError, Program, make_program
+from ..compiler.program import DisagreementError, Program, UndefinedError, make_program
 from ..compiler.tracing import Trace, Traced, TraceError, flatten, trace
 from ..engine import Value
 from ..optim import Optimizer
 from ..rules import constant
+from ..watching import Watcher, watch
 from .eager import EagerSteps, arguments_of, warn_not_compiled
 from .kernels import FINISH, FINISH_SAMPLES, SLOPES, TRAIN
 
@@ -67,8 +69,11 @@ class CompiledSteps:
         self.samples: dict[Any, tuple[Any, list[Any]]] = {}  # by form: arguments, and a description of the loss's graph
         self.forward: Compiled | None = Compiled(self.loss)
         self.updates: dict[str, list[_Update]] = {}
-        # A program's first inputs are the parameters, in this order.
+        # A program first captures the parameters, in this order, then other Values. Their gradients add up over
+        # steps, as nobody sets them to 0; those of the model's are set to 0 at each step.
         self.place = {parameter: i for i, parameter in enumerate(optimizer.parameters)}
+        self.others: dict[Value, float] = {}  # what remains of the gradient in a step: 0 or 1
+        self.slopes = self.remain = np.empty(0)
         # The rows of each array: a check, the parameters, their gradients, and the optimizer's state.
         rows = 3 + len(optimizer.state[0])
         self.numbers = np.zeros((rows, len(self.place)))[1:]
@@ -81,11 +86,13 @@ class CompiledSteps:
         self.is_read = False  # whether the arrays hold the current numbers; otherwise the Values do
         self.forms: list[Any] = []
         self.x: list[Floats] = []
+        self.fetched: dict[int, Any] = {}  # the samples of a step, or the errors in their place
+        self.states: list[tuple[Any, Any]] = []  # of the generators, once they are fetched
         if self.is_fixed:
             self.take((i, self.sample(i)) for i in range(count))
-        with contextlib.suppress(_LeftToFloatsError):
-            first = self.sample(0)
-            self.program(flatten(first)[1], lambda: first)
+            with contextlib.suppress(_LeftToFloatsError):
+                first = self.sample(0)
+                self.program(flatten(first)[1], lambda: first)
         self.layers = self.flow.layout(optimizer.parameters)
         self.read()
         self.update(1)
@@ -103,6 +110,23 @@ class CompiledSteps:
         except Exception as error:
             raise _LeftToFloatsError from error
 
+    def fetch(self, batch: Sequence[int]) -> dict[int, Any]:
+        """Reads the samples of a step, once: they may be others each time, and may be made of the parameters."""
+        self.fetched = {}
+        try:
+            with watch(_Look(self.write)):
+                for i in map(int, batch):
+                    try:
+                        self.fetched[i] = self.eager.data[i]
+                    except Exception as error:
+                        self.fetched[i] = error
+                        raise _LeftToFloatsError from error
+        finally:
+            self.states = [(generator, generator.getstate()) for generator in self.eager.generators]
+        if not self.is_read:
+            self.read()
+        return {i: arguments_of(sample) for i, sample in self.fetched.items()}
+
     def take(self, samples: Iterable[tuple[int, Any]]) -> None:
         """Copies the numbers of these samples' arguments into arrays, one per form of arguments."""
         rows: dict[Any, list[list[float]]] = {}
@@ -118,27 +142,45 @@ class CompiledSteps:
 
     def program(self, form: Any, sample: Callable[[], Any]) -> tuple[Program, Trace]:
         """Returns the program for samples of this form; makes it if there is none."""
+        if form in self.programs and not (self.is_fixed and not self.clip) and not self.programs[form][1].is_current():
+            del self.programs[form]  # the data or clip() changed something that the loss reads
         if form not in self.programs:
             arguments = sample()
             try:
-                program, traced = make_program(self.loss, arguments, "captured", True, self.place)
-            except DisagreementError:
-                raise
-            except (ArithmeticError, ValueError) as error:
+                program, traced = make_program(self.loss, arguments, "captured", True, [*self.place, *self.others])
+            except UndefinedError as error:
                 self.write()
                 restore = self.eager.weights.snapshot(self.eager.generators)
                 is_sound = self.eager.has_gradient(arguments)
                 restore()
-                if is_sound:  # the sample is fine, so the error is another one
-                    raise
+                if is_sound and error.__cause__:  # the sample is fine, so the error is another one
+                    raise error.__cause__ from None
                 raise _LeftToFloatsError from error
             if traced.structure is not None or traced.outputs[0].rule is constant:
                 raise TypeError("the loss must be a Value computed from the parameters")
+            if any(leaf._parents for leaf in traced.captured):
+                raise TraceError(
+                    "the loss uses a Value that was made of others outside of it, which keeps the number that it had "
+                    "then: compute it in the loss"
+                )
+            self.follow(traced.captured)
             self.samples[form] = arguments, traced.described()
             traced.release()
             self.programs[form] = program, traced
             self.stale.add(form)
         return self.programs[form]
+
+    def follow(self, captured: list[Value]) -> None:
+        """Adds up the gradients of these Values, too."""
+        new = [leaf for leaf in captured if leaf not in self.place and leaf not in self.others]
+        if new:
+            is_read = self.is_read
+            self.write()
+            of_model = set(self.eager.weights.values)
+            self.others.update((leaf, float(leaf not in of_model)) for leaf in new)
+            self.remain, self.slopes = np.array(list(self.others.values())), np.zeros(len(self.others))
+            if is_read:
+                self.read()
 
     def update(self, step: int) -> _Update:
         """Returns the optimizer's update rule as a program for step number ``step``."""
@@ -197,6 +239,7 @@ class CompiledSteps:
         """Copies the numbers of the parameters and the optimizer into the arrays."""
         self.numbers[0] = [parameter._data for parameter in self.place]
         self.numbers[1] = [parameter._grad for parameter in self.place]
+        self.slopes[:] = [other._grad for other in self.others]
         if len(self.optimizer.state[0]):
             self.numbers[2:] = np.array(self.optimizer.state).T
         self.is_read, self.stale = True, set(self.programs)
@@ -207,6 +250,8 @@ class CompiledSteps:
             return
         for parameter, data, slope in zip(self.place, *self.numbers[:2].tolist(), strict=True):
             parameter._data, parameter._grad = data, slope
+        for other, slope in zip(self.others, self.slopes.tolist(), strict=True):
+            other._grad = slope
         self.optimizer.state = list(map(tuple, self.numbers[2:].T.tolist()))
         self.is_read = False
 
@@ -218,9 +263,9 @@ class CompiledSteps:
             return self.eager.run(batches, most)
         if not self.is_read:
             self.read()
-        numbers, steps = self.numbers.copy(), self.optimizer.steps
-        drawers = () if self.is_fixed and not self.clip else self.eager.generators
-        states = [(generator, generator.getstate()) for generator in drawers]
+        numbers, slopes, steps = self.numbers.copy(), self.slopes.copy(), self.optimizer.steps
+        drawers = self.eager.generators if self.clip else ()
+        self.states, self.fetched = [(generator, generator.getstate()) for generator in drawers], {}
         failure: Exception | None = None
         try:
             done = self.steps(batches, most)
@@ -230,8 +275,11 @@ class CompiledSteps:
             pass
         except Exception as error:
             failure = error
+        if not self.is_read:
+            self.read()
         self.numbers[:], self.optimizer.steps = numbers, steps
-        for generator, state in states:
+        self.slopes[: len(slopes)] = slopes
+        for generator, state in self.states:
             generator.setstate(state)
         self.write()
         if failure is not None:
@@ -239,7 +287,12 @@ class CompiledSteps:
                 raise failure
             self.is_given_up = True
             warn_not_compiled(f"{type(failure).__name__}: {failure}")
-        return self.eager.run(batches, most)
+        data = self.eager.data
+        self.eager.data = _Fetched(data, self.fetched)
+        try:
+            return self.eager.run(batches, most)
+        finally:
+            self.eager.data = data
 
     def steps(self, batches: Sequence[Sequence[int]], most: int) -> tuple[list[float], list[float]]:
         try:
@@ -280,9 +333,9 @@ class CompiledSteps:
             samples = np.concatenate([np.asarray(batch) for batch in batches])
         arguments: Callable[[int], tuple[Any, ...]] = self.sample
         if not self.is_fixed:
-            drawn = {int(i): self.sample(int(i)) for i in samples}
-            self.take(drawn.items())
-            arguments = drawn.__getitem__
+            fetched = self.fetch(batches[0])
+            self.take(fetched.items())
+            arguments = fetched.__getitem__
         form = self.form[samples]
         known = [self.programs[form][0].work if form in self.programs else math.inf for form in self.forms]
         units = np.cumsum(np.add.reduceat(np.array(known)[form], lanes[:-1]) + each)
@@ -310,7 +363,7 @@ class CompiledSteps:
         pairs = zip(instructions, programs, strict=True)
         table = np.array([[address_of(one), address_of(program.u)] for one, program in pairs])
         slopes = instruction(SLOPES, 0, 0, len(parts), parts, table, self.numbers, len(self.place), 0, losses)
-        sums = np.zeros(max(program.plan.sums for program in programs) + LANES)
+        sums = np.zeros(len(self.place) + len(self.others) + LANES)
         kept = [parts, picked, out, table, instructions]
         return _Work(slopes, v, sums, units[:count], lanes, np.searchsorted(begins, lanes), kept)
 
@@ -334,6 +387,10 @@ class CompiledSteps:
         numbers, arriving = self.numbers[0], work.sums[: len(self.place)]
         for parameter, data, slope in zip(self.place, numbers.tolist(), (arriving / size).tolist(), strict=True):
             parameter._data, parameter._grad = data, slope
+        count = len(self.place)
+        its_slopes = self.slopes * self.remain + work.sums[count : count + len(self.others)] / size
+        for other, slope in zip(self.others, its_slopes.tolist(), strict=True):
+            other._grad = slope
         before = self.flow.norms()
         if not math.isfinite(math.hypot(*before)):
             return 0
@@ -351,6 +408,7 @@ class CompiledSteps:
             numbers[:] = kept
             return 0
         self.numbers, self.after = self.after, self.numbers
+        self.slopes[:] = [other._grad for other in self.others]
         self.flow.add(before)
         norms[0] = math.hypot(*before)
         self.layers = self.flow.layout(self.optimizer.parameters)
@@ -365,8 +423,45 @@ class CompiledSteps:
         finish = instruction(
             FINISH, 0, self.batch, self.numbers, self.after, self.kept, settings, settings.shape[1], 0, norms, 1,
             runs, len(runs), biases, len(biases), arriving, squares, heard, sums, len(sums),
+            self.slopes, self.remain, 0 if self.clip else len(self.slopes),
         )  # fmt: skip
         return finish, program.memory(width)
+
+
+class _Look(Watcher):
+    # Whoever looks at a Value, or computes with one, sees its number of now.
+
+    def __init__(self, write: Callable[[], None]) -> None:
+        self.thread, self.write = threading.get_ident(), write
+
+    def make(self) -> Value:
+        self.write()
+        return super().make()
+
+    def look(self, owner: Any, attribute: str, how: str) -> None:
+        self.write()
+
+    def compare(self, compare: Callable[[Any, Any], bool], a: Value, b: Any) -> Any:
+        self.write()
+        return super().compare(compare, a, b)
+
+
+class _Fetched(Sequence[Any]):
+    # Data, of which some samples were read before, or were errors: these are not read again.
+
+    def __init__(self, data: Any, fetched: dict[int, Any]) -> None:
+        self.data, self.fetched = data, fetched
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, i: Any) -> Any:
+        if i not in self.fetched:
+            return self.data[i]
+        sample = self.fetched.pop(i)
+        if isinstance(sample, Exception):
+            raise sample
+        return sample
 
 
 class _Work(NamedTuple):

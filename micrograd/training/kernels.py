@@ -48,6 +48,7 @@ def _write_finish(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) -
     # the gradients before; the settings of each step, how many, the step; the norms of all steps; how many samples the
     # step has; runs of parameters of a layer, how many, biases, how many, of each layer how many, place for two numbers
     # for each layer; and what is added to: for each parameter, for each layer, how many these are.
+    # Last, the gradients of other Values, which follow in the sums; what remains of each (0 or 1); how many.
     # Numbers have a column for each parameter: itself, its gradient, and what the optimizer remembers of it.
     n, batch, numbers, after, kept = f.lanes, f.wholes_at(c[1]), f.reals_at(c[2]), f.reals_at(c[3]), f.reals_at(c[4])
     settings = f.reals_at(c[5]) + c[7] * c[6]
@@ -79,6 +80,10 @@ def _write_finish(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) -
     with f.when(c[0] == 0), f.loop(0, n) as k:
         slopes[k] = kept[k]
     f.leave_when(c[0] == 0)
+    others, remain = f.reals_at(c[19]), f.reals_at(c[20])
+    with f.loop(0, c[21]) as k:
+        others[k] = others[k] * remain[k] + g[n + k] * scale
+        g[n + k] = 0.0
     norms = f.reals_at(c[8])
     norms[c[7]] = f.sqrt(square.value)
     # Notes for the report of the gradient flow.

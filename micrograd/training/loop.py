@@ -14,7 +14,7 @@ from ..data import DataLoader
 from ..engine import Value
 from ..nn import Module
 from ..nn.module import modules
-from ..optim import LRScheduler, Optimizer, ReduceLROnPlateau
+from ..optim import Optimizer
 from ..watching import resting_collector
 from .checks import check_arguments
 from .eager import EagerSteps, SampleError, Steps, arguments_of, warn_not_compiled
@@ -149,7 +149,7 @@ def fit(
     look_each_step = watchers or (kept.file and checkpoint_every == 0) or (schedule and schedule_every == "step")
     look_each_epoch = model or validation is not None or schedule or stops or callbacks or kept.file
     may_change = callbacks or any(not type(x).__module__.startswith(f"{_PACKAGE}.") for x in (schedule, *stops) if x)
-    is_foreign = not isinstance(schedule, (LRScheduler, ReduceLROnPlateau))  # these set only the learning rate
+    is_foreign = not type(schedule).__module__.startswith(f"{_PACKAGE}.")  # ours set only the learning rate
 
     with ProgressBar(progress, epochs, run) as bar, kept.lock(), _modes(model), Interrupts() as interrupts:
         kept.resume(epochs)
