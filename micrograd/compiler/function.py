@@ -84,7 +84,7 @@ class Compiled:
         _all.add(self)
         self._last: Program | None = None
         self.name = getattr(function, "__name__", type(function).__name__)
-        update_wrapper(self, function)
+        update_wrapper(self, function, updated=())  # its attributes may have the names of ours
 
     def __repr__(self) -> str:
         return f"<compiled {getattr(self.function, '__qualname__', self.function)!s}>"
@@ -165,7 +165,7 @@ class Compiled:
         count, size, first = traced.count, len(captured) + len(leaves), len(captured)
         results = []
         for which in range(count):
-            k = 1 + count + which * size
+            k = 1 + len(program.plan.outputs) + which * size
             slopes = [*out[k : k + first], *[out[k + first + i] for i in places]]
             again = partial(self._again, leaves, form, places, which)
             results.append(_node(self.name, out[1 + which], slopes, parents, again, first))
@@ -288,11 +288,12 @@ class Compiled:
                 out = out.reshape(-1, 1).copy()
             else:
                 out, _, is_finite = program(x)
+        slopes = out[1 + len(program.plan.outputs) :]
         bad: Any = () if is_finite else np.flatnonzero(~np.isfinite(out).all(axis=0))
         for i in bad:
             values, row = self._row(sample(int(i)), differentiate)
-            out[1:, i] = [*values, *row]
-        return _stack(traced.structure, iter(out[1 : 1 + count]), lanes), out[1 + count :]
+            out[1 : 1 + count, i], slopes[:, i] = values, row
+        return _stack(traced.structure, iter(out[1 : 1 + count]), lanes), slopes
 
     def _row(self, arguments: Any, differentiate: str) -> tuple[list[float], Sequence[float]]:
         # What a program gives for a sample, without one.

@@ -115,6 +115,7 @@ class Graph:
         args: its operands; of an input or a captured Value its place among them.
         numbers: what it is worth in the sample that was traced.
         is_uniform: whether it is the same in all lanes.
+        forward: how many operations are the function's, and not those of its gradients.
         outputs: the function's results.
         gradients: its derivatives.
         leaves: the captured Values, then the inputs.
@@ -134,7 +135,7 @@ class Graph:
         self._ids: dict[Value, int] = {}
         self._known: dict[Any, int] = {}
         self._operations: dict[Rule, Operation] = {rules.dot: DOT, rules.total: SUM}
-        self._is_gradient = False
+        self._is_gradient, self.forward = False, 0
         self.one, self.zero, self.minus = self.units = [self.constant(x) for x in (1.0, 0.0, -1.0)]
         self.captured, self.inputs, self.traced = len(trace.captured), len(trace.inputs), len(trace.nodes)
         self.leaves = range(len(self.ops), len(self.ops) + self.captured + self.inputs)
@@ -142,8 +143,10 @@ class Graph:
             for i, leaf in enumerate(leaves):
                 self._ids[trace.stands.get(leaf, leaf)] = self.new(what, (i,), leaf._data)
         for i, node in enumerate(trace.nodes):
-            self._is_gradient = i >= trace.forward
+            if i == trace.forward:
+                self._is_gradient, self.forward = True, len(self.ops)
             self._add(node)
+        self.forward = self.forward or len(self.ops)
         self.outputs = [self._find(out) for out in trace.outputs]
         self.gradients = [self._find(slope) for slope in trace.gradients]
         self._ids.clear()

@@ -77,7 +77,7 @@ class Plan:
         captured: how many Values were captured: their numbers in ``u`` are 1 and on.
         inputs: how many numbers an argument has: their rows in ``v`` are 1 and on.
         rows: how many rows ``v`` has.
-        outputs: the row of each output in ``v``.
+        outputs: the row of each output in ``v``; the last ones are not the function's, but may fail.
         gradients: the row of each gradient, if they are asked for lane by lane.
         sums: how many sums over lanes there are in ``g``.
         traced: how many operations were traced.
@@ -145,6 +145,7 @@ def make_plan(graph: Graph, sums: bool) -> Plan:
         graph: what is computed.
         sums: whether the gradients are summed over lanes; otherwise each lane has its own.
     """
+    graph.outputs += _find_unused(graph)
     planner = _Planner(graph, sums)
     small = planner.find_small()
     if small is None:
@@ -152,6 +153,23 @@ def make_plan(graph: Graph, sums: bool) -> Plan:
     else:
         planner.fuse(small)
     return planner.plan
+
+
+def _find_unused(graph: Graph) -> list[int]:
+    # What the function computes and does not use. It becomes a further output if it may raise an error, which has to be
+    # noticed.
+    risky = [i for i in range(graph.leaves.stop, graph.forward) if emit.may_fail(graph.ops[i].text)]
+    if risky:
+        is_used = bytearray(len(graph.ops))
+        waiting = [*graph.outputs, *graph.gradients]
+        while waiting:
+            i = waiting.pop()
+            if not is_used[i]:
+                is_used[i] = True
+                if i not in graph.leaves:
+                    waiting += graph.args[i]
+        risky = [i for i in risky if not is_used[i]]
+    return risky
 
 
 _Lines = tuple[tuple[tuple[int, ...], int], ...]  # of a layer, for each sum: the rows of its weights, and of its start

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, lru_cache
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -302,18 +303,18 @@ def _trace(function: Callable[..., Any], arguments: Any, differentiate: str, ord
             again = trace(function, arguments, order=order)
             changed = [name for name in now.find_changes() if name in changed]
     finally:
-        kept = now.take_back(Traced) + before.take_back(Traced)
+        kept = before.take_back(Traced)
     if changed or kept:
         raise TraceError(
             f"the function changes {', '.join(dict.fromkeys([*changed, *kept]))} each time it is called, which a "
             "program would not do"
         )
-    _compare(traced, again)
+    _compare(traced, again, differentiate)
     traced.surroundings = now
     return traced
 
 
-def _compare(traced: Trace, again: Trace) -> None:
+def _compare(traced: Trace, again: Trace, differentiate: str) -> None:
     # A function that draws random numbers or counts its calls would be frozen in the state that it had.
     made, remade = ([node._data for node in one.nodes[: one.forward]] for one in (traced, again))
     if not np.array_equal(made, remade, equal_nan=True) or len(traced.outputs) != len(again.outputs):
@@ -324,17 +325,11 @@ def _compare(traced: Trace, again: Trace) -> None:
     known = set(again.captured)
     fresh = {leaf for leaf in traced.captured if leaf not in known}  # made in the function itself: constants
     if fresh:
-        count = len(traced.captured)
-        keep = [i for i, leaf in enumerate(traced.captured) if leaf not in fresh]
-        if traced.gradients:
-            by_leaf = len(traced.gradients) // max(len(traced.outputs), 1)
-            traced.gradients = [
-                slope
-                for o in range(len(traced.outputs))
-                for i, slope in enumerate(traced.gradients[o * by_leaf : (o + 1) * by_leaf])
-                if by_leaf < count or i >= count or i in set(keep)
-            ]
-        traced.captured = [traced.captured[i] for i in keep]
+        is_kept = [leaf not in fresh for leaf in traced.captured]
+        if "captured" in differentiate:
+            of_inputs = [True] * len(traced.inputs) * ("inputs" in differentiate)
+            traced.gradients = list(compress(traced.gradients, [*is_kept, *of_inputs] * len(traced.outputs)))
+        traced.captured = list(compress(traced.captured, is_kept))
 
 
 @lru_cache

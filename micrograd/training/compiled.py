@@ -349,8 +349,8 @@ class CompiledSteps:
             begins = np.flatnonzero(np.diff(group[order], prepend=-1))
         ends = np.append(begins[1:], len(samples))
         used, which = np.unique(form[begins], return_inverse=True)
-        parts, picked, out = np.stack([which, begins, ends], axis=1), self.row[samples], np.empty((2, len(samples)))
-        programs, instructions, v = [], [], np.empty(0)
+        parts, picked, v = np.stack([which, begins, ends], axis=1), self.row[samples], np.empty(0)
+        programs, instructions = [], []
         for k in used:
             program, traced = self.program(self.forms[k], partial(arguments, int(samples[np.argmax(form == k)])))
             if self.forms[k] in self.stale or self.clip or not self.is_fixed:
@@ -358,8 +358,11 @@ class CompiledSteps:
                 program.capture(traced.captured)
             width = program.width(self.batch_size)  # the same for all steps: it decides how sums are rounded
             v = max(v, program.memory(width), key=len)
-            instructions.append(program.batch(self.x[k], out, 0, 0, width, picked=picked))
             programs.append(program)
+        out = np.empty((max(len(program.rows) for program in programs), len(samples)))
+        for k, program in zip(used, programs, strict=True):
+            width = program.width(self.batch_size)
+            instructions.append(program.batch(self.x[k], out, 0, 0, width, picked=picked))
         pairs = zip(instructions, programs, strict=True)
         table = np.array([[address_of(one), address_of(program.u)] for one, program in pairs])
         slopes = instruction(SLOPES, 0, 0, len(parts), parts, table, self.numbers, len(self.place), 0, losses)
