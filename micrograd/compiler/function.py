@@ -322,7 +322,7 @@ class _Call(Rule):
         given, captured = a[self.captured :], a[: self.captured]
         leaves = [Value(x._data) for x in given]
         out = self.again(leaves)
-        stands = cut(_made(out, captured), captured)
+        stands = cut(_made(out, captured), [x for x in captured if x._parents])
         wanted = [*[stands.get(x, x) for x in captured], *leaves]
         slopes = grad(stands.get(out, out), wanted, create_graph=True)
         for leaf, x in [*zip(leaves, given, strict=True), *[(stand, x) for x, stand in stands.items()]]:

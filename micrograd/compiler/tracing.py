@@ -200,7 +200,7 @@ class Trace:
         captured: the Values that the function reads besides its arguments: the parameters.
         gradients: the derivative of the output by each captured Value, then by each input; empty if not wanted.
         modes: the modules that were asked whether they are in training, with what they depend on then.
-        stands: by captured Value that is made of others, the leaf that stands for it in this graph.
+        stands: by captured Value, the leaf that stands for it in this graph: another thread may use it meanwhile.
         surroundings: what the function can reach besides its arguments, as it was when it was traced.
         count: how many outputs there are, when the graph has been let go.
     """
@@ -228,22 +228,6 @@ class Trace:
         """Whether what the function reads is as it was when it was traced."""
         is_same = self.surroundings is None or self.surroundings.is_current()
         return is_same and all(_mode(module) == mode for module, mode in self.modes)
-
-    def described(self) -> list[Any]:
-        """All that decides what the function gives: each operation, and of what. Equal for equal programs."""
-        places: dict[Value, Any] = {node: i for i, node in enumerate(self.nodes[: self.forward])}
-        places |= {leaf: ("input", i) for i, leaf in enumerate(self.inputs)}
-
-        def place(leaf: Value) -> Any:
-            return repr(leaf._data) if _is_constant(leaf) else ("captured", id(leaf))
-
-        def told(node: Value) -> tuple[Any, ...]:
-            number = repr(node._number) if node.rule.number else ""
-            operands = [places[parent] if parent in places else place(parent) for parent in node._parents]
-            return id(node.rule.whole), *node.rule.constants.items(), node.rule.number, number, *operands
-
-        outputs = [places[out] if out in places else place(out) for out in self.outputs]
-        return [*map(told, self.nodes[: self.forward]), outputs]
 
 
 def trace(function: Callable[..., Any], arguments: Any, differentiate: str = "", order: Iterable[Value] = ()) -> Trace:
@@ -300,19 +284,19 @@ def trace(function: Callable[..., Any], arguments: Any, differentiate: str = "",
     return Trace(inputs, outputs, structure, made, forward, captured, gradients, tracing.modes, stands)
 
 
-def cut(nodes: Iterable[Value], leaves: Iterable[Value]) -> dict[Value, Value]:
-    """Puts a new leaf into the place of each Value that is made of others, so that no gradient passes through it.
+def cut(nodes: Iterable[Value], values: Iterable[Value]) -> dict[Value, Value]:
+    """Puts a new leaf into the place of each of these Values, so that no gradient passes through it or is set in it.
 
     Args:
         nodes: those whose parents are changed.
-        leaves: the Values that are to be leaves in this graph.
+        values: what they were made of.
 
     Returns:
         By Value, the leaf that stands for it.
     """
-    stands = {x: Value(x._data) for x in leaves if x._parents}
-    if stands:
-        for node in nodes:
+    stands = {x: Value(x._data) for x in values}
+    for node in nodes if stands else ():
+        if not stands.keys().isdisjoint(node._parents):
             node._parents = tuple([stands.get(parent, parent) for parent in node._parents])
     return stands
 

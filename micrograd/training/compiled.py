@@ -21,7 +21,7 @@ from ..compiler import Compiled
 from ..compiler.code import LANES
 from ..compiler.machine import Floats, Whole, address_of, instruction, run
 from ..compiler.program import DisagreementError, Program, UndefinedError, make_program
-from ..compiler.tracing import Trace, Traced, TraceError, flatten, trace
+from ..compiler.tracing import Trace, Traced, TraceError, flatten
 from ..engine import Value
 from ..optim import Optimizer
 from ..rules import constant
@@ -66,7 +66,6 @@ class CompiledSteps:
         self.is_fixed = type(eager.data) in (list, tuple)  # the samples don't change between reads
         self.programs: dict[Any, tuple[Program, Trace]] = {}
         self.stale: set[Any] = set()  # forms whose program must read the Values again
-        self.samples: dict[Any, tuple[Any, list[Any]]] = {}  # by form: arguments, and a description of the loss's graph
         self.forward: Compiled | None = Compiled(self.loss)
         self.updates: dict[str, list[_Update]] = {}
         # A program first captures the parameters, in this order, then other Values. Their gradients add up over
@@ -164,7 +163,6 @@ class CompiledSteps:
                     "then: compute it in the loss"
                 )
             self.follow(traced.captured)
-            self.samples[form] = arguments, traced.described()
             traced.release()
             self.programs[form] = program, traced
             self.stale.add(form)
@@ -196,14 +194,7 @@ class CompiledSteps:
     def look_again(self) -> None:
         """Discards programs that are out of date because something that the loss or the update reads changed."""
         self.updates.clear()
-        for form, (arguments, expected) in self.samples.items():
-            try:
-                found = trace(self.loss, arguments).described()
-            except (TypeError, ArithmeticError, ValueError):
-                found = []
-            if found != expected and form in self.programs:
-                del self.programs[form]
-                self.forward = Compiled(self.loss)
+        self.programs = {form: found for form, found in self.programs.items() if found[1].is_current()}
 
     def mean(self, samples: Sequence[Any]) -> float | None:
         """Returns the mean loss of samples, or None if it has to be computed from Values.
