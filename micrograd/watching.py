@@ -28,8 +28,9 @@ from .rule import FLOATS
 
 if TYPE_CHECKING:
     from .engine import Number, Value
+    from .randomness import Kind
 
-__all__ = ["Watcher", "find_watcher", "report_look", "resting_collector", "watch", "watchers"]
+__all__ = ["Watcher", "find_watcher", "keep", "read_buffer", "report_look", "resting_collector", "watch", "watchers"]
 
 
 class Watcher:
@@ -56,6 +57,18 @@ class Watcher:
         """The largest of some Values as a node without gradient, if their numbers may not be read; otherwise None."""
         return None
 
+    def draw(self, kind: Kind, rng: Any) -> Value | None:
+        """A random number as a node, if it is only known when a program runs; otherwise None."""
+        return None
+
+    def keep(self, module: Any, store: Callable[..., object], values: Sequence[Value]) -> bool:
+        """Takes charge of what :func:`keep` does now, to do it later; returns whether it does."""
+        return False
+
+    def read_buffer(self, module: Any, name: str) -> Sequence[Number]:
+        """The numbers of a module's buffer."""
+        return getattr(module, name)  # type: ignore[no-any-return]
+
     def check(self, root: Value, operations: Sequence[Value]) -> None:
         """Called after the chain rule has been applied to all operations in the graph of ``root``."""
 
@@ -80,6 +93,22 @@ def report_look(owner: Any, attribute: str, how: str) -> None:
     """Tells the watcher of this thread that an attribute is read, set or called."""
     if watcher := find_watcher():
         watcher.look(owner, attribute, how)
+
+
+def keep(module: Any, store: Callable[..., object], values: Sequence[Value]) -> None:
+    """Calls ``store`` with the numbers of the values, which change the module's buffers.
+
+    In a compiled function, this happens after each run of the program.
+    """
+    watcher = find_watcher() if watchers else None
+    if watcher is None or not watcher.keep(module, store, values):
+        store(*[value._data for value in values])
+
+
+def read_buffer(module: Any, name: str) -> Sequence[Number]:
+    """The numbers of a module's buffer; in a trace, Values whose numbers are read when the program runs."""
+    watcher = find_watcher() if watchers else None
+    return watcher.read_buffer(module, name) if watcher else getattr(module, name)
 
 
 @contextmanager

@@ -116,11 +116,11 @@ class Graph:
         numbers: what it is worth in the sample that was traced.
         is_uniform: whether it is the same in all lanes.
         forward: how many operations are the function's, and not those of its gradients.
-        outputs: the function's results.
+        outputs: the function's results, and what it stores.
         gradients: its derivatives.
         leaves: the captured Values, then the inputs.
         captured: how many Values were captured.
-        inputs: how many inputs there are.
+        inputs: how many inputs there are: numbers among the arguments, and random ones.
         labels: of captured Values and inputs, for messages.
     """
 
@@ -137,9 +137,10 @@ class Graph:
         self._operations: dict[Rule, Operation] = {rules.dot: DOT, rules.total: SUM}
         self._is_gradient, self.forward = False, 0
         self.one, self.zero, self.minus = self.units = [self.constant(x) for x in (1.0, 0.0, -1.0)]
-        self.captured, self.inputs, self.traced = len(trace.captured), len(trace.inputs), len(trace.nodes)
+        inputs = [*trace.inputs, *trace.drawn]
+        self.captured, self.inputs, self.traced = len(trace.captured), len(inputs), len(trace.nodes)
         self.leaves = range(len(self.ops), len(self.ops) + self.captured + self.inputs)
-        for what, leaves in ((CAPTURED, trace.captured), (INPUT, trace.inputs)):
+        for what, leaves in ((CAPTURED, trace.captured), (INPUT, inputs)):
             for i, leaf in enumerate(leaves):
                 self._ids[trace.stands.get(leaf, leaf)] = self.new(what, (i,), leaf._data)
         for i, node in enumerate(trace.nodes):
@@ -147,7 +148,7 @@ class Graph:
                 self._is_gradient, self.forward = True, len(self.ops)
             self._add(node)
         self.forward = self.forward or len(self.ops)
-        self.outputs = [self._find(out) for out in trace.outputs]
+        self.outputs = [self._find(out) for out in (*trace.outputs, *trace.stored)]
         self.gradients = [self._find(slope) for slope in trace.gradients]
         self._ids.clear()
         self._known.clear()

@@ -319,8 +319,9 @@ def _compare(traced: Trace, again: Trace, differentiate: str) -> None:
     made, remade = ([node._data for node in one.nodes[: one.forward]] for one in (traced, again))
     if not np.array_equal(made, remade, equal_nan=True) or len(traced.outputs) != len(again.outputs):
         raise TraceError(
-            "the function is not the same each time it is called: it draws random numbers, as Dropout does, or depends "
-            "on something that it changes itself; its program would be frozen in one state"
+            "the function is not the same each time it is called, and its program would be frozen in one state: it "
+            "depends on something that it changes itself, or draws random numbers in another way than by "
+            "micrograd.functional.random() and normal()"
         )
     known = set(again.captured)
     fresh = {leaf for leaf in traced.captured if leaf not in known}  # made in the function itself: constants

@@ -15,13 +15,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import Any, NoReturn
 
 from .. import rules
 from ..arguments import to_float
 from ..engine import Number, Value, grad, lift, operation
+from ..randomness import Kind
 from ..rule import FLOATS, Rule
 from ..watching import Watcher, find_watcher, watch
+from .draws import Draw
 from .surroundings import Surroundings
 
 __all__ = [
@@ -112,17 +115,24 @@ class Tracing(Watcher):
 
     Attributes:
         made: the nodes, in order.
-        modes: the modules that were asked whether they are in training, with what they depend on then.
+        draws: the random numbers that are drawn, with a leaf for each.
+        kept: functions that the program calls after it ran, with the Values whose numbers they take.
     """
 
     def __init__(self) -> None:
         self.thread = threading.get_ident()
         self.made: list[Value] = []
-        self._modes: dict[int, tuple[Any, Any]] = {}
+        self.draws: dict[Value, Draw] = {}
+        self.kept: list[tuple[Callable[..., object], Sequence[Value]]] = []
+        self._looked: dict[int, Any] = {}
+        self._followed: set[int] = set()  # modules whose buffers the program reads and changes itself
+        self._rng = random.Random(0)
 
     @property
-    def modes(self) -> list[tuple[Any, Any]]:
-        return list(self._modes.values())
+    def modes(self) -> list[Mode]:
+        """The modules that were asked whether they are in training, with what they depend on then."""
+        named = [(module, () if key in self._followed else module.buffers) for key, module in self._looked.items()]
+        return [(module, names, _mode(module, names)) for module, names in named]
 
     def make(self) -> Value:
         node: Value = object.__new__(Traced)
@@ -131,7 +141,7 @@ class Tracing(Watcher):
 
     def look(self, owner: Any, attribute: str, how: str) -> None:
         if attribute == "training":
-            self._modes.setdefault(id(owner), (owner, _mode(owner)))
+            self._looked[id(owner)] = owner
         elif attribute == "backward":
             _refuse("grad() without create_graph=True or backward() is called")
         elif attribute == "grad":
@@ -146,6 +156,22 @@ class Tracing(Watcher):
             return operation(_LESS if compare is operator.gt else _LESS_EQUAL)(lift(b), a)
         return operation(_LESS if compare is operator.lt else _LESS_EQUAL)(a, lift(b))
 
+    def draw(self, kind: Kind, rng: Any) -> Value:
+        # The generators of the function are left alone: any numbers will do.
+        owner = getattr(rng.random, "__self__", None)
+        leaf = Traced(kind.draw(self._rng))
+        self.draws[leaf] = kind, owner if isinstance(owner, random.Random) else rng
+        return leaf
+
+    def keep(self, module: Any, store: Callable[..., object], values: Sequence[Value]) -> bool:
+        self._followed.add(id(module))
+        self.kept.append((store, values))
+        return True
+
+    def read_buffer(self, module: Any, name: str) -> list[Value]:
+        self._followed.add(id(module))
+        return [Buffered(module, name, i) for i in range(len(getattr(module, name)))]
+
     def find_largest(self, values: Sequence[Value]) -> Value:
         out, *others = values
         for value in others:
@@ -153,9 +179,39 @@ class Tracing(Watcher):
         return out
 
 
-def _mode(module: Any) -> Any:
+class Buffered(Value):
+    """A number of a module's buffer, which a program reads each time that it runs."""
+
+    __slots__ = ("_place",)
+
+    def __init__(self, module: Any, name: str, i: int) -> None:
+        self._place = module, name, i
+        self._grad, self._parents, self.rule, self._label = 0.0, (), rules.leaf, ""
+
+    @property
+    def _data(self) -> float:  # type: ignore[override]
+        module, name, i = self._place
+        return float(getattr(module, name)[i])
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Buffered) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    @property
+    def _key(self) -> tuple[int, str, int]:
+        module, name, i = self._place
+        return id(module), name, i
+
+
+Mode = tuple[Any, Sequence[str], Any]
+"""A module, the names of its buffers that count, and its state."""
+
+
+def _mode(module: Any, names: Sequence[str]) -> Any:
     # What a module may depend on besides its parameters: its mode, and what it remembers for it.
-    return vars(module).get("training"), [copy.copy(getattr(module, name, None)) for name in module.buffers]
+    return vars(module).get("training"), [copy.copy(getattr(module, name, None)) for name in names]
 
 
 @contextmanager
@@ -182,8 +238,8 @@ def undrawn(surroundings: Surroundings) -> Iterator[None]:
                 write(state)
     if has_drawn:
         raise TraceError(
-            "the function is not the same each time it is called: it draws random numbers, as Dropout does, which its "
-            "program would not do"
+            "the function draws random numbers, which would be the same each time that its program runs: draw them by "
+            "micrograd.functional.random() or normal()"
         )
 
 
@@ -202,6 +258,10 @@ class Trace:
         modes: the modules that were asked whether they are in training, with what they depend on then.
         stands: by captured Value, the leaf that stands for it in this graph: another thread may use it meanwhile.
         surroundings: what the function can reach besides its arguments, as it was when it was traced.
+        draws: the kind and the generator of each random number that it draws.
+        drawn: a leaf for each of them.
+        stores: functions to call after the program ran, and how many numbers each takes.
+        stored: these numbers, which are further outputs of the program.
         count: how many outputs there are, when the graph has been let go.
     """
 
@@ -212,8 +272,12 @@ class Trace:
     forward: int
     captured: list[Value]
     gradients: list[Value]
-    modes: list[tuple[Any, Any]]
+    modes: list[Mode]
     stands: dict[Value, Value]
+    draws: list[Draw]
+    drawn: list[Value]
+    stores: list[tuple[Callable[..., object], int]]
+    stored: list[Value]
     surroundings: Surroundings | None = None
     count: int = 0
 
@@ -221,13 +285,24 @@ class Trace:
         """Lets the graph go: what is left is what belongs to the function."""
         self.count = len(self.outputs)
         self.stands.clear()
-        for values in (self.inputs, self.outputs, self.nodes, self.gradients):
+        for values in (self.inputs, self.outputs, self.nodes, self.gradients, self.drawn, self.stored):
             values.clear()
+
+    @property
+    def stored_count(self) -> int:
+        """How many further outputs there are."""
+        return sum([count for _, count in self.stores])
+
+    def store(self, numbers: Sequence[float]) -> None:
+        """Changes the buffers of modules after a run, whose further outputs are these."""
+        rest = iter(numbers)
+        for store, count in self.stores:
+            store(*islice(rest, count))
 
     def is_current(self) -> bool:
         """Whether what the function reads is as it was when it was traced."""
         is_same = self.surroundings is None or self.surroundings.is_current()
-        return is_same and all(_mode(module) == mode for module, mode in self.modes)
+        return is_same and all(_mode(module, names) == mode for module, names, mode in self.modes)
 
 
 def trace(function: Callable[..., Any], arguments: Any, differentiate: str = "", order: Iterable[Value] = ()) -> Trace:
@@ -268,12 +343,13 @@ def trace(function: Callable[..., Any], arguments: Any, differentiate: str = "",
         except TypeError as error:
             raise TypeError(f"a compiled function gives Values, alone or in lists, tuples and dicts: {error}") from None
         forward = _finished(made)
-        known = {*inputs, *made}
+        known = {*inputs, *tracing.draws, *made}
+        stored = [value for _, values in tracing.kept for value in values]
         captured = list(dict.fromkeys(_captured(made[:forward], known)))
-        captured += [out for out in dict.fromkeys(outputs) if out not in known and not _is_constant(out)]
+        captured += [out for out in dict.fromkeys([*outputs, *stored]) if out not in known and not _is_constant(out)]
         captured = list(dict.fromkeys([*order, *captured]))
         stands = cut(made[:forward], captured)
-        outputs = [stands.get(out, out) for out in outputs]
+        outputs, stored = ([stands.get(out, out) for out in outs] for outs in (outputs, stored))
         gradients: list[Value] = []
         if differentiate and outputs:
             wanted = [stands.get(x, x) for x in captured] if "captured" in differentiate else []
@@ -281,7 +357,12 @@ def trace(function: Callable[..., Any], arguments: Any, differentiate: str = "",
             for out in outputs:
                 gradients += grad(out, wanted, create_graph=True)
             _finished(made)
-    return Trace(inputs, outputs, structure, made, forward, captured, gradients, tracing.modes, stands)
+    draws, drawn = list(tracing.draws.values()), list(tracing.draws)
+    stores = [(store, len(values)) for store, values in tracing.kept]
+    return Trace(
+        inputs, outputs, structure, made, forward, captured, gradients, tracing.modes, stands, draws, drawn, stores,
+        stored,
+    )  # fmt: skip
 
 
 def cut(nodes: Iterable[Value], values: Iterable[Value]) -> dict[Value, Value]:

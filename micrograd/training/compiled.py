@@ -19,6 +19,7 @@ import numpy as np
 from ..arguments import to_float
 from ..compiler import Compiled
 from ..compiler.code import LANES
+from ..compiler.draws import Draw, Draws
 from ..compiler.machine import Floats, Whole, address_of, instruction, run
 from ..compiler.program import DisagreementError, Program, UndefinedError, make_program
 from ..compiler.tracing import Trace, Traced, TraceError, flatten
@@ -78,6 +79,7 @@ class CompiledSteps:
         self.numbers = np.zeros((rows, len(self.place)))[1:]
         self.after = np.zeros((rows, len(self.place)))[1:]  # the numbers after a step; then the two arrays are swapped
         self.kept = np.empty(len(self.place))  # the gradients before a step
+        self.draws = Draws()  # since run() began
         self.pace = 0.0  # the seconds per unit of work
         count = len(eager.data)
         self.form = np.zeros(count, dtype=np.int64)
@@ -99,8 +101,9 @@ class CompiledSteps:
     @property
     def is_predictable(self) -> bool:
         """Whether steps leave random generators alone, so that several epochs may be shuffled before they are done."""
-        is_known = all(form in self.programs for form in self.forms)
-        return is_known and self.is_fixed and not self.clip and not self.is_given_up
+        known = [self.programs[form][1] for form in self.forms if form in self.programs]
+        draws = len(known) < len(self.forms) or any(traced.draws for traced in known)
+        return self.is_fixed and not (draws or self.clip or self.is_given_up)
 
     def sample(self, i: int) -> tuple[Any, ...]:
         """Returns the arguments of the sample with this index."""
@@ -109,22 +112,36 @@ class CompiledSteps:
         except Exception as error:
             raise _LeftToFloatsError from error
 
-    def fetch(self, batch: Sequence[int]) -> dict[int, Any]:
-        """Reads the samples of a step, once: they may be others each time, and may be made of the parameters."""
+    def fetch(self, batch: Sequence[int]) -> tuple[dict[int, tuple[Any, ...]], list[Floats]]:
+        """Reads the samples of a step, once: they may be others each time, and may be made of the parameters.
+
+        The random numbers that the loss draws for a sample are drawn before the next one is read.
+
+        Returns:
+            The arguments of each sample; and for each form what is drawn, a row for each of its samples.
+        """
         self.fetched = {}
+        drawn: dict[Any, list[Floats]] = {}
         try:
-            with watch(_Look(self.write)):
-                for i in map(int, batch):
-                    try:
+            for i in map(int, batch):
+                try:
+                    with watch(_Look(self.write)):
                         self.fetched[i] = self.eager.data[i]
-                    except Exception as error:
-                        self.fetched[i] = error
-                        raise _LeftToFloatsError from error
+                except Exception as error:
+                    self.fetched[i] = error
+                    raise _LeftToFloatsError from error
+                arguments = arguments_of(self.fetched[i])
+                form = flatten(arguments)[1]
+                rows = drawn.setdefault(form, [])
+                if form not in self.programs or self.programs[form][1].draws:
+                    _, traced = self.program(form, partial(arguments_of, self.fetched[i]))
+                    rows += self.draws.draw([traced.draws], _ONE)
         finally:
             self.states = [(generator, generator.getstate()) for generator in self.eager.generators]
         if not self.is_read:
             self.read()
-        return {i: arguments_of(sample) for i, sample in self.fetched.items()}
+        arguments_by_place = {i: arguments_of(sample) for i, sample in self.fetched.items()}
+        return arguments_by_place, [np.concatenate(rows or [np.empty((0, 0))]) for rows in drawn.values()]
 
     def take(self, samples: Iterable[tuple[int, Any]]) -> None:
         """Copies the numbers of these samples' arguments into arrays, one per form of arguments."""
@@ -256,6 +273,7 @@ class CompiledSteps:
             self.read()
         numbers, slopes, steps = self.numbers.copy(), self.slopes.copy(), self.optimizer.steps
         drawers = self.eager.generators if self.clip else ()
+        self.draws = Draws()
         self.states, self.fetched = [(generator, generator.getstate()) for generator in drawers], {}
         failure: Exception | None = None
         try:
@@ -272,6 +290,7 @@ class CompiledSteps:
         self.slopes[: len(slopes)] = slopes
         for generator, state in self.states:
             generator.setstate(state)
+        self.draws.rewind()
         self.write()
         if failure is not None:
             if self.is_strict or isinstance(failure, DisagreementError):
@@ -305,6 +324,10 @@ class CompiledSteps:
             self.optimizer.steps += done
             if not self.clip:
                 self.flow.take(done, self.layers)
+            if self.is_fixed and done < len(work.units):  # the other samples have not been drawn for
+                self.draws.rewind()
+                self.draws.draw(work.draws, work.which[: work.lanes[done]])
+            work.store(int(work.lanes[done]))
         return losses[:done].tolist(), norms[:done].tolist()
 
     def work(self, batches: Sequence[Sequence[int]], each: int, budget: float, losses: Floats) -> _Work:
@@ -323,8 +346,9 @@ class CompiledSteps:
         else:
             samples = np.concatenate([np.asarray(batch) for batch in batches])
         arguments: Callable[[int], tuple[Any, ...]] = self.sample
+        drawn: list[Floats] = []
         if not self.is_fixed:
-            fetched = self.fetch(batches[0])
+            fetched, drawn = self.fetch(batches[0])
             self.take(fetched.items())
             arguments = fetched.__getitem__
         form = self.form[samples]
@@ -333,17 +357,26 @@ class CompiledSteps:
         count = max(1, int(np.searchsorted(units, budget, side="right")))
         lanes = lanes[: count + 1]
         samples, form, begins = samples[: lanes[-1]], form[: lanes[-1]], lanes[:-1]
+        which, order = form, np.arange(len(form))
         if len(self.forms) > 1:
             group = np.repeat(np.arange(count) * len(self.forms), np.diff(lanes)) + form
             order = np.argsort(group, kind="stable")
             samples, form = samples[order], form[order]
             begins = np.flatnonzero(np.diff(group[order], prepend=-1))
         ends = np.append(begins[1:], len(samples))
-        used, which = np.unique(form[begins], return_inverse=True)
-        parts, picked, v = np.stack([which, begins, ends], axis=1), self.row[samples], np.empty(0)
-        programs, instructions = [], []
-        for k in used:
-            program, traced = self.program(self.forms[k], partial(arguments, int(samples[np.argmax(form == k)])))
+        used, part = np.unique(form[begins], return_inverse=True)
+        found = {k: self.program(self.forms[k], partial(arguments, int(samples[np.argmax(form == k)]))) for k in used}
+        traces = [found[k][1] if k in found else None for k in range(len(self.forms))]
+        draws: list[list[Draw]] = [traced.draws if traced else [] for traced in traces]
+        if self.is_fixed and any(draws):
+            drawn = self.draws.draw(draws, which)
+        parts, picked = np.stack([part, begins, ends], axis=1), self.row[samples]
+        programs, instructions, x, v = [], [], [], np.empty(0)
+        for k, (program, traced) in found.items():
+            x.append(self.x[k])
+            if traced.draws:  # each lane has numbers of its own
+                x[-1] = np.concatenate([self.x[k][picked[form == k]], drawn[k]], axis=1)
+                picked[form == k] = np.arange(len(x[-1]))
             if self.forms[k] in self.stale or self.clip or not self.is_fixed:
                 self.stale.discard(self.forms[k])
                 program.capture(traced.captured)
@@ -351,15 +384,16 @@ class CompiledSteps:
             v = max(v, program.memory(width), key=len)
             programs.append(program)
         out = np.empty((max(len(program.rows) for program in programs), len(samples)))
-        for k, program in zip(used, programs, strict=True):
+        for inputs, program in zip(x, programs, strict=True):
             width = program.width(self.batch_size)
-            instructions.append(program.batch(self.x[k], out, 0, 0, width, picked=picked))
+            instructions.append(program.batch(inputs, out, 0, 0, width, picked=picked))
         pairs = zip(instructions, programs, strict=True)
         table = np.array([[address_of(one), address_of(program.u)] for one, program in pairs])
         slopes = instruction(SLOPES, 0, 0, len(parts), parts, table, self.numbers, len(self.place), 0, losses)
         sums = np.zeros(len(self.place) + len(self.others) + LANES)
-        kept = [parts, picked, out, table, instructions]
-        return _Work(slopes, v, sums, units[:count], lanes, np.searchsorted(begins, lanes), kept)
+        kept = [parts, picked, x, table, instructions]
+        begin = np.searchsorted(begins, lanes)
+        return _Work(slopes, v, sums, units[:count], lanes, begin, out, order, traces, draws, which, kept)
 
     def burst(self, work: _Work, update: _Update, settings: Floats, norms: Floats) -> int:
         """Does the steps before the first one whose numbers are not finite, and returns their number."""
@@ -422,6 +456,9 @@ class CompiledSteps:
         return finish, program.memory(width)
 
 
+_ONE = np.zeros(1, dtype=np.int64)
+
+
 class _Look(Watcher):
     # Whoever looks at a Value, or computes with one, sees its number of now.
 
@@ -460,7 +497,9 @@ class _Fetched(Sequence[Any]):
 
 class _Work(NamedTuple):
     # What steps have to compute: the instruction, its rows and its sums; per step, the work up to its end, and where it
-    # begins in the lanes and in the parts; and the arrays to keep alive while the instruction uses their addresses.
+    # begins in the lanes and in the parts; the outputs, and for each lane the sample that it is; for each form its
+    # trace, if it is used, and what it draws; the form of each sample; and the arrays to keep alive while the
+    # instruction uses their addresses.
 
     slopes: Whole
     v: Floats
@@ -468,7 +507,21 @@ class _Work(NamedTuple):
     units: Floats
     lanes: Whole
     parts: Whole
+    out: Floats
+    order: Whole
+    traces: list[Trace | None]
+    draws: list[list[Draw]]
+    which: Whole
     kept: list[Any]
+
+    def store(self, count: int) -> None:
+        # Changes the buffers of modules, for the first samples.
+        if any(traced and traced.stores for traced in self.traces):
+            lane = np.argsort(self.order[:count])
+            for form, numbers in zip(self.which[:count].tolist(), self.out[2:, lane].T.tolist(), strict=True):
+                traced = self.traces[form]
+                assert traced is not None
+                traced.store(numbers)
 
 
 class _Update:
