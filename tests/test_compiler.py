@@ -278,7 +278,7 @@ w = Value(2.0)
         (lambda x: x * random.random(), "draws random numbers"),
         (counting, "changes calls each time"),
         (lambda x: float(x), "a Value is turned into a float"),
-        (lambda x: ["zero", "one", "two"][x], "must be integers or slices, not a Value: .* use one_hot"),
+        (lambda x: ["zero", "one", "two"][x], "holds one real number, not str 'two'"),
         (lambda x: (w * x).backward(), r"backward\(\) is called .* use .* grad\(…, create_graph=True\)"),
         (lambda x: w.grad * x, "the gradient of a Value is read"),
         (lambda x: setattr(w, "grad", 0.0), "the gradient of a Value is set"),

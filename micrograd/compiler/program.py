@@ -283,7 +283,7 @@ def make_program(
     with resting_collector():
         try:
             traced = _trace(function, arguments, differentiate, order)
-        except (ArithmeticError, ValueError) as error:
+        except (ArithmeticError, ValueError, IndexError) as error:
             raise UndefinedError from error
         graph = Graph(traced)
         labels = [leaf.label for leaf in (*traced.captured, *traced.inputs)] or [""]
@@ -300,7 +300,8 @@ def _trace(function: Callable[..., Any], arguments: Any, differentiate: str, ord
             traced = trace(function, arguments, differentiate, order)
             changed = before.find_changes()
             now = Surroundings(function) if changed else before
-            again = trace(function, arguments, order=order)
+            again = trace(function, arguments, order=order, choices=traced.choices)
+            traced.choices = again.choices = None
             changed = [name for name in now.find_changes() if name in changed]
     finally:
         kept = before.take_back(Traced)

@@ -25,6 +25,7 @@ from ..randomness import Kind
 from ..rule import FLOATS, Rule
 from ..watching import Watcher, find_watcher, watch
 from .draws import Draw
+from .gather import Choices, TraceError, find_choices, gather
 from .surroundings import Surroundings
 
 __all__ = [
@@ -41,10 +42,6 @@ __all__ = [
     "undrawn",
     "unflatten",
 ]
-
-
-class TraceError(TypeError):
-    """The function can't be compiled, for what it does depends on more than its graph."""
 
 
 # Operations that only traces have: comparisons, the choice between two Values, their largest, an index taken apart.
@@ -97,6 +94,15 @@ class Traced(Value):
 
     __hash__ = Value.__hash__
 
+    def __index__(self) -> int:
+        watcher = find_watcher()
+        if not isinstance(watcher, Tracing) or self._data != self._data // 1:
+            _refuse("a Value is used as an index")
+        watcher.indexed[self] = None
+        return int(self._data)
+
+    __int__ = __index__  # type: ignore[assignment]
+
     def _choose(self, a: Number, b: Number) -> Value:
         return operation(WHERE)(self, lift(a), lift(b))
 
@@ -116,6 +122,7 @@ class Tracing(Watcher):
     Attributes:
         made: the nodes, in order.
         draws: the random numbers that are drawn, with a leaf for each.
+        indexed: Values that were taken as an index.
         kept: functions that the program calls after it ran, with the Values whose numbers they take.
     """
 
@@ -123,6 +130,7 @@ class Tracing(Watcher):
         self.thread = threading.get_ident()
         self.made: list[Value] = []
         self.draws: dict[Value, Draw] = {}
+        self.indexed: dict[Value, None] = {}
         self.kept: list[tuple[Callable[..., object], Sequence[Value]]] = []
         self._looked: dict[int, Any] = {}
         self._followed: set[int] = set()  # modules whose buffers the program reads and changes itself
@@ -262,6 +270,7 @@ class Trace:
         drawn: a leaf for each of them.
         stores: functions to call after the program ran, and how many numbers each takes.
         stored: these numbers, which are further outputs of the program.
+        choices: what the function reads at indexes.
         count: how many outputs there are, when the graph has been let go.
     """
 
@@ -278,6 +287,7 @@ class Trace:
     drawn: list[Value]
     stores: list[tuple[Callable[..., object], int]]
     stored: list[Value]
+    choices: Choices | None
     surroundings: Surroundings | None = None
     count: int = 0
 
@@ -305,7 +315,10 @@ class Trace:
         return is_same and all(_mode(module, names) == mode for module, names, mode in self.modes)
 
 
-def trace(function: Callable[..., Any], arguments: Any, differentiate: str = "", order: Iterable[Value] = ()) -> Trace:
+def trace(
+    function: Callable[..., Any], arguments: Any, differentiate: str = "", order: Iterable[Value] = (),
+    choices: Choices | None = None,
+) -> Trace:  # fmt: skip
     """Calls the function on Values in place of the numbers in its arguments.
 
     Args:
@@ -313,35 +326,19 @@ def trace(function: Callable[..., Any], arguments: Any, differentiate: str = "",
         arguments: a tuple of arguments, with numbers in them.
         differentiate: ``"captured"``, ``"inputs"``, both, or nothing.
         order: Values that are the first of the captured ones, in this order, whether the function reads them or not.
+        choices: what the function reads at indexes, if another trace has found it.
 
     Raises:
         TraceError: if the function branches on a Value or reads its data.
     """
-    inputs: list[Value] = []
-
-    def placeholder(number: Any) -> Value:
-        inputs.append(Traced(to_float(number._data if isinstance(number, Value) else number)))
-        return inputs[-1]
-
-    tracing = Tracing()
+    call = _call(function, arguments)
+    if call.tracing.indexed:
+        choices = choices or find_choices(function, call, partial(_call, function, arguments))
+        with watch(call.tracing):
+            gather(call, choices)
+    inputs, outputs, tracing = call.inputs, call.outputs, call.tracing
     made = tracing.made
     with watch(tracing):
-        given = _map(placeholder, arguments, True)
-        try:
-            result = function(*given)
-        except IndexError as error:
-            raise TraceError(f"{type(error).__name__}: {error}") from error
-        except TypeError as error:
-            if "Traced" not in str(error):
-                raise
-            raise TraceError(
-                f"{str(error).replace('Traced', 'a Value')}: in a function that is being compiled, each number among "
-                "the arguments is a Value, an index too: use one_hot() or cross_entropy() of micrograd.functional"
-            ) from error
-        try:
-            outputs, structure = flatten(result, lift)
-        except TypeError as error:
-            raise TypeError(f"a compiled function gives Values, alone or in lists, tuples and dicts: {error}") from None
         forward = _finished(made)
         known = {*inputs, *tracing.draws, *made}
         stored = [value for _, values in tracing.kept for value in values]
@@ -360,9 +357,61 @@ def trace(function: Callable[..., Any], arguments: Any, differentiate: str = "",
     draws, drawn = list(tracing.draws.values()), list(tracing.draws)
     stores = [(store, len(values)) for store, values in tracing.kept]
     return Trace(
-        inputs, outputs, structure, made, forward, captured, gradients, tracing.modes, stands, draws, drawn, stores,
-        stored,
+        inputs, outputs, call.structure, made, forward, captured, gradients, tracing.modes, stands, draws,
+        drawn, stores, stored, choices,
     )  # fmt: skip
+
+
+@dataclass(eq=False)
+class Call:
+    """A call of the function on Values: its arguments, the numbers among them, and what it gave, flat.
+
+    Attributes:
+        given: the arguments.
+        inputs: a leaf for each number among them, in order.
+        tracing: what it did.
+        outputs: what it gave, flat.
+        structure: the form of what it gave.
+    """
+
+    given: Any
+    inputs: list[Value]
+    tracing: Tracing
+    outputs: list[Value]
+    structure: Any
+
+
+def _call(function: Callable[..., Any], arguments: Any, others: dict[int, float] | None = None) -> Call:
+    # Calls the function, with other numbers at some places.
+    inputs: list[Value] = []
+
+    def placeholder(number: Any) -> Value:
+        own = to_float(number._data if isinstance(number, Value) else number)
+        inputs.append(Traced(others.get(len(inputs), own) if others else own))
+        return inputs[-1]
+
+    tracing = Tracing()
+    with watch(tracing):
+        given = _map(placeholder, arguments, True)
+        try:
+            result = function(*given)
+        except IndexError as error:
+            if tracing.indexed:
+                raise
+            raise TraceError(f"{type(error).__name__}: {error}") from error
+        except TypeError as error:
+            if "Traced" not in str(error):
+                raise
+            raise TraceError(
+                f"{str(error).replace('Traced', 'a Value')}: in a function that is being compiled, each number among "
+                "the arguments is a Value"
+            ) from error
+        try:
+            outputs, structure = flatten(result, lift)
+        except TypeError as error:
+            raise TypeError(f"a compiled function gives Values, alone or in lists, tuples and dicts: {error}") from None
+    _finished(tracing.made)
+    return Call(given, inputs, tracing, outputs, structure)
 
 
 def cut(nodes: Iterable[Value], values: Iterable[Value]) -> dict[Value, Value]:

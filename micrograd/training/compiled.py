@@ -226,7 +226,9 @@ class CompiledSteps:
             raise
         except Exception as error:
             forms = {repr(flatten(arguments_of(sample))[1]) for sample in samples}
-            if isinstance(error, (ArithmeticError, ValueError)) and (len(forms) > 1 or any(map(self.fails, samples))):
+            if isinstance(error, (ArithmeticError, ValueError, IndexError)) and (
+                len(forms) > 1 or any(map(self.fails, samples))
+            ):
                 return None
             if self.is_strict:
                 raise
