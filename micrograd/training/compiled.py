@@ -250,8 +250,7 @@ class CompiledSteps:
         self.numbers[0] = [parameter._data for parameter in self.place]
         self.numbers[1] = [parameter._grad for parameter in self.place]
         self.slopes[:] = [other._grad for other in self.others]
-        if len(self.optimizer.state[0]):
-            self.numbers[2:] = np.array(self.optimizer.state).T
+        self.numbers[2:] = self.optimizer.read_rows()
         self.is_read, self.stale = True, set(self.programs)
 
     def write(self) -> None:
@@ -262,7 +261,7 @@ class CompiledSteps:
             parameter._data, parameter._grad = data, slope
         for other, slope in zip(self.others, self.slopes.tolist(), strict=True):
             other._grad = slope
-        self.optimizer.state = list(map(tuple, self.numbers[2:].T.tolist()))
+        self.optimizer.write_rows(self.numbers[2:].copy())
         self.is_read = False
 
     # Steps
