@@ -180,7 +180,7 @@ def test_what_can_not_be_compiled_runs_without_and_says_so():
     def loss(x):
         return w * x if w.data > 0 else -w * x
 
-    with pytest.warns(UserWarning, match=r"fit runs without compiling.*data of a parameter are read"):
+    with pytest.warns(UserWarning, match=r"training runs without compiling.*data of a parameter are read"):
         fit(loss, [1.0, 2.0], optim.SGD([w], lr=1e-4), epochs=50)
     assert w.data == pytest.approx(1 - 1e-4 * 150)
     with pytest.raises(TraceError, match="data of a parameter"):
@@ -314,7 +314,7 @@ def test_a_run_goes_on_without_compiling_where_it_has_to():
             return w * 0
         return (w * xs[-1] - y) ** 2
 
-    with pytest.warns(UserWarning, match="fit runs without compiling"):
+    with pytest.warns(UserWarning, match="training runs without compiling"):
         found = descent("auto", data, loss)
     expected = descent(False, data, loss)
     assert (found[0], len(found[1])) == (pytest.approx(expected[0], rel=1e-12), 180)
@@ -539,7 +539,7 @@ def test_an_error_in_compiled_steps_is_raised(monkeypatch, where, at, error):
 def test_an_error_in_compiled_steps_is_one_warning_where_compiling_is_automatic(monkeypatch, where, at, error):
     expected = descent(False, LINE, lambda w, x, y: (w * x - y) ** 2)
     plant(monkeypatch, where, at, error)
-    with pytest.warns(UserWarning, match="fit runs without compiling") as caught:
+    with pytest.warns(UserWarning, match="training runs without compiling") as caught:
         found = descent("auto", LINE, lambda w, x, y: (w * x - y) ** 2)
     assert [str(warning.message).partition(": ")[2] for warning in caught] == [f"{type(error).__name__}: {error}"]
     assert caught[0].filename == __file__
@@ -557,7 +557,7 @@ def test_a_loss_that_fails_only_when_it_is_compiled_is_not_left_to_values_in_sil
 
     with pytest.raises((KeyError, ValueError), match=r"Value|only"):
         descent(True, data, loss)
-    with pytest.warns(UserWarning, match=r"fit runs without compiling.*(KeyError|ValueError)") as caught:
+    with pytest.warns(UserWarning, match=r"training runs without compiling.*(KeyError|ValueError)") as caught:
         found = descent("auto", data, loss)
     assert len(caught) == 1
     assert found[0] == pytest.approx(descent(False, data, loss)[0], rel=1e-12)
@@ -582,7 +582,7 @@ def test_a_validation_that_can_not_be_compiled_is_raised_or_said():
 
     with pytest.raises(TraceError, match="data of a Value"):
         train(True)
-    with pytest.warns(UserWarning, match="fit runs without compiling.*the validation: TraceError") as caught:
+    with pytest.warns(UserWarning, match="training runs without compiling.*the validation: TraceError") as caught:
         history = train("auto")
     assert len(caught) == 1
     assert len(history.validation_loss) == 3

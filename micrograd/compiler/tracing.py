@@ -11,6 +11,7 @@ import copy
 import operator
 import random
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -178,7 +179,9 @@ class Tracing(Watcher):
 
     def read_buffer(self, module: Any, name: str) -> list[Value]:
         self._followed.add(id(module))
-        return [Buffered(module, name, i) for i in range(len(getattr(module, name)))]
+        leaves = _buffered.setdefault(module, {})
+        count = len(getattr(module, name))
+        return [leaves.setdefault((name, i), Buffered(module, name, i)) for i in range(count)]
 
     def find_largest(self, values: Sequence[Value]) -> Value:
         out, *others = values
@@ -193,24 +196,16 @@ class Buffered(Value):
     __slots__ = ("_place",)
 
     def __init__(self, module: Any, name: str, i: int) -> None:
-        self._place = module, name, i
+        self._place = weakref.ref(module), name, i
         self._grad, self._parents, self.rule, self._label = 0.0, (), rules.leaf, ""
 
     @property
     def _data(self) -> float:  # type: ignore[override]
         module, name, i = self._place
-        return float(getattr(module, name)[i])
+        return float(getattr(module(), name)[i])
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Buffered) and self._key == other._key
 
-    def __hash__(self) -> int:
-        return hash(self._key)
-
-    @property
-    def _key(self) -> tuple[int, str, int]:
-        module, name, i = self._place
-        return id(module), name, i
+_buffered: weakref.WeakKeyDictionary[Any, dict[tuple[str, int], Buffered]] = weakref.WeakKeyDictionary()
 
 
 Mode = tuple[Any, Sequence[str], Any]

@@ -81,16 +81,14 @@ class CompiledSteps:
         self.kept = np.empty(len(self.place))  # the gradients before a step
         self.draws = Draws()  # since run() began
         self.pace = 0.0  # the seconds per unit of work
-        count = len(eager.data)
-        self.form = np.zeros(count, dtype=np.int64)
-        self.row = np.zeros(count, dtype=np.int64)
+        self.form = self.row = np.zeros(0, dtype=np.int64)
         self.is_read = False  # whether the arrays hold the current numbers; otherwise the Values do
         self.forms: list[Any] = []
         self.x: list[Floats] = []
         self.fetched: dict[int, Any] = {}  # the samples of a step, or the errors in their place
         self.states: list[tuple[Any, Any]] = []  # of the generators, once they are fetched
         if self.is_fixed:
-            self.take((i, self.sample(i)) for i in range(count))
+            self.take((i, self.sample(i)) for i in range(len(eager.data)))
             with contextlib.suppress(_LeftToFloatsError):
                 first = self.sample(0)
                 self.program(flatten(first)[1], lambda: first)
@@ -147,6 +145,8 @@ class CompiledSteps:
         """Copies the numbers of these samples' arguments into arrays, one per form of arguments."""
         rows: dict[Any, list[list[float]]] = {}
         places: dict[Any, int] = {}
+        if len(self.form) < len(self.eager.data):
+            self.form, self.row = np.zeros((2, len(self.eager.data)), dtype=np.int64)
         for i, arguments in samples:
             leaves, form = flatten(arguments, to_float)
             found = rows.setdefault(form, [])

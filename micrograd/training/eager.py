@@ -151,6 +151,6 @@ def arguments_of(sample: Any) -> tuple[Any, ...]:
 
 
 def warn_not_compiled(why: str, calls: int = 0) -> None:
-    """Warns that something is not compiled. The warning points to the line that called ``fit()``."""
-    what = "fit runs without compiling, which is slower; compile=False leaves out this warning"
+    """Warns that something is not compiled. The warning points to the line that called ``fit()`` or ``step()``."""
+    what = "training runs without compiling, which is slower; compile=False leaves out this warning"
     warnings.warn(f"{what}: {why}", stacklevel=4 + calls)

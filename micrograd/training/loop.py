@@ -26,7 +26,7 @@ from .resuming import Checkpoint, RunState, TrainingError
 from .stopping import GradientNorm, StopCondition
 from .weights import Weights, generators
 
-__all__ = ["fit"]
+__all__ = ["choose_steps", "fit"]
 
 _PACKAGE = __name__.partition(".")[0]
 _PAYS = 100  # the fewest samples for which compiling pays: it takes as long as some tens of samples
@@ -157,7 +157,9 @@ def fit(
         is_over = run.stopped or run.epoch == epochs
         pays = not is_over and (compile is True or epochs * len(data) >= _PAYS)
         with interrupts.allow():
-            steps = _choose(eager, batch_size, compile if pays else False)
+            if model:
+                model.train()
+            steps = choose_steps(eager, batch_size, compile if pays else False)
         try:
             todo: list[Sequence[int]] = []
             while run.epoch < epochs and not run.stopped and not interrupts.count:
@@ -234,7 +236,7 @@ def _step(schedule: Any, measure: float) -> None:
     schedule.step(*[measure for parameter in parameters if parameter.default is parameter.empty])
 
 
-def _choose(eager: EagerSteps, batch_size: int, compile: bool | str) -> Steps:  # noqa: A002
+def choose_steps(eager: EagerSteps, batch_size: int, compile: bool | str) -> Steps:  # noqa: A002
     """Returns compiled steps if they are wanted and possible, otherwise steps on Values."""
     if not compile:
         return eager
@@ -252,8 +254,6 @@ def _choose(eager: EagerSteps, batch_size: int, compile: bool | str) -> Steps:  
         return eager
     restore = eager.weights.snapshot(eager.generators)
     try:
-        if eager.weights.model:
-            eager.weights.model.train()
         return CompiledSteps(eager, batch_size, compile is True)
     except DisagreementError:
         raise
