@@ -481,19 +481,27 @@ def as_values(arguments: Any, make: Callable[[Any], Value], but_indexes: bool = 
     )
 
 
-def flatten(tree: Any, function: Callable[[Any], Any] = lambda x: x) -> tuple[list[Any], Any]:
+def _same(x: Any) -> Any:
+    return x
+
+
+def flatten(tree: Any, function: Callable[[Any], Any] = _same) -> tuple[list[Any], Any]:
     """The leaves of lists, tuples, dicts and arrays, and the form without them, which can be compared and hashed.
 
     >>> flatten(([1, 2], {"x": 3}))
     ([1, 2, 3], (<class 'tuple'>, (<class 'list'>, None, None), (<class 'dict'>, 'x', None)))
     """
     leaves: list[Any] = []
+    keeps_floats = function is _same or function is to_float
 
     def form(item: Any) -> Any:
         if isinstance(item, (Value, float)):  # most are
             leaves.append(function(item))
             return None
         if isinstance(item, (list, tuple)):
+            if keeps_floats and {*map(type, item)} == {float}:
+                leaves.extend(item)
+                return (type(item), *[None] * len(item))
             return (type(item), *map(form, item))
         if isinstance(item, dict):
             return (type(item), *(x for name, entry in item.items() for x in (name, form(entry))))

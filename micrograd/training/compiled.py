@@ -88,7 +88,7 @@ class CompiledSteps:
         self.fetched: dict[int, Any] = {}  # the samples of a step, or the errors in their place
         self.states: list[tuple[Any, Any]] = []  # of the generators, once they are fetched
         if self.is_fixed:
-            self.take((i, self.sample(i)) for i in range(len(eager.data)))
+            self.take((i, *flatten(self.sample(i), to_float)) for i in range(len(eager.data)))
             with contextlib.suppress(_LeftToFloatsError):
                 first = self.sample(0)
                 self.program(flatten(first)[1], lambda: first)
@@ -110,45 +110,45 @@ class CompiledSteps:
         except Exception as error:
             raise _LeftToFloatsError from error
 
-    def fetch(self, batch: Sequence[int]) -> tuple[dict[int, tuple[Any, ...]], list[Floats]]:
+    def fetch(self, batch: Sequence[int]) -> tuple[dict[int, Any], list[Floats]]:
         """Reads the samples of a step, once: they may be others each time, and may be made of the parameters.
 
         The random numbers that the loss draws for a sample are drawn before the next one is read.
 
         Returns:
-            The arguments of each sample; and for each form what is drawn, a row for each of its samples.
+            The samples; and for each form what is drawn, with a row for each of its samples.
         """
         self.fetched = {}
         drawn: dict[Any, list[Floats]] = {}
+        found = []
         try:
-            for i in map(int, batch):
-                try:
-                    with watch(_Look(self.write)):
+            with watch(_Look(self.write)):
+                for i in map(int, batch):
+                    try:
                         self.fetched[i] = self.eager.data[i]
-                except Exception as error:
-                    self.fetched[i] = error
-                    raise _LeftToFloatsError from error
-                arguments = arguments_of(self.fetched[i])
-                form = flatten(arguments)[1]
-                rows = drawn.setdefault(form, [])
-                if form not in self.programs or self.programs[form][1].draws:
-                    _, traced = self.program(form, partial(arguments_of, self.fetched[i]))
-                    rows += self.draws.draw([traced.draws], _ONE)
+                    except Exception as error:
+                        self.fetched[i] = error
+                        raise _LeftToFloatsError from error
+                    leaves, form = flatten(arguments_of(self.fetched[i]), to_float)
+                    found.append((i, leaves, form))
+                    rows = drawn.setdefault(form, [])
+                    if form not in self.programs or self.programs[form][1].draws:
+                        _, traced = self.program(form, partial(arguments_of, self.fetched[i]))
+                        rows += self.draws.draw([traced.draws], _ONE)
         finally:
             self.states = [(generator, generator.getstate()) for generator in self.eager.generators]
         if not self.is_read:
             self.read()
-        arguments_by_place = {i: arguments_of(sample) for i, sample in self.fetched.items()}
-        return arguments_by_place, [np.concatenate(rows or [np.empty((0, 0))]) for rows in drawn.values()]
+        self.take(found)
+        return self.fetched, [np.concatenate(rows or [np.empty((0, 0))]) for rows in drawn.values()]
 
-    def take(self, samples: Iterable[tuple[int, Any]]) -> None:
-        """Copies the numbers of these samples' arguments into arrays, one per form of arguments."""
+    def take(self, samples: Iterable[tuple[int, list[float], Any]]) -> None:
+        """Copies samples into arrays, one for each form: each sample's place, its numbers and its form."""
         rows: dict[Any, list[list[float]]] = {}
         places: dict[Any, int] = {}
         if len(self.form) < len(self.eager.data):
             self.form, self.row = np.zeros((2, len(self.eager.data)), dtype=np.int64)
-        for i, arguments in samples:
-            leaves, form = flatten(arguments, to_float)
+        for i, leaves, form in samples:
             found = rows.setdefault(form, [])
             self.form[i], self.row[i] = places.setdefault(form, len(places)), len(found)
             found.append(leaves)
@@ -350,8 +350,7 @@ class CompiledSteps:
         drawn: list[Floats] = []
         if not self.is_fixed:
             fetched, drawn = self.fetch(batches[0])
-            self.take(fetched.items())
-            arguments = fetched.__getitem__
+            arguments = lambda i: arguments_of(fetched[i])  # noqa: E731
         form = self.form[samples]
         known = [self.programs[form][0].work if form in self.programs else math.inf for form in self.forms]
         units = np.cumsum(np.add.reduceat(np.array(known)[form], lanes[:-1]) + each)
