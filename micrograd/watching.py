@@ -38,9 +38,11 @@ class Watcher:
 
     Attributes:
         thread: the identifier of the only thread that it watches; None to watch all threads.
+        is_silent: whether compiled functions run as if nobody watched.
     """
 
     thread: int | None = None
+    is_silent = False
 
     def make(self) -> Value:
         """Makes an empty node, which the engine then fills."""
@@ -68,6 +70,10 @@ class Watcher:
     def read_buffer(self, module: Any, name: str) -> Sequence[Number]:
         """The numbers of a module's buffer."""
         return getattr(module, name)  # type: ignore[no-any-return]
+
+    def call(self, module: Any, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        """Called for the outputs of a module."""
+        return module.forward(*inputs, **options)
 
     def check(self, root: Value, operations: Sequence[Value]) -> None:
         """Called after the chain rule has been applied to all operations in the graph of ``root``."""

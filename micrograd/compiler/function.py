@@ -342,6 +342,44 @@ class Compiled:
             k += size
         return values, parts[0] if len(parts) == 1 else tuple(parts)
 
+    def foresee(self, samples: Sequence[Any]) -> Callable[[int], Any] | None:
+        """What a function of one argument gives for each sample, computed at once.
+
+        Returns:
+            A function of the sample's index; its Values compute their gradients when somebody asks for them. None if
+            the function draws random numbers, or changes buffers of modules, which belongs to each call.
+        """
+        x, form, sample = _samples([samples])
+        traced = self._find(x, form, sample, "")[1]
+        if traced.draws or traced.stores:
+            return None
+        numbers = self._run(x, form, sample, "")[0].T.tolist()
+        parents = tuple(traced.captured)
+
+        def give(i: int) -> Any:
+            def call(k: int) -> Value:
+                return cast(Value, flatten(self.function(samples[i]), lift)[0][k])
+
+            def slopes(k: int) -> list[float]:
+                return list(grad(call(k), parents))
+
+            def make(k: int, number: float) -> Value:
+                return _node(self.name, number, partial(slopes, k), parents, lambda _: call(k), len(parents))
+
+            return unflatten(traced.structure, iter([make(k, number) for k, number in enumerate(numbers[i])]))
+
+        return give
+
+    def _find(self, x: Floats, form: Any, sample: Callable[[int], Any], differentiate: str) -> tuple[Program, Trace]:
+        # The program for samples, made of the first one for which the function does not fail.
+        found = self._kept((form, differentiate, False)) or next(
+            filter(None, (self._of(form, sample(i), differentiate, False) for i in range(x.shape[1]))), None
+        )
+        if found is None:
+            self._eagerly(sample(0))
+            raise TraceError("the function could be called, and not be traced, at any of the samples")
+        return found
+
     def _arrays(self, arrays: Sequence[Any], differentiate: str) -> tuple[Any, Floats]:
         x, form, sample = _samples(arrays)
         if is_watched():
@@ -349,15 +387,15 @@ class Compiled:
             structure = flatten(self._eagerly(sample(0))[0])[1]
             columns = np.array([row[0] for row in rows]).T
             return _stack(structure, iter(columns), len(rows)), np.array([row[1] for row in rows]).T
-        found = self._kept((form, differentiate, False)) or next(
-            filter(None, (self._of(form, sample(i), differentiate, False) for i in range(x.shape[1]))), None
-        )
-        if found is None:
-            self._eagerly(sample(0))
-            raise TraceError("the function could be called, and not be traced, at any of the samples")
-        program, traced = found
+        _, traced = self._find(x, form, sample, differentiate)
         if differentiate:
             self._single(traced, "gradients()")
+        values, slopes = self._run(x, form, sample, differentiate)
+        return _stack(traced.structure, iter(values), x.shape[1]), slopes
+
+    def _run(self, x: Floats, form: Any, sample: Callable[[int], Any], differentiate: str) -> tuple[Floats, Floats]:
+        # The outputs and the gradients of all samples, a row each.
+        program, traced = self._find(x, form, sample, differentiate)
         count, lanes = traced.count, x.shape[1]
         with self._lock:
             x, draws = _with_draws(x, traced)
@@ -375,7 +413,7 @@ class Compiled:
                 continue
             values, row = self._row(sample(int(i)), differentiate, draws[i])
             out[1 : 1 + count, i], slopes[:, i] = values, row
-        return _stack(traced.structure, iter(out[1 : 1 + count]), lanes), slopes
+        return out[1 : 1 + count], slopes
 
     def _row(
         self, arguments: Any, differentiate: str, draws: Sequence[float] | None = None
@@ -410,11 +448,14 @@ def _take_by_position(function: Callable[..., Any], names: tuple[str, ...]) -> C
     return call
 
 
+_Slopes = list[float] | Callable[[], list[float]]
+
+
 class _Call(Rule):
     # What made the Value that a call gave: its local gradients are known. Where they are to be differentiated
     # themselves, the function is called again, as a graph.
 
-    def __init__(self, name: str, slopes: list[float], again: Callable[[Sequence[Any]], Value], captured: int) -> None:
+    def __init__(self, name: str, slopes: _Slopes, again: Callable[[Sequence[Any]], Value], captured: int) -> None:
         self.name, self.slopes, self.again, self.captured = name, slopes, again, captured  # the rest: see below
 
     def forward(self, *operands: Any) -> float:
@@ -422,6 +463,8 @@ class _Call(Rule):
 
     def local_of(self, a: list[Any]) -> Any:
         if not a or not isinstance(a[0], Value):
+            if callable(self.slopes):
+                self.slopes = self.slopes()
             return self.slopes
         # By leaves in place of the arguments, which may be made of each other; afterwards they are what they stand for.
         # So are the captured Values that are made of others.
@@ -469,7 +512,7 @@ def _with_draws(x: Floats, traced: Trace) -> tuple[Floats, list[list[float]]]:
 
 
 def _node(
-    name: str, data: float, slopes: list[float], parents: tuple[Value, ...], again: Callable[[Sequence[Any]], Value],
+    name: str, data: float, slopes: _Slopes, parents: tuple[Value, ...], again: Callable[[Sequence[Any]], Value],
     captured: int,
 ) -> Value:  # fmt: skip
     node = Value(data)

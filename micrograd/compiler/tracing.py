@@ -114,7 +114,8 @@ class Traced(Value):
 
 def is_watched() -> bool:
     """Whether somebody watches this thread, as :func:`micrograd.detect_anomaly` and traces do."""
-    return find_watcher() is not None
+    watcher = find_watcher()
+    return watcher is not None and not watcher.is_silent
 
 
 class Tracing(Watcher):

@@ -11,6 +11,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -24,10 +25,12 @@ from ..compiler.machine import Floats, Whole, address_of, instruction, run
 from ..compiler.program import DisagreementError, Program, UndefinedError, make_program
 from ..compiler.tracing import Trace, Traced, TraceError, flatten
 from ..engine import Value
+from ..nn import Module
 from ..optim import Optimizer
 from ..rules import constant
 from ..watching import Watcher, watch
 from .eager import EagerSteps, arguments_of, warn_not_compiled
+from .foresight import Foresight
 from .kernels import FINISH, FINISH_SAMPLES, SLOPES, TRAIN
 
 __all__ = ["CompiledSteps"]
@@ -68,6 +71,7 @@ class CompiledSteps:
         self.programs: dict[Any, tuple[Program, Trace]] = {}
         self.stale: set[Any] = set()  # forms whose program must read the Values again
         self.forward: Compiled | None = Compiled(self.loss)
+        self.foresight = Foresight()
         self.updates: dict[str, list[_Update]] = {}
         # A program first captures the parameters, in this order, then other Values. Their gradients add up over
         # steps, as nobody sets them to 0; those of the model's are set to 0 at each step.
@@ -235,6 +239,10 @@ class CompiledSteps:
             self.forward = None
             warn_not_compiled(f"the validation: {type(error).__name__}: {error}", 1)
             return None
+
+    def foresee(self, model: Module, samples: Sequence[Any]) -> AbstractContextManager[None]:
+        is_possible = type(samples) in (list, tuple) and not self.is_given_up
+        return self.foresight.watch(model, samples) if is_possible else contextlib.nullcontext()
 
     def fails(self, sample: Any) -> bool:
         """Whether the loss of a sample can't be computed, or is not finite."""

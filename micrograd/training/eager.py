@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 from ..engine import Value, accumulate
+from ..nn import Module
 from ..optim import Optimizer
 from ..watching import resting_collector
 from .flow import FlowRecord
@@ -47,6 +49,9 @@ class Steps(Protocol):
 
     def mean(self, samples: Sequence[Any]) -> float | None:
         """Returns the mean loss of samples, or None if it has to be computed from Values."""
+
+    def foresee(self, model: Module, samples: Sequence[Any]) -> AbstractContextManager[None]:
+        """Within the block, calls of the model with arguments of these samples may be faster."""
 
 
 class EagerSteps:
@@ -143,6 +148,9 @@ class EagerSteps:
 
     def mean(self, samples: Sequence[Any]) -> float | None:
         return None
+
+    def foresee(self, model: Module, samples: Sequence[Any]) -> AbstractContextManager[None]:
+        return nullcontext()
 
 
 def arguments_of(sample: Any) -> tuple[Any, ...]:

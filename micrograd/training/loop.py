@@ -6,7 +6,7 @@ import inspect
 import os
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from ..arguments import sequence, to_float
@@ -281,16 +281,17 @@ def _validate(
     if mean is not None:
         sums[""] = mean * len(samples)
         del functions[""]
-    for i in range(len(samples)):
-        name = ""
-        try:
-            with resting_collector():
-                arguments = arguments_of(samples[i])
-                for name, function in functions.items():
-                    result = function(*arguments)
-                    sums[name] += result.data if isinstance(result, Value) else to_float(result)
-                    del result  # frees its graph before the next one is made
-        except Exception as error:
-            what = f"{name or 'the loss'} of validation[{i}]"
-            raise SampleError(f"{what}: {type(error).__name__}: {error}", i) from error
+    with steps.foresee(model, samples) if model and functions else nullcontext():
+        for i in range(len(samples)):
+            name = ""
+            try:
+                with resting_collector():
+                    arguments = arguments_of(samples[i])
+                    for name, function in functions.items():
+                        result = function(*arguments)
+                        sums[name] += result.data if isinstance(result, Value) else to_float(result)
+                        del result  # frees its graph before the next one is made
+            except Exception as error:
+                what = f"{name or 'the loss'} of validation[{i}]"
+                raise SampleError(f"{what}: {type(error).__name__}: {error}", i) from error
     return {name: total / len(samples) for name, total in sums.items()}
