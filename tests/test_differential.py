@@ -527,8 +527,8 @@ def row_of(part, item, k, but_indexes=False):
     return [x for one, other in zip(parts, items, strict=True) for x in row_of(one, other, k, but_indexes)]
 
 
-def run_program(seed):
-    """Runs a program in all ways, and raises an error where they differ."""
+def run_program(seed, most=2):
+    """Runs a program in at most so many ways, and raises an error where eager and compiled differ."""
     rng = random.Random(seed)
     plan._FUSED = rng.choice([160, 160, 0])  # without fusion, small programs are planned as large ones are
     if rng.random() < 0.15:
@@ -537,10 +537,10 @@ def run_program(seed):
     eager, ours = build(source, lambda f: f), build(source, micrograd.compile)
     samples, is_single = eager[2], eager[-1]
     ways = ["call", "call", "arrays"] + ["batch"] * is_single
-    for way in rng.sample(ways, 2):
+    for way in rng.sample(ways, 2)[:most]:
         lanes = rng.choice([1, 2, 7, 7, 7, 9]) if rng.random() < 0.97 else 1000
         some = [samples[i % len(samples)] for i in range(lanes)]
-        for k in range(2):
+        for k in range(1 + (most > 1 or rng.random() < 0.5)):
             if k:
                 for world in (eager, ours):
                     world[3]()
@@ -639,7 +639,7 @@ def _apart(monkeypatch):
 @pytest.mark.parametrize("first", range(0, PER_TEST * TESTS, PER_TEST))
 def test_random_programs_are_what_they_are_eagerly(first):
     for seed in range(first, first + PER_TEST):
-        run_program(seed)
+        run_program(seed, most=1)
 
 
 def main(count, first):

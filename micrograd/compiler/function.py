@@ -53,9 +53,10 @@ def compile(function: Callable[..., Any]) -> Compiled:  # noqa: A001
     Args:
         function: takes numbers and Values, alone or in lists, tuples, dicts and arrays, and gives a Value, or Values in
             lists, tuples and dicts. It may use other Values, its parameters. Each call must build the same graph for
-            arguments of the same form: it does not branch on a Value, read ``.data``, or draw random numbers. Plain
-            numbers that it reads elsewhere are constants of the program, and its parameters those of the first call:
-            their data may change, but they can't be replaced by others.
+            arguments of the same form: it does not branch on a Value, read ``.data``, or draw random numbers. What it
+            reads elsewhere (variables, attributes, lists, dicts, sets, arrays below a megabyte) may change between
+            calls: then another program is made, except for the data of Values, which a program reads each time. It must
+            not change any of this itself.
 
     Raises:
         TypeError: if it is not a function.
