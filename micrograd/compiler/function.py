@@ -60,8 +60,9 @@ def compile(function: Callable[..., Any]) -> Compiled:  # noqa: A001
             lists, tuples and dicts. It may use other Values, its parameters. Each call must build the same graph for
             arguments of the same form: it does not branch on a Value, or read ``.data``. It may draw random numbers by
             :func:`micrograd.functional.random` and ``normal``, as ``nn.Dropout`` does: they are drawn for each run of
-            the program. Plain numbers that it reads elsewhere are constants of the program, and its parameters those of
-            the first call: their data may change, but they can't be replaced by others.
+            the program. What it reads elsewhere (variables, attributes, lists, dicts, sets, arrays below a megabyte) may
+            change between calls: then another program is made, except for the data of Values, which a program reads each
+            time. It must not change any of this itself.
 
     Raises:
         TypeError: if it is not a function.

@@ -8,7 +8,7 @@ import random
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from itertools import compress
 from typing import Any
 
@@ -42,6 +42,9 @@ class UndefinedError(Exception):
     """The function raises an error of mathematics, which is the cause of this one."""
 
 
+_Single = tuple[Floats, Floats, Whole, Floats, Callable[[], None]]
+
+
 class Program:
     """A plan, compiled.
 
@@ -58,6 +61,8 @@ class Program:
         self.rows = np.array([0, *plan.outputs, *plan.gradients], dtype=np.int64)
         # A fused program has rows for its inputs only, of samples that are picked.
         self.height = 1 + plan.inputs if plan.is_fused else plan.rows
+        # It is no cached_property, which has a lock, at which a forked process would hang.
+        self._single: _Single | None = None
         self._v: list[Floats] = []
         self._places: list[_Place] = []
 
@@ -167,13 +172,14 @@ class Program:
 
     def one(self, inputs: Sequence[float] | Floats) -> tuple[Floats, bool]:
         """A single lane: the check, the outputs and the gradients, until the next; and whether all are finite."""
-        x, out, one, _, run_one = self._lane
+        if self._single is None:
+            self._single = self._lane()
+        x, out, one, _, run_one = self._single
         x[:] = inputs
         run_one()
         return out, bool(one[2])
 
-    @cached_property
-    def _lane(self) -> tuple[Floats, Floats, Whole, Floats, Callable[[], None]]:
+    def _lane(self) -> _Single:
         # What a single one is run with: all at their places once and for all.
         x, out, v = np.zeros(self.plan.inputs), np.empty(len(self.rows)), np.zeros(self.height + LANES)
         sums = np.zeros(self.plan.sums + LANES)
