@@ -10,7 +10,8 @@ import ast
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, reduce
+from operator import mul
 from types import CodeType
 from typing import Any
 
@@ -18,7 +19,7 @@ from .. import rules
 from ..engine import Value, lift, operation
 from ..rule import VALUES, Rule, write_choices
 from ..watching import watch
-from .tracing import WHERE, Trace, TraceError, Tracing
+from .tracing import WHERE, Trace, TraceError, Tracing, combine
 
 __all__ = [
     "ADD",
@@ -365,32 +366,12 @@ def _elementary(name: str, value: str) -> Callable[..., Value]:
     return lambda x: make(lift(x))
 
 
-def _fold(rule: Rule) -> Callable[..., Value]:
-    def fold(*xs: Any) -> Value:
-        first, *rest = xs[0] if len(xs) == 1 else xs
-        out = lift(first)
-        for x in rest:
-            out = operation(rule)(out, lift(x))
-        return out
-
-    return fold
+def _combine(name: str) -> Callable[..., Value]:
+    return lambda *xs: combine(name, [lift(x) for x in (xs[0] if len(xs) == 1 else xs)], name)
 
 
 def _sum(xs: Iterable[Any], start: Any = 0.0) -> Value:
     return operation(rules.total)(*[lift(x) for x in (start, *xs)])
-
-
-# What is lost where a + b is rounded (Knuth, The art of computer programming, volume 2, 4.2.2).
-_ROUNDING = Rule("rounding", "a, b", "(a - ((a + b) - ((a + b) - a))) + (b - ((a + b) - a))", ("0.0", "0.0"), {})
-
-
-def _exact_sum(xs: Iterable[Any]) -> Value:
-    total, *rest = [lift(x) for x in xs]
-    lost = []
-    for x in rest:
-        lost.append(operation(_ROUNDING)(total, x))
-        total = total + x
-    return total + _sum(lost)
 
 
 _OF_VALUES: dict[str, Any] = {
@@ -401,10 +382,8 @@ _OF_VALUES: dict[str, Any] = {
     },
     "isinf": _elementary("isinf", "1.0 if isinf(a) else 0.0"),
     "isnan": _elementary("isnan", "1.0 if isnan(a) else 0.0"),
-    "max": _fold(rules.maximum),
-    "min": _fold(rules.minimum),
-    "prod": _fold(rules.multiply),
-    "fsum": _exact_sum,
+    **{name: _combine(name) for name in ("fsum", "max", "min")},
+    "prod": lambda xs: reduce(mul, map(lift, xs)),
     "sum": _sum,
     "mul": lambda a, b: lift(a) * b,
 }  # fmt: skip

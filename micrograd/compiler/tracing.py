@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any, NoReturn
 
 from .. import rules
@@ -31,6 +31,7 @@ __all__ = [
     "Traced",
     "as_values",
     "build",
+    "combine",
     "cut",
     "flatten",
     "is_watched",
@@ -48,9 +49,31 @@ class TraceError(TypeError):
 _LESS = Rule("less", "a, b", "1.0 if a < b else 0.0", ("0.0", "0.0"), {})
 _LESS_EQUAL = Rule("less_equal", "a, b", "1.0 if a <= b else 0.0", ("0.0", "0.0"), {})
 WHERE = Rule("where", "c, a, b", "a if c > 0 else b", ("0.0", "c", "1 - c"), {})
-_LARGEST = Rule("largest", "a, b", "a if a >= b or a != a else b", ("0.0", "0.0"), {})  # a constant for gradients
 _INDEX = Rule("index", "i, count", "index_(i, count)", ("0.0", "0.0"), {})
 _EQUAL = Rule("equal", "a, b", "1.0 if a == b else 0.0", ("0.0", "0.0"), {})
+
+
+_MOST = 16  # operands of one operation
+
+
+def combine(name: str, values: Sequence[Value], function: str) -> Value:
+    """A function of a list as nodes of at most 16 operands, which are constants for gradients.
+
+    Args:
+        name: what the nodes are called.
+        values: at least one.
+        function: a name in the texts of rules: of parts of the list, and then of what it gives.
+    """
+    while len(values) > 1:
+        parts = [values[i : i + _MOST] for i in range(0, len(values), _MOST)]
+        values = [operation(_make_rule(name, len(part), function))(*part) for part in parts]
+    return values[0]
+
+
+@cache
+def _make_rule(name: str, count: int, function: str) -> Rule:
+    operands = ", ".join([f"a{i}" for i in range(count)])
+    return Rule(name, operands, f"{function}([{operands}])", ("0.0",) * count, {})
 
 
 def _checked_index(i: float, count: float) -> float:
@@ -147,10 +170,7 @@ class Tracing(Watcher):
         return operation(_LESS if compare is operator.lt else _LESS_EQUAL)(a, lift(b))
 
     def find_largest(self, values: Sequence[Value]) -> Value:
-        out, *others = values
-        for value in others:
-            out = operation(_LARGEST)(out, value)
-        return out
+        return combine("largest", values, "max")
 
 
 def _mode(module: Any) -> Any:
