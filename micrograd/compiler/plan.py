@@ -175,15 +175,16 @@ def _find_unused(graph: Graph) -> list[int]:
 _Lines = tuple[tuple[tuple[int, ...], int], ...]  # of a layer, for each sum: the rows of its weights, and of its start
 
 
-@dataclass(eq=False)
 class _Unit:
     # What is done at once: an operation with those that are part of it, or a layer.
-    members: list[int]
-    key: Body | _Lines | str  # units of the same key may be one instruction
-    needs: Sequence[int]  # operations
-    users: list[_Unit] = field(default_factory=list)
-    waits_for: int = 0  # units
-    height: int = 0  # how many units come after it, one after the other
+
+    __slots__ = ("height", "key", "members", "needs", "users", "waits_for")
+
+    def __init__(self, members: list[int], key: Body | _Lines | str, needs: Sequence[int]) -> None:
+        self.members, self.key, self.needs = members, key, needs  # units of the same key may be one instruction
+        self.users: list[_Unit] = []
+        self.waits_for = 0  # units
+        self.height = 0  # how many units come after it, one after the other
 
 
 class _Planner:
@@ -264,8 +265,7 @@ class _Planner:
         self.lines: dict[tuple[int, ...], tuple[int, ...]] = {}  # the rows of weights
         self.find_products()
         self.count_uses()
-        if self.absorb_chains():
-            self.count_uses()
+        self.absorb_chains()
         layers = find_layers(graph, self.live)
         self.split(layers)
         self.add_constants(self.live)
@@ -327,44 +327,47 @@ class _Planner:
                     uses[x] += 1
         self.uses, self.live = uses, [i for i, count in enumerate(uses) if count]
 
-    def absorb_chains(self) -> bool:
-        # a + b + c + …, added from left to right, is a sum of products, and a · b in it one of them. So is a sum of
-        # products with something added that is the same in all lanes.
+    def absorb_chains(self) -> None:
+        # a + b + c + …, added from left to right, is a sum of products, and a · b in it one of them. So is a long sum
+        # of products with something added that is the same in all lanes.
         graph, uses, varying = self.graph, self.uses, self.graph.varying
-        chains: dict[int, list[Term]] = {}
-        has_merged = False
+        chains: dict[int, tuple[list[Term], list[int]]] = {}  # the products, and the operations that they replace
         for i in self.live:
             op = graph.ops[i]
             if op is not ADD and op is not SUBTRACT:
                 continue
             left, right = graph.args[i]
-            if self.is_sum(left) and right not in varying:
-                self.make_dot(i, [*graph.terms(left), (right, graph.one if op is ADD else graph.minus)])
-                has_merged = True
-            elif self.is_sum(right) and left not in varying and op is ADD:
-                self.make_dot(i, [(left, graph.one), *graph.terms(right)])
-                has_merged = True
+            if self.is_long_sum(left) and right not in varying:
+                self.absorb(i, [*graph.terms(left), (right, graph.one if op is ADD else graph.minus)], [left])
+            elif self.is_long_sum(right) and left not in varying and op is ADD:
+                self.absorb(i, [(left, graph.one), *graph.terms(right)], [right])
             else:
-                terms = chains.pop(left, None) if uses[left] == 1 else None
-                terms = terms or self.product(left)
-                chains[i] = terms + (self.product(right) if op is ADD else [(right, graph.minus)])
-        for i, terms in chains.items():
+                is_part = uses[left] == 1 and left in chains
+                terms, inner = chains.pop(left) if is_part else self.find_product(left)
+                if op is ADD:
+                    more, inner_more = self.find_product(right)
+                else:
+                    more, inner_more = [(right, graph.minus)], []
+                chains[i] = terms + more, inner + inner_more + [left] * is_part
+        for i, (terms, inner) in chains.items():
             if len(terms) >= _CHAIN:
-                self.make_dot(i, terms)
-                has_merged = True
-        return has_merged
+                self.absorb(i, terms, inner)
+        self.live = [i for i in self.live if uses[i]]
 
-    def is_sum(self, i: int) -> bool:
-        # Whether it is a sum of many products that nothing else uses.
-        graph = self.graph
-        return graph.ops[i] is DOT and self.uses[i] == 1 and i in graph.varying and len(graph.args[i]) > 2 * _CHAIN
+    def is_long_sum(self, i: int) -> bool:
+        return self.graph.ops[i] is DOT and self.uses[i] == 1 and i in self.graph.varying and self.is_long(i)
 
-    def make_dot(self, i: int, terms: list[Term]) -> None:
+    def find_product(self, x: int) -> tuple[list[Term], list[int]]:
+        # An operation as one product, and what that replaces.
+        if self.uses[x] == 1 and self.graph.ops[x] is MULTIPLY:
+            return self.graph.terms(x), [x]
+        return [(x, self.graph.one)], []
+
+    def absorb(self, i: int, terms: list[Term], inner: list[int]) -> None:
+        # Makes an operation a sum of products, in place of those that it was made of.
         self.graph.ops[i], self.graph.args[i] = DOT, tuple([x for term in terms for x in term])
-
-    def product(self, x: int) -> list[Term]:
-        graph = self.graph
-        return graph.terms(x) if self.uses[x] == 1 and graph.ops[x] is MULTIPLY else [(x, graph.one)]
+        for x in inner:
+            self.uses[x] = 0
 
     def split(self, layers: list[Layer]) -> None:
         # Sets apart what is the same in all lanes, of long sums and of layers.
@@ -416,7 +419,8 @@ class _Planner:
 
     def find_units(self, todo: list[int], layers: list[Layer], is_uniform: bool) -> list[_Unit]:
         layer_of = {i: layer for layer in layers for i in layer.members}
-        is_part = self.find_parts([i for i in todo if i not in layer_of and not self.is_long(i)])
+        apart = {i for i in todo if i in layer_of or self.is_long(i)}
+        is_part = self.find_parts([i for i in todo if i not in apart])
         of: dict[int, _Unit] = {}
         units: list[_Unit] = []
         for i in todo:
@@ -424,19 +428,21 @@ class _Planner:
                 continue
             if i in layer_of:
                 unit = self.find_layer(layer_of[i])
-            elif self.is_long(i):
+            elif i in apart:
                 unit = _Unit([i], "dot", [x for term in self.terms_of(i) for x in term])
             else:
                 body, leaves = self.find_body(i, is_part, is_uniform)
                 unit = _Unit([i], body, leaves)
-            of.update(dict.fromkeys(unit.members, unit))
+            for member in unit.members:
+                of[member] = unit
             units.append(unit)
-            before = {id(of[x]): of[x] for x in unit.needs if x in of}
+            before = dict.fromkeys([of[x] for x in unit.needs if x in of])
             unit.waits_for = len(before)
-            for other in before.values():
+            for other in before:
                 other.users.append(unit)
         for unit in reversed(units):
-            unit.height = max([user.height + 1 for user in unit.users], default=0)
+            if unit.users:
+                unit.height = 1 + max([user.height for user in unit.users])
         return units
 
     def find_parts(self, todo: Iterable[int]) -> set[int]:
@@ -459,8 +465,9 @@ class _Planner:
         return is_part
 
     def is_long(self, i: int) -> bool:
+        # Whether a sum is too long to be part of an expression.
         op, count = self.graph.ops[i], len(self.graph.args[i])
-        return i in self.terms or (op is DOT and count > 2 * _SHORT) or (op is SUM and count > _SHORT)
+        return (op is DOT and count > 2 * _SHORT) or (op is SUM and count > _SHORT)
 
     def terms_of(self, i: int) -> list[Term]:
         return self.terms[i] if i in self.terms else self.graph.terms(i)
@@ -468,11 +475,17 @@ class _Planner:
     def find_body(self, root: int, is_part: set[int], is_uniform: bool) -> tuple[Body, list[int]]:
         # The expression of an operation, with those that are part of it, and its leaves.
         graph, varying = self.graph, self.graph.varying
+        args = graph.args[root]
+        # Most are of one step, and of a shape that was seen before.
+        if is_part.isdisjoint(args) and not any(x in graph.units for x in args):
+            single = list(dict.fromkeys(args))
+            shape = tuple(map(single.index, args)) if len(single) < len(args) else range(len(args))
+            kinds = "".join(["L" if is_uniform or x in varying else "U" for x in single])
+            return self.make_body(kinds, (), ((graph.ops[root], shape),), len(single)), single
         inner = [root]
-        if not is_part.isdisjoint(graph.args[root]):
-            for i in inner:  # grows in the loop
-                inner += [x for x in dict.fromkeys(graph.args[i]) if x in is_part]
-            inner.sort()
+        for i in inner:  # grows in the loop
+            inner += [x for x in dict.fromkeys(graph.args[i]) if x in is_part]
+        inner.sort()
         operands = dict.fromkeys([x for i in inner for x in graph.args[i] if x not in is_part])
         units = [x for x in graph.units if x in operands]
         leaves = [x for x in operands if x not in units]
@@ -482,11 +495,16 @@ class _Planner:
             steps.append((graph.ops[i], tuple([index[x] for x in graph.args[i]])))
             index[i] = len(index)
         kinds = "".join(["L" if is_uniform or x in varying else "U" for x in leaves])
-        key = kinds, tuple([graph.numbers[x] for x in units]), tuple(steps), (index[root],)
-        body = self.bodies.get(key)
+        numbers = tuple([graph.numbers[x] for x in units])
+        return self.make_body(kinds, numbers, tuple(steps), index[root]), leaves
+
+    def make_body(self, kinds: str, units: tuple[float, ...], steps: Any, result: int) -> Body:
+        shape = kinds, units, steps, result
+        body = self.bodies.get(shape)
         if body is None:
-            body = self.bodies[key] = Body(*key)
-        return body, leaves
+            body = Body(kinds, units, tuple([(op, tuple(operands)) for op, operands in steps]), (result,))
+            body = self.bodies[shape] = self.bodies.setdefault(body, body)
+        return body
 
     def find_layer(self, layer: Layer) -> _Unit:
         # Layers of the same weights, sorted alike, are places of one.
