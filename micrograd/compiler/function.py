@@ -119,7 +119,7 @@ class Compiled:
             raise ValueError("there is no program yet: call the function first")
         return profile(self._last, samples)
 
-    def _of(self, form: Any, arguments: Any, differentiate: str, sums: bool) -> tuple[Program, Trace] | None:
+    def _of(self, form: Any, arguments: Any, differentiate: str, sums: bool | None) -> tuple[Program, Trace] | None:
         # The program for arguments of a form; None if these are such that the function fails.
         key = form, differentiate, sums
         found = self._kept(key)
@@ -148,7 +148,7 @@ class Compiled:
         if is_watched():  # which it is in a trace, too
             return self._eagerly(arguments)[0]
         leaves, form = flatten(arguments)
-        found = self._of(form, arguments, "captured inputs", False)
+        found = self._of(form, arguments, "captured inputs", None)
         if found is None:
             return self._eagerly(arguments)[0]
         program, traced = found

@@ -24,7 +24,7 @@ import numpy.typing as npt
 from . import emit, products
 from .graph import ADD, DOT, MULTIPLY, SUBTRACT, SUM, Body, Graph
 from .grouping import Layer, Steps, Term, Tile, find_layers, find_steps, find_tiles, split_terms
-from .machine import Kernel, Whole
+from .machine import Floats, Kernel, Whole
 
 if TYPE_CHECKING:
     from ..drawing import Drawing
@@ -50,7 +50,7 @@ class Instruction:
         note: what it is made of.
         count: how many operations of the graph it does.
         work: how many additions and multiplications a lane takes.
-        reads: the rows that it reads.
+        reads: the rows that it reads, each once.
         writes: the rows that it writes; sums over lanes are no rows.
     """
 
@@ -61,8 +61,8 @@ class Instruction:
     note: str
     count: int
     work: int
-    reads: Whole
-    writes: Whole
+    reads: npt.NDArray[np.int32]
+    writes: range
 
 
 @dataclass
@@ -81,7 +81,7 @@ class Plan:
         gradients: the row of each gradient, if they are asked for lane by lane.
         sums: how many sums over lanes there are in ``g``.
         traced: how many operations were traced.
-        places: of operations that have a row: the operation, whether in ``v``, the row.
+        places: of operations that have a row: the operation, whether in ``v``, the row; until the program is checked.
     """
 
     captured: int
@@ -90,12 +90,12 @@ class Plan:
     uniform: list[Instruction] = field(default_factory=list)
     lanes: list[Instruction] = field(default_factory=list)
     is_fused: bool = False
-    constants: list[float] = field(default_factory=list)
+    constants: Floats = field(default_factory=lambda: np.empty(0))
     rows: int = 0
     outputs: list[int] = field(default_factory=list)
     gradients: list[int] = field(default_factory=list)
     sums: int = 0
-    places: list[tuple[int, bool, int]] = field(default_factory=list)
+    places: Whole = field(default_factory=lambda: np.empty((0, 3), np.int64))
 
     def __str__(self) -> str:
         lines = [
@@ -134,24 +134,27 @@ class Plan:
             graph.node(f"i{i}", graphviz.escape(label).replace("\n", "\\n"))
             for source in dict.fromkeys(made[row] for row in one.reads.tolist() if row in made):
                 graph.edge(source, f"i{i}")
-            made.update(dict.fromkeys(one.writes.tolist(), f"i{i}"))
+            made.update(dict.fromkeys(one.writes, f"i{i}"))
         return Drawing(graph.source)
 
 
-def make_plan(graph: Graph, sums: bool) -> Plan:
+def make_plan(graph: Graph, sums: bool | None) -> Plan:
     """How to compute a graph's outputs and gradients.
 
     Args:
         graph: what is computed.
-        sums: whether the gradients are summed over lanes; otherwise each lane has its own.
+        sums: whether the gradients are summed over lanes; otherwise each lane has its own. None if there is only one:
+            they are summed if the program is large, for that is shorter.
     """
     graph.outputs += _find_unused(graph)
-    planner = _Planner(graph, sums)
+    planner = _Planner(graph, bool(sums))
     small = planner.find_small()
-    if small is None:
-        planner.schedule()
-    else:
+    if small is not None:
         planner.fuse(small)
+    else:
+        planner = _Planner(graph, sums is not False)
+        planner.schedule()
+    planner.plan.constants = np.array(planner.constants)
     return planner.plan
 
 
@@ -195,7 +198,7 @@ class _Planner:
         # By operation: its number in u if it is the same in all lanes, else its row in v. First those that are given.
         rows = [*range(1, 1 + graph.captured), *range(1, 1 + graph.inputs)]
         self.row: dict[int, int] = dict(zip(graph.leaves, rows, strict=True))
-        self.plan.constants = [0.0, *[graph.numbers[i] for i in graph.leaves[: graph.captured]]]
+        self.constants = [0.0, *[graph.numbers[i] for i in graph.leaves[: graph.captured]]]
         self.plan.rows = 1 + graph.inputs
         self.add_constants([graph.zero, graph.one])
         self.filled: dict[int, int] = {}  # by number of u: a row of v that is filled with it
@@ -203,8 +206,8 @@ class _Planner:
     def add_constants(self, operations: Iterable[int]) -> None:
         for i in operations:
             if i in self.graph.constants and i not in self.row:
-                self.row[i] = len(self.plan.constants)
-                self.plan.constants.append(self.graph.numbers[i])
+                self.row[i] = len(self.constants)
+                self.constants.append(self.graph.numbers[i])
 
     # One kernel
 
@@ -253,7 +256,7 @@ class _Planner:
         reads = [1 + row for row, kind in zip(rows, kinds, strict=True) if kind == "L"]
         work = sum([max(1, len(args)) for _, args in steps])
         note, kernel = _describe(body)[1], emit.express(body, len(summed))
-        plan.lanes.append(_instruction(emit.FUSED, operands, "fused", note, len(steps), work, reads, [], kernel))
+        plan.lanes.append(_instruction(emit.FUSED, operands, "fused", note, len(steps), work, reads, range(0), kernel))
 
     # Many kernels
 
@@ -279,11 +282,13 @@ class _Planner:
             plan.gradients = [self.row_of(i) for i in graph.gradients]
         if self.filled:  # the last rows, one after the other
             operands = [1, 1, len(self.filled), 0, *[x for u, row in self.filled.items() for x in (row, u)]]
-            kernel, rows = emit.express(Body("U", (), (), (0,))), list(self.filled.values())
+            kernel = emit.express(Body("U", (), (), (0,)))
+            rows = range(plan.rows - len(self.filled), plan.rows)
             one = _instruction(emit.ROWS, operands, "fill", "the same in all", len(rows), 0, [], rows, kernel)
             plan.lanes.append(one)
         given = {*graph.leaves, *graph.constants}
-        plan.places = [(i, i in graph.varying, row) for i, row in self.row.items() if i not in given]
+        places = [(i, i in graph.varying, row) for i, row in self.row.items() if i not in given]
+        plan.places = np.array(places, np.int64).reshape(-1, 3)
 
     def find_products(self) -> None:
         # What has to be computed: outputs and gradients. Of a gradient that is summed over lanes only the factors of
@@ -530,8 +535,8 @@ class _Planner:
     def new_rows(self, members: Sequence[int], is_uniform: bool) -> range:
         plan = self.plan
         if is_uniform:
-            first = len(plan.constants)
-            plan.constants += [0.0] * len(members)
+            first = len(self.constants)
+            self.constants += [0.0] * len(members)
         else:
             first = plan.rows
             plan.rows += len(members)
@@ -599,9 +604,9 @@ class _Planner:
 
     def copy(self, numbers: list[int]) -> int:
         # Copies numbers of u to places that follow each other.
-        first = len(self.plan.constants)
-        self.plan.constants += [0.0] * len(numbers)
-        rows = range(first, len(self.plan.constants))
+        first = len(self.constants)
+        self.constants += [0.0] * len(numbers)
+        rows = range(first, len(self.constants))
         operands = [1, 0, len(numbers), 0, *[x for pair in zip(rows, numbers, strict=True) for x in pair]]
         kernel = emit.express(Body("L", (), (), (0,)))
         one = _instruction(emit.ROWS, operands, "copy", "", len(numbers), 0, numbers, rows, kernel)
@@ -630,25 +635,27 @@ class _Planner:
             operands = [high, wide, len(tiles), *steps, int(follow), *rows, *columns]
             note = f"{high} × {wide}" + f", at {len(tiles)} places" * (len(tiles) > 1)
             count, reads = high * wide * len(tiles), [*rows, *columns]
-            program.append(_instruction(products.OUTER, operands, "outer", note, count, 2 * count, reads, []))
+            program.append(_instruction(products.OUTER, operands, "outer", note, count, 2 * count, reads, range(0)))
         if not both.all():
             rows, factors = np.where(varies_a, a, b)[~both], np.where(varies_a, b, a)[~both]
             totals = np.stack([places[~both], row[rows], row[factors]], axis=1)
             operands = [len(totals), *totals.ravel().tolist()]
             reads = totals[:, 1].tolist()
-            program.append(_instruction(products.TOTAL, operands, "total", "", len(totals), len(totals), reads, []))
+            program.append(
+                _instruction(products.TOTAL, operands, "total", "", len(totals), len(totals), reads, range(0))
+            )
         times = [x for place, g in self.rests.items() if not graph.is_number(g, 0) for x in (place, self.row[g])]
         if times:
             count = len(times) // 2
-            program.append(_instruction(products.TIMES, [count, *times], "times", "", count, 0, [], []))
+            program.append(_instruction(products.TIMES, [count, *times], "times", "", count, 0, [], range(0)))
 
 
 def _instruction(
     kernel: Kernel, operands: Sequence[int], name: str, note: str, count: int, work: int,
-    reads: Sequence[int], writes: Sequence[int], expression: Kernel | None = None,
+    reads: Sequence[int], writes: range, expression: Kernel | None = None,
 ) -> Instruction:  # fmt: skip
-    arrays = [np.array(numbers, dtype=np.int64) for numbers in (operands, reads, writes)]
-    return Instruction(kernel, expression, arrays[0], name, note, count, work, arrays[1], arrays[2])
+    arrays = np.array(operands, np.int64), np.array([*dict.fromkeys(reads)], np.int32)
+    return Instruction(kernel, expression, arrays[0], name, note, count, work, arrays[1], writes)
 
 
 def _is_run(rows: Sequence[int]) -> bool:
