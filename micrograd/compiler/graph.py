@@ -115,7 +115,8 @@ class Graph:
         ops: what each does.
         args: its operands; of an input or a captured Value its place among them.
         numbers: what it is worth in the sample that was traced.
-        is_uniform: whether it is the same in all lanes.
+        constants: those that are plain numbers.
+        varying: those that differ between lanes.
         forward: how many operations are the function's, and not those of its gradients.
         outputs: the function's results.
         gradients: its derivatives.
@@ -129,8 +130,7 @@ class Graph:
         self.ops: list[Operation] = []
         self.args: list[tuple[int, ...]] = []
         self.numbers: list[float] = []
-        self.is_uniform: list[bool] = []
-        # The same as sets: asking whether one of many operands is among them takes no loop in Python.
+        # Sets: whether one of many operands is among them takes no loop in Python.
         self.constants: set[int] = set()
         self.varying: set[int] = set()
         self._ids: dict[Value, int] = {}
@@ -157,7 +157,7 @@ class Graph:
         lines = []
         for i, (op, args) in enumerate(zip(self.ops, self.args, strict=True)):
             of = repr(self.numbers[i]) if op is CONSTANT else ", ".join(map(str, args))
-            lines.append(f"{i}: {op.name}({of})" + "  (the same in all lanes)" * self.is_uniform[i])
+            lines.append(f"{i}: {op.name}({of})" + "  (the same in all lanes)" * (i not in self.varying))
         return "\n".join([*lines, f"outputs {self.outputs}", f"gradients {self.gradients}"])
 
     def new(self, op: Operation, args: tuple[int, ...], number: float) -> int:
@@ -166,12 +166,10 @@ class Graph:
         self.args.append(args)
         self.numbers.append(number)
         i = len(self.numbers) - 1
-        is_uniform = op is CAPTURED or (op is not INPUT and self.varying.isdisjoint(args))
-        self.is_uniform.append(is_uniform)
-        if not is_uniform:
-            self.varying.add(i)
-        elif op is CONSTANT:
+        if op is CONSTANT:
             self.constants.add(i)
+        elif op is INPUT or (op is not CAPTURED and not self.varying.isdisjoint(args)):
+            self.varying.add(i)
         return i
 
     def constant(self, number: float) -> int:
@@ -362,8 +360,11 @@ def _interleave(a: Sequence[int], b: Sequence[int]) -> tuple[int, ...]:
 
 def _elementary(name: str, value: str) -> Callable[..., Value]:
     # A function of math that has no line in the table; nobody differentiates it.
-    make = operation(Rule(name, "a", value, ("nan",), {}))
-    return lambda x: make(lift(x))
+    @cache
+    def make() -> Callable[..., Value]:
+        return operation(Rule(name, "a", value, ("nan",), {}))
+
+    return lambda x: make()(lift(x))
 
 
 def _combine(name: str) -> Callable[..., Value]:

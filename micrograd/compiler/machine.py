@@ -10,7 +10,6 @@ import contextlib
 import ctypes
 import hashlib
 import os
-import platform
 import stat
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -105,7 +104,7 @@ def find_target() -> Target:
 
 def _load(kernel: Kernel) -> int:
     target = find_target()
-    code = _keep(kernel, "\n".join([_version(), platform.machine(), str(target), kernel.key]))
+    code = _keep(kernel, "\n".join([_version(), llvm.get_process_triple(), str(target), kernel.key]))
     engine = _make_engine(target)
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()

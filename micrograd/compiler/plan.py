@@ -319,7 +319,9 @@ class _Planner:
 
     def find_varying(self) -> npt.NDArray[np.bool_]:
         # Of all operations, whether they differ between lanes.
-        return ~np.array(self.graph.is_uniform, dtype=bool)
+        varies = np.zeros(len(self.graph.ops), dtype=bool)
+        varies[list(self.graph.varying)] = True
+        return varies
 
     def count_uses(self) -> None:
         # How often each operation is used by what has to be computed; those that are, in order.

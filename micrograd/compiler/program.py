@@ -7,10 +7,9 @@ import os
 import random
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, lru_cache
 from itertools import compress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,6 +23,9 @@ from .machine import CALL, Floats, Kernel, Whole, address_of, assemble, bind, in
 from .plan import Instruction, Plan, make_plan
 from .surroundings import Surroundings
 from .tracing import Trace, Traced, TraceError, trace, undrawn
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 __all__ = ["DisagreementError", "Floats", "Program", "UndefinedError", "make_program", "threads"]
 
@@ -362,6 +364,8 @@ def threads() -> int:
 
 @lru_cache
 def _pool(count: int) -> ThreadPoolExecutor:
+    from concurrent.futures import ThreadPoolExecutor  # takes longer to import than many a process needs
+
     return ThreadPoolExecutor(count)
 
 
