@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
+from itertools import chain
 from typing import Any, NoReturn
 
 from .. import rules
@@ -289,10 +290,10 @@ def trace(function: Callable[..., Any], arguments: Any, differentiate: str = "",
             raise TypeError(f"a compiled function gives Values, alone or in lists, tuples and dicts: {error}") from None
         forward = _finished(made)
         known = {*inputs, *made}
-        captured = list(dict.fromkeys(_captured(made[:forward], known)))
+        captured = _captured(made[:forward], known)
         captured += [out for out in dict.fromkeys(outputs) if out not in known and not _is_constant(out)]
         captured = list(dict.fromkeys([*order, *captured]))
-        stands = cut(made[:forward], captured)
+        stands = cut(made[:forward], captured) if differentiate else {}
         outputs = [stands.get(out, out) for out in outputs]
         gradients: list[Value] = []
         if differentiate and outputs:
@@ -331,11 +332,9 @@ def _is_constant(node: Value) -> bool:
     return node.rule is rules.constant
 
 
-def _captured(nodes: Sequence[Value], known: set[Value]) -> Iterator[Value]:
-    for node in nodes:
-        for parent in node._parents:
-            if parent not in known and not _is_constant(parent):
-                yield parent
+def _captured(nodes: Iterable[Value], known: set[Value]) -> list[Value]:
+    parents = dict.fromkeys(chain.from_iterable([node._parents for node in nodes]))
+    return [parent for parent in parents if parent not in known and not _is_constant(parent)]
 
 
 def _map(function: Callable[[Any], Any], tree: Any, arrays: bool = False) -> Any:
