@@ -87,7 +87,10 @@ _lock = threading.Lock()
 
 def find_watcher() -> Watcher | None:
     """The watcher of this thread: the last one that watches only it, else the last one that watches all threads."""
-    here, newest_first = threading.get_ident(), watchers[::-1]
+    here = threading.get_ident()
+    if watchers and watchers[-1].thread == here:  # nearly always, and asked for each node
+        return watchers[-1]
+    newest_first = watchers[::-1]
     for thread in (here, None):
         for watcher in newest_first:
             if watcher.thread == thread:

@@ -60,9 +60,9 @@ def compile(function: Callable[..., Any]) -> Compiled:  # noqa: A001
             lists, tuples and dicts. It may use other Values, its parameters. Each call must build the same graph for
             arguments of the same form: it does not branch on a Value, or read ``.data``. It may draw random numbers by
             :func:`micrograd.functional.random` and ``normal``, as ``nn.Dropout`` does: they are drawn for each run of
-            the program. What it reads elsewhere (variables, attributes, lists, dicts, sets, arrays below a megabyte) may
-            change between calls: then another program is made, except for the data of Values, which a program reads each
-            time. It must not change any of this itself.
+            the program. What it reads elsewhere (variables, attributes, lists, dicts, sets, arrays below a megabyte)
+            may change between calls: then another program is made, except for the data of Values, which a program reads
+            each time. It must not change any of this itself.
 
     Raises:
         TypeError: if it is not a function.
@@ -169,7 +169,7 @@ class Compiled:
             raise ValueError("there is no program yet: call the function first")
         return profile(self._last, samples)
 
-    def _of(self, form: Any, arguments: Any, differentiate: str, sums: bool) -> tuple[Program, Trace] | None:
+    def _of(self, form: Any, arguments: Any, differentiate: str, sums: bool | None) -> tuple[Program, Trace] | None:
         # The program for arguments of a form; None if these are such that the function fails.
         key = form, differentiate, sums
         found = self._kept(key)
@@ -200,7 +200,7 @@ class Compiled:
         if is_watched():  # which it is in a trace, too
             return self._eagerly(arguments)[0]
         leaves, form = flatten(arguments)
-        found = self._of(form, arguments, "captured inputs", False)
+        found = self._of(form, arguments, "captured inputs", None)
         if found is None:
             return self._eagerly(arguments)[0]
         program, traced = found

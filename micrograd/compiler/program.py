@@ -7,10 +7,9 @@ import os
 import random
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from itertools import compress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,12 +17,15 @@ from ..arguments import one_line
 from ..engine import Value
 from ..watching import resting_collector
 from .code import LANES
-from .graph import CAPTURED, CONSTANT, INPUT, Graph
+from .graph import CAPTURED, INPUT, Graph
 from .loops import BATCH, ONE, REPEAT
 from .machine import CALL, Floats, Kernel, Whole, address_of, assemble, bind, instruction, run
 from .plan import Instruction, Plan, make_plan
 from .surroundings import Surroundings
 from .tracing import Trace, Traced, TraceError, trace, undrawn
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 __all__ = ["DisagreementError", "Floats", "Program", "UndefinedError", "make_program", "threads"]
 
@@ -42,7 +44,7 @@ class UndefinedError(Exception):
     """The function raises an error of mathematics, which is the cause of this one."""
 
 
-_Single = tuple[Floats, Floats, Whole, Floats, Callable[[], None]]
+_Single = tuple[Floats, Floats, Whole, Floats, Floats, Callable[[], None]]
 
 
 class Program:
@@ -56,7 +58,12 @@ class Program:
         self.plan = plan
         uniform, lanes = (assemble(map(_resolve, part)) for part in (plan.uniform, plan.lanes))
         self.code, self.ends = np.concatenate([uniform, lanes]), (len(uniform), len(uniform) + len(lanes))
-        self.u = np.array([*plan.constants, *[0.0] * LANES], dtype=np.float64)
+        end = 0
+        for one in [*plan.uniform, *plan.lanes]:  # the operands are in the code, and not kept twice
+            end += int(self.code[end + 1])
+            one.operands = self.code[end - len(one.operands) : end]
+        self.u = np.append(plan.constants, np.zeros(LANES))
+        plan.constants = self.u[: len(plan.constants)]
         self.work = sum(one.work for one in plan.lanes)
         self.rows = np.array([0, *plan.outputs, *plan.gradients], dtype=np.int64)
         # A fused program has rows for its inputs only, of samples that are picked.
@@ -174,17 +181,21 @@ class Program:
         """A single lane: the check, the outputs and the gradients, until the next; and whether all are finite."""
         if self._single is None:
             self._single = self._lane()
-        x, out, one, _, run_one = self._single
+        x, out, one, _, sums, run_one = self._single
         x[:] = inputs
+        sums[:] = 0.0
         run_one()
-        return out, bool(one[2])
+        if not self.plan.sums:
+            return out, bool(one[2])
+        slopes = sums[: self.plan.sums]
+        return np.concatenate([out, slopes]), bool(one[2]) and bool(np.isfinite(slopes).all())
 
     def _lane(self) -> _Single:
         # What a single one is run with: all at their places once and for all.
         x, out, v = np.zeros(self.plan.inputs), np.empty(len(self.rows)), np.zeros(self.height + LANES)
         sums = np.zeros(self.plan.sums + LANES)
         one = instruction(ONE, *self._operands(self.code, _begin_of(x), out), int(self.plan.is_fused))
-        return x, out, one, v, bind(one, v, self.u, sums, 1)
+        return x, out, one, v, sums, bind(one, v, self.u, sums, 1)
 
     def check(self, graph: Graph, labels: Sequence[str]) -> None:
         """Compares every number of the program with the graph's own, which Python's floats computed.
@@ -196,16 +207,13 @@ class Program:
         Raises:
             DisagreementError: at the first operation that differs.
         """
-        where = [i for i, _, _ in self.plan.places] + [*graph.outputs, *graph.gradients]
-        expected = np.array([graph.numbers[i] for i in where])
-        leaves = {op: [0.0] * count for op, count in ((CAPTURED, graph.captured), (INPUT, graph.inputs))}
-        for op, args, number in zip(graph.ops, graph.args, graph.numbers, strict=True):
-            if op in leaves:
-                leaves[op][args[0]] = number
-        captured, inputs = (np.array(leaves[op]) for op in (CAPTURED, INPUT))
+        where = np.array([*self.plan.places[:, 0], *graph.outputs, *graph.gradients], dtype=np.int64)
+        numbers = np.array(graph.numbers)
+        expected, leaves = numbers[where], numbers[list(graph.leaves)]
+        captured, inputs = leaves[: graph.captured], leaves[graph.captured :]
         # What cancels on the way is rounded as the largest number is, whether the program has a row for it or not.
-        numbers = [abs(x) for op, x in zip(graph.ops, graph.numbers, strict=True) if op is not CONSTANT]
-        size = max(filter(math.isfinite, numbers), default=0.0)
+        numbers[list(graph.constants)] = 0.0
+        size = float(np.abs(numbers[np.isfinite(numbers)]).max())
         with np.errstate(all="ignore"):
             for lanes in (1, 2):
                 computed = self._compute(captured, inputs, lanes)
@@ -226,8 +234,9 @@ class Program:
                         spread = np.fmax(spread, change)
                     differ &= ~(np.abs(computed - expected) <= allowed + 16 * spread)
                 for k in np.flatnonzero(differ):
-                    raise DisagreementError(_explain(graph, where, int(k), float(computed[k]), labels))
+                    raise DisagreementError(_explain(graph, where.tolist(), int(k), float(computed[k]), labels))
         self.u[1 : 1 + len(captured)] = captured
+        self.release()
 
     def _compute(self, captured: Floats, inputs: Floats, lanes: int) -> Floats | None:
         # All numbers that the program has of these arguments; None if one is not finite.
@@ -235,9 +244,16 @@ class Program:
         out, sums, is_finite = self(np.ascontiguousarray(np.repeat(inputs[:, None], lanes, axis=1)))
         if not is_finite:
             return None
-        v, stride = self.memory(lanes), 1 if lanes == 1 else LANES
-        rows = [v[row * stride] if in_lanes else self.u[row] for _, in_lanes, row in self.plan.places]
-        return np.array([*rows, *out[1:, 0], *sums / lanes])
+        _, in_lanes, rows = self.plan.places.T
+        found = np.where(in_lanes, 0.0, self.u[rows * (in_lanes == 0)])
+        found[in_lanes == 1] = self.memory(lanes)[rows[in_lanes == 1] * (1 if lanes == 1 else LANES)]
+        return np.concatenate([found, out[1:, 0], sums / lanes])
+
+    def release(self) -> None:
+        """Lets go of what only the check needs: the memory of a block, and where operations are in it."""
+        self._v.clear()
+        self._places.clear()
+        self.plan.places = self.plan.places[:0].copy()
 
 
 class _Place:
@@ -277,9 +293,13 @@ def _explain(graph: Graph, where: Sequence[int], k: int, number: float, labels: 
 
 
 def make_program(
-    function: Callable[..., Any], arguments: Any, differentiate: str, sums: bool, order: Iterable[Value] = ()
+    function: Callable[..., Any], arguments: Any, differentiate: str, sums: bool | None, order: Iterable[Value] = ()
 ) -> tuple[Program, Trace]:
-    """The program of a function for arguments of this form: see :func:`~micrograd.compiler.tracing.trace`.
+    """The program of a function for arguments of this form.
+
+    Args:
+        function, arguments, differentiate, order: see :func:`~micrograd.compiler.tracing.trace`.
+        sums: see :func:`~micrograd.compiler.plan.make_plan`.
 
     Raises:
         UndefinedError: if the function, or its gradient, raises an error of mathematics for these arguments.
@@ -352,6 +372,8 @@ def threads() -> int:
 
 @lru_cache
 def _pool(count: int) -> ThreadPoolExecutor:
+    from concurrent.futures import ThreadPoolExecutor  # takes longer to import than many a process needs
+
     return ThreadPoolExecutor(count)
 
 

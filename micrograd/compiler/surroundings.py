@@ -176,7 +176,7 @@ class Surroundings:
 
         def holds(x: Any) -> bool:
             items = x.values() if isinstance(x, dict) else x if isinstance(x, (list, tuple, set)) else ()
-            return isinstance(x, kind) or any(map(holds, items))
+            return isinstance(x, kind) or (not {*map(type, items)} <= _PLAIN and any(map(holds, items)))
 
         found = []
         for name, cell, value in self._variables:

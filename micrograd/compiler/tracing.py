@@ -15,8 +15,8 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
-from itertools import islice
+from functools import cache, partial
+from itertools import chain, islice
 from typing import Any, NoReturn
 
 from .. import rules
@@ -36,6 +36,7 @@ __all__ = [
     "Traced",
     "as_values",
     "build",
+    "combine",
     "cut",
     "flatten",
     "is_watched",
@@ -49,9 +50,31 @@ __all__ = [
 _LESS = Rule("less", "a, b", "1.0 if a < b else 0.0", ("0.0", "0.0"), {})
 _LESS_EQUAL = Rule("less_equal", "a, b", "1.0 if a <= b else 0.0", ("0.0", "0.0"), {})
 WHERE = Rule("where", "c, a, b", "a if c > 0 else b", ("0.0", "c", "1 - c"), {})
-_LARGEST = Rule("largest", "a, b", "a if a >= b or a != a else b", ("0.0", "0.0"), {})  # a constant for gradients
 _INDEX = Rule("index", "i, count", "index_(i, count)", ("0.0", "0.0"), {})
 _EQUAL = Rule("equal", "a, b", "1.0 if a == b else 0.0", ("0.0", "0.0"), {})
+
+
+_MOST = 16  # operands of one operation
+
+
+def combine(name: str, values: Sequence[Value], function: str) -> Value:
+    """A function of a list as nodes of at most 16 operands, which are constants for gradients.
+
+    Args:
+        name: what the nodes are called.
+        values: at least one.
+        function: a name in the texts of rules: of parts of the list, and then of what it gives.
+    """
+    while len(values) > 1:
+        parts = [values[i : i + _MOST] for i in range(0, len(values), _MOST)]
+        values = [operation(_make_rule(name, len(part), function))(*part) for part in parts]
+    return values[0]
+
+
+@cache
+def _make_rule(name: str, count: int, function: str) -> Rule:
+    operands = ", ".join([f"a{i}" for i in range(count)])
+    return Rule(name, operands, f"{function}([{operands}])", ("0.0",) * count, {})
 
 
 def _checked_index(i: float, count: float) -> float:
@@ -185,10 +208,7 @@ class Tracing(Watcher):
         return [leaves.setdefault((name, i), Buffered(module, name, i)) for i in range(count)]
 
     def find_largest(self, values: Sequence[Value]) -> Value:
-        out, *others = values
-        for value in others:
-            out = operation(_LARGEST)(out, value)
-        return out
+        return combine("largest", values, "max")
 
 
 class Buffered(Value):
@@ -338,10 +358,10 @@ def trace(
         forward = _finished(made)
         known = {*inputs, *tracing.draws, *made}
         stored = [value for _, values in tracing.kept for value in values]
-        captured = list(dict.fromkeys(_captured(made[:forward], known)))
+        captured = _captured(made[:forward], known)
         captured += [out for out in dict.fromkeys([*outputs, *stored]) if out not in known and not _is_constant(out)]
         captured = list(dict.fromkeys([*order, *captured]))
-        stands = cut(made[:forward], captured)
+        stands = cut(made[:forward], captured) if differentiate else {}
         outputs, stored = ([stands.get(out, out) for out in outs] for outs in (outputs, stored))
         gradients: list[Value] = []
         if differentiate and outputs:
@@ -437,11 +457,9 @@ def _is_constant(node: Value) -> bool:
     return node.rule is rules.constant
 
 
-def _captured(nodes: Sequence[Value], known: set[Value]) -> Iterator[Value]:
-    for node in nodes:
-        for parent in node._parents:
-            if parent not in known and not _is_constant(parent):
-                yield parent
+def _captured(nodes: Iterable[Value], known: set[Value]) -> list[Value]:
+    parents = dict.fromkeys(chain.from_iterable([node._parents for node in nodes]))
+    return [parent for parent in parents if parent not in known and not _is_constant(parent)]
 
 
 def _map(function: Callable[[Any], Any], tree: Any, arrays: bool = False) -> Any:
