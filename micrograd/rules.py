@@ -21,10 +21,9 @@ negate     = rule("neg",        "a",      "-a",                  "-1.0")
 power      = rule("power",      "a",      "real(a ** n)",        "2 * a if n == 2 else n * a ** (n - 1) if 1 <= n <= 3 "
                   "or 0.001 < abs(a) < 1000 and -50 < n - 1 + 1 == n < 50 else power_slope(n, a, n) if n >= 1 or n == "
                   "0 or not 0 <= a <= 0 else inf - out", n=2.0)
-power_of   = rule("**",         "a, b",   "real(a ** b)",        "b * a ** (b - 1) if 1 <= b <= 3 else "
-                  "power_slope(b, a, b) if b > 1 or not 0 <= a <= 0 else inf - out if b > 0 else 0.0",
-                  "out * log(a) if out > 1e-290 and a > 0 else a ** (b / 2) * log(a) * a ** (b / 2) if a > 0 else 0.0 "
-                  "if 0 <= a else nan")
+power_of   = rule("**", "a, b", "real(a ** b)", "b * a ** (b - 1) if 1 <= b <= 3 else power_slope(b, a, b) if b > 1 or "
+                  "not 0 <= a <= 0 else inf - out if b > 0 else 0.0", "out * log(a) if out > 1e-290 and a > 0 else a "
+                  "** (b / 2) * log(a) * a ** (b / 2) if a > 0 else 0.0 if 0 <= a else nan")
 exp        = rule("exp",        "a",      "exp(a)",              "out")
 expm1      = rule("expm1",      "a",      "expm1(a)",            "exp(a)")
 log        = rule("log",        "a",      "log(a)",              "1 / a")
@@ -42,7 +41,9 @@ atan       = rule("atan",       "a",      "atan(a)",             "atan_slope(a)"
 atan2      = rule("atan2",      "y, x",   "atan2(y, x)",         "atan2_slope(x, y)", "-atan2_slope(y, x)")
 sinh       = rule("sinh",       "a",      "sinh(a)",             "cosh(a)")
 cosh       = rule("cosh",       "a",      "cosh(a)",             "sinh(a)")
-tanh       = rule("tanh",       "a",      "tanh(a)",             "1 - out * out if -0.5 < out < 0.5 else tanh_slope(a)")
+tanh       = rule("tanh", "a", "a / (1.0 + (z := a * a) / (3.0 + z / (5.0 + z / (7.0 + z / (9.0 + z / (11.0 + z / 13.02"
+                  ")))))) if -0.55 < a < 0.55 else 1.0 - 2.0 * (e := exp(-2.0 * a)) / (1.0 + e) if a > 0 else 2.0 * (g "
+                  ":= exp(2.0 * a)) / (1.0 + g) - 1.0", "1 - out * out if -0.5 < out < 0.5 else tanh_slope(a)")
 sigmoid    = rule("sigmoid", "a", "1 - (e := exp(-a)) / (1 + e) if a >= 0 else (g := exp(a)) - g * g / (1 + g)",
                   "sigmoid_slope(a)")
 softplus   = rule("softplus",   "a",      "max(a, 0.0) + log1p(exp(-abs(a)))", "sigmoid(a)")
@@ -62,11 +63,10 @@ floor      = rule("floor",      "a",      "a // 1 if abs(a) < 2.0 ** 52 else a",
 rounded    = rule("round",      "a",      "float(round(a)) if abs(a) < 1e16 else a", "1.0")
 stop_gradient = rule("stop_gradient", "a", "a",                  "0.0")
 # binary cross-entropy, with PyTorch's bounds: no logarithm below −100, that of tiny, no denominator below eps
-bce        = rule("bce",        "p, t",   "-chance(t) * log(max(chance(p), tiny)) - (1 - t) * (log1p(-p) if p < 1 else "
-                  "-100.0)", "bce_slope(p, t)", "-log_odds(p)", tiny=3.720075976020836e-44)
-bce_slope  = rule("bce_slope",  "p, t",   "(p - t) / max(chance(p) * (1 - p), eps)",
-                  "((p - t) * (p - t) + t * (1 - t)) / maximum(p * (1 - p), eps) ** 2",
-                  "-1 / maximum(p * (1 - p), eps)", eps=9.99999996004197e-13)  # 1e-12 as a float32
+bce        = rule("bce", "p, t", "-chance(t) * log(max(chance(p), tiny)) - (1 - t) * (log1p(-p) if p < 1 else -100.0)",
+                  "bce_slope(p, t)", "-log_odds(p)", tiny=3.720075976020836e-44)  # eps is 1e-12 as a float32
+bce_slope  = rule("bce_slope", "p, t", "(p - t) / max(chance(p) * (1 - p), eps)", "((p - t) * (p - t) + t * (1 - t)) / "
+                  "maximum(p * (1 - p), eps) ** 2", "-1 / maximum(p * (1 - p), eps)", eps=9.99999996004197e-13)
 log_odds   = rule("log_odds",   "p",      "-100.0 if chance(p) < tiny else -log1p((1 - 2 * p) / p) if p < 0.5 else "
                   "log1p((2 * p - 1) / (1 - p)) if p < 1 else 100.0 * chance(p)",
                   "1 / (p * (1 - p)) if tiny < p < 1 else 0.0", tiny=3.720075976020836e-44)

@@ -176,16 +176,17 @@ def names():
     """Returns the names in the texts, defined on these numbers: the functions of math, and the rules."""
     found = {name: function(name) for name in vars(math) if callable(getattr(mpmath, name, None))}
     for name, rule in RULES.items():
-        if name.isidentifier() and f"{name}(" not in rule.value:  # otherwise the function of math that it calls
+        if name.isidentifier() and name not in SLOPES:
             found[name] = lambda *operands, rule=rule: value_of(rule)(*operands)
     return {**found, **MEANINGS}
 
 
 def value_of(rule):
-    """Compiles the rule's value text to a function of these numbers."""
+    """Compiles the rule's value text to a function of these numbers; a function of math is that of mpmath."""
     if rule not in _compiled:
         scope = {**names(), **{name: mpf(x) for name, x in rule.constants.items()}}
-        _compiled[rule] = eval(f"lambda {rule.operands}: {rule.value}", scope)
+        is_known = RULES.get(rule.name) is rule and rule.name in SLOPES  # its text may be an approximation
+        _compiled[rule] = scope[rule.name] if is_known else eval(f"lambda {rule.operands}: {rule.value}", scope)
     return _compiled[rule]
 
 
