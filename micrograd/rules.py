@@ -82,12 +82,12 @@ exp_sum    = rule("exp_sum", "*ab", "fsum([exp_difference(x, ab[-1]) for x in ab
 exp_difference = rule("exp_difference", "a, b", "(g := exp(d := a - b)) + g * (a - (d - (z := d - a)) - (b + z)) if "
                   "abs(a - b) < 1000 else exp(a - b)", "out", "-out")  # d misses what rounding takes from a - b
 # slopes whose formula in the books, such as 1 - tanh(a)², loses digits or overflows; power_slope is c aⁿ⁻¹
-rule("power_slope", "c, a, n", "0.0 if c == 0 else c * a ** (n - 1) if a == 0 or isinf(a) else y if abs(y := "
-     "c * real(a ** n) / a if abs(t := n * log(abs(a))) < 640 else c * (real(a ** n) / a) if t > 0 and abs(a) > 1 else "
-     "c * real(a ** (n - 2)) * a if t < 0 and 2 <= n < 64 and n - 2 + 2 == n else 0.0 if t < -2200 else "
-     "c * abs(a) ** (n / 2) / a * abs(a) ** (n / 2) * real(copysign(1.0, a) ** n)) < inf else c * a ** (n - 1)",
-     "0.0 if 0 <= a <= 0 and n < 1 else power_slope(1.0, a, n)", "power_slope(c * (n - 1), a, n - 1) if n <= n - 1 + "
-     "1 <= n else (n - 1) * out / a", "out * log(a) if a > 0 else 0.0 if 0 <= a else nan")
+rule("power_slope", "c, a, n", "0.0 if c == 0 else c * a ** (n - 1) if a == 0 or isinf(a) else y if abs(y := (c / a * "
+     "real(a ** n) if 1e-290 < abs(a) < 1e290 else c * real(a ** n) / a) if abs(t := n * log(abs(a))) < 640 else c * ("
+     "real(a ** n) / a) if t > 0 and abs(a) > 1 else c * real(a ** (n - 2)) * a if t < 0 and 2 <= n < 64 and n - 2 + 2 "
+     "== n else 0.0 if t < -2200 else c * abs(a) ** (n / 2) / a * abs(a) ** (n / 2) * real(copysign(1.0, a) ** n)) < "
+     "inf else c * a ** (n - 1)", "0.0 if 0 <= a <= 0 and n < 1 else power_slope(1.0, a, n)", "power_slope(c * (n - 1),"
+     " a, n - 1) if n <= n - 1 + 1 <= n else (n - 1) * out / a", "out * log(a) if a > 0 else 0.0 if 0 <= a else nan")
 rule("sqrt_slope", "a", "0.5 / sqrt(a) if a != 0 else inf", "-0.5 * out / a if not 0 <= a <= 0 else -out")
 rule("cbrt_slope", "a", "cbrt(a) / a / 3 if a != 0 else inf", "-2 / 3 * out / a if not 0 <= a <= 0 else nan")
 rule("hypot_slope", "x, y", "x * (s := 2.0 ** 600 if abs(x) + abs(y) < 1 else 0.25) / hypot(x * s, y * s) if "
