@@ -5,22 +5,24 @@ import random
 
 import mpmath
 import pytest
-from exact import bounds, list_cases, ours, sample, subtract_rounding, ulps
+from exact import bounds, list_cases, ours, sample, subtract_rounding, thresholds, ulps, write_id
 
 from micrograd import Value, functional, grad
 from micrograd.rules import RULES
 
 POINTS = 250
+POINTS_BESIDE = 20  # beside each number with which the rule compares
 
 
 @pytest.mark.parametrize(
     ("rule", "by"),
-    [pytest.param(*one, id=f"{one[0].name}-{one[0].names[one[1]]}{i}") for i, one in enumerate(list_cases())],
+    [pytest.param(*one, id=f"{write_id(one[0])}-{one[0].names[one[1]]}{i}") for i, one in enumerate(list_cases())],
 )
 def test_values_and_derivatives_are_right_to_the_last_digit(rule, by):
     rng = random.Random(f"{rule.name} {by}")
-    for _ in range(POINTS):
-        at, true = sample(rule, by, rng)
+    near = thresholds(rule)
+    for i in range(POINTS + POINTS_BESIDE * len(near)):
+        at, true = sample(rule, by, rng, near if i >= POINTS else ())
         found = ours(rule, at, by)
         for order, bound in enumerate(bounds(rule)):
             if bound is not None:
