@@ -58,6 +58,21 @@ def test_tails_and_edges(name, x, slope):
     assert found == pytest.approx(slope, rel=1e-15, abs=0.0)
 
 
+OF_MATH = [name for name in RULES if hasattr(math, name) and len(RULES[name].names) == 1 and name != "floor"]
+
+
+@pytest.mark.parametrize("name", OF_MATH)
+@pytest.mark.parametrize("x", [math.inf, -math.inf, 0.0, -0.0, math.nan])
+def test_infinities_and_zeros_are_those_of_math(name, x):
+    try:
+        expected = getattr(math, name)(x)
+    except ValueError:
+        with pytest.raises(ValueError, match=r"domain|expected"):
+            RULES[name](x)
+    else:
+        assert repr(RULES[name](x)) == repr(expected)  # which shows the sign of a zero, too
+
+
 @pytest.mark.parametrize(
     ("name", "x", "y"),
     [("round", 0.5, 0.0), ("round", 1.5, 2.0), ("round", -2.6, -3.0), ("round", 1e300, 1e300), ("floor", -0.5, -1.0)]
