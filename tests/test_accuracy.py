@@ -51,11 +51,19 @@ def test_values_and_derivatives_are_right_to_the_last_digit(rule, by):
         ("floor", -2.0, 0.0),
         ("round", 2.5, 1.0),
         ("stop_gradient", 3.0, 0.0),
+        ("upper_half", 0.3, 1.0),
     ],
 )
 def test_tails_and_edges(name, x, slope):
     (found,) = grad(RULES[name](v := Value(x)), [v])
     assert found == pytest.approx(slope, rel=1e-15, abs=0.0)
+
+
+@pytest.mark.parametrize(("a", "n"), [(1e-3, 107.0), (0.5, 1070.0), (2.0, -1070.0)])
+def test_the_slope_of_a_tiny_power_by_its_exponent(a, n):
+    (found,) = grad(Value(a) ** (b := Value(n)), [b])
+    with mpmath.workdps(60):
+        assert ulps(found, mpmath.mpf(a) ** n * mpmath.log(a)) <= 4
 
 
 OF_MATH = [name for name in RULES if hasattr(math, name) and len(RULES[name].names) == 1 and name != "floor"]

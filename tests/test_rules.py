@@ -146,8 +146,8 @@ def test_the_slope_of_a_usual_power_is_that_of_the_books(n):
 
 
 def test_the_slope_of_a_quotient_of_tiny_numbers():
-    y = Value(0.01)
-    assert grad(Value(1.5e-323) / y, [y]) == (-1.5e-323 / (0.01 * 0.01),)  # the quotient itself has lost digits
+    y = Value(0.07)
+    assert grad(Value(1.5e-323) / y, [y]) == (-1.5e-323 / (0.07 * 0.07),)  # the quotient itself has lost digits
     y = Value(1e-200)
     assert grad(Value(0.0) / y, [y]) == (0.0,)
 
