@@ -59,6 +59,20 @@ def test_tails_and_edges(name, x, slope):
     assert found == pytest.approx(slope, rel=1e-15, abs=0.0)
 
 
+@pytest.mark.parametrize(
+    ("name", "x", "second"),
+    [("asin", 1.0, math.inf), ("asin", -1.0, -math.inf), ("acos", 1.0, -math.inf), ("sqrt", 0.0, -math.inf)],
+)
+def test_second_derivatives_at_edges(name, x, second):
+    (slope,) = grad(RULES[name](v := Value(x)), [v], create_graph=True)
+    assert grad(slope, [v]) == (second,)
+
+
+def test_a_cube_root_has_no_second_derivative_at_0():
+    (slope,) = grad((v := Value(0.0)).cbrt(), [v], create_graph=True)
+    assert math.isnan(grad(slope, [v])[0])
+
+
 @pytest.mark.parametrize(("a", "n"), [(1e-3, 107.0), (0.5, 1070.0), (2.0, -1070.0)])
 def test_the_slope_of_a_tiny_power_by_its_exponent(a, n):
     (found,) = grad(Value(a) ** (b := Value(n)), [b])
