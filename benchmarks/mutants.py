@@ -7,8 +7,14 @@ survivors are printed; CONTRIBUTING.md explains them. The changes:
 - a condition is negated, a number is 1 more or less, True becomes False;
 - a loop has nothing to do, ``break`` becomes ``continue``, an exception is not caught, a decorator is taken away.
 
-Not made are changes that no test could notice: those of annotations, which do not run, and ``is`` for ``==``, because
-CPython keeps one object of each small number and name. Nor are operators on bits, which floats do not have.
+Not made are changes that no test can notice:
+
+- of annotations, which do not run;
+- ``is`` for ``==``: CPython keeps one object of each small number and each name;
+- in a text, of a number other than 0 and 1 with which it compares, and ``<`` for ``<=`` beside one: there one formula
+  takes over from another, and both hold. (The tests measure points beside each of these numbers.)
+
+Nor are operators on bits made, which floats do not have: any test would notice them.
 
 Each mutant is tested in a process of its own. It is forked from one that has loaded the libraries, but not micrograd.
 """
