@@ -23,7 +23,7 @@ import math
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial, update_wrapper, wraps
 from types import MethodType
 from typing import TYPE_CHECKING, Any, cast
@@ -41,7 +41,19 @@ from .machine import Floats
 from .plan import Plan
 from .program import Program, UndefinedError, make_program
 from .surroundings import Hidden
-from .tracing import ARRAY, Trace, TraceError, as_values, build, cut, flatten, is_watched, unflatten
+from .tracing import (
+    ARRAY,
+    Trace,
+    TraceError,
+    as_values,
+    build,
+    count_leaves,
+    cut,
+    find_shape,
+    flatten,
+    is_watched,
+    unflatten,
+)
 
 if TYPE_CHECKING:
     from .profiling import Profile
@@ -339,7 +351,7 @@ class Compiled:
             else:
                 leaves, form = flatten(array[0])
                 size = len(leaves)
-                parts.append(_stack(form, iter(slopes[k : k + size]), len(array)))
+                parts.append(_stack(form, find_shape(form), slopes[k : k + size]))
             k += size
         return values, parts[0] if len(parts) == 1 else tuple(parts)
 
@@ -351,10 +363,11 @@ class Compiled:
             the function draws random numbers, or changes buffers of modules, which belongs to each call.
         """
         x, form, sample = _samples([samples])
-        traced = self._find(x, form, sample, "")[1]
+        found = self._find(x, form, sample, "")
+        traced = found[1]
         if traced.draws or traced.stores:
             return None
-        numbers = self._run(x, form, sample, "")[0].T.tolist()
+        numbers = self._run(found, x, sample, "")[0].T.tolist()
         parents = tuple(traced.captured)
 
         def give(i: int) -> Any:
@@ -387,16 +400,19 @@ class Compiled:
             rows = [self._row(sample(i), differentiate) for i in range(x.shape[1])]
             structure = flatten(self._eagerly(sample(0))[0])[1]
             columns = np.array([row[0] for row in rows]).T
-            return _stack(structure, iter(columns), len(rows)), np.array([row[1] for row in rows]).T
-        _, traced = self._find(x, form, sample, differentiate)
+            return _stack(structure, find_shape(structure), columns), np.array([row[1] for row in rows]).T
+        found = self._find(x, form, sample, differentiate)
+        traced = found[1]
         if differentiate:
             self._single(traced, "gradients()")
-        values, slopes = self._run(x, form, sample, differentiate)
-        return _stack(traced.structure, iter(values), x.shape[1]), slopes
+        values, slopes = self._run(found, x, sample, differentiate)
+        return _stack(traced.structure, traced.shape, values), slopes
 
-    def _run(self, x: Floats, form: Any, sample: Callable[[int], Any], differentiate: str) -> tuple[Floats, Floats]:
+    def _run(
+        self, found: tuple[Program, Trace], x: Floats, sample: Callable[[int], Any], differentiate: str
+    ) -> tuple[Floats, Floats]:
         # The outputs and the gradients of all samples, a row each.
-        program, traced = self._find(x, form, sample, differentiate)
+        program, traced = found
         count, lanes = traced.count, x.shape[1]
         with self._lock:
             x, draws = _with_draws(x, traced)
@@ -579,39 +595,18 @@ def _is_nested(x: Any) -> bool:
     return isinstance(x, (list, tuple, dict)) or hasattr(x, "__array__")
 
 
-def _stack(form: Any, rows: Iterator[Floats], count: int) -> Any:
+def _stack(form: Any, shape: tuple[int, ...] | None, rows: Floats) -> Any:
     # Rows, of one leaf of all samples each, as an array whose first axis is that of the samples. Dicts, and lists whose
     # items differ in length, stay what they are: of an array each.
-    if form is None:
-        return next(rows).copy()
-    shape = _shape(form)
     if shape is not None:
-        leaves = [next(rows) for _ in range(math.prod(shape))]
-        return np.array(leaves).T.reshape(count, *shape)
-
-    def part(form: Any) -> Any:
-        if form is None or form[0] is ARRAY:
-            return _stack(form, rows, count)
-        kind, *items = form
-        if issubclass(kind, dict):
-            return build(kind, {items[i]: part(items[i + 1]) for i in range(0, len(items), 2)})
-        return build(kind, [part(item) for item in items])
-
-    return part(form)
-
-
-def _shape(form: Any) -> tuple[int, ...] | None:
-    # That of the array that nested lists of numbers become; None if their lengths differ, or with a dict among them.
-    if form is None:
-        return ()
+        return np.ascontiguousarray(rows.T).reshape(rows.shape[1], *shape) if shape else rows[0].copy()
     kind, *items = form
-    if kind is ARRAY:
-        return tuple(items)
-    if issubclass(kind, dict):
-        return None
-    shapes = {_shape(item) for item in items}
-    inner = shapes.pop() if len(shapes) == 1 else None
-    return None if inner is None else (len(items), *inner)
+    parts, first = [], 0
+    for item in items[1::2] if issubclass(kind, dict) else items:
+        size = count_leaves(item)
+        parts.append(_stack(item, find_shape(item), rows[first : first + size]))
+        first += size
+    return build(kind, dict(zip(items[::2], parts, strict=True)) if issubclass(kind, dict) else parts)
 
 
 def _make_locks() -> None:

@@ -8,6 +8,7 @@ is refused.
 from __future__ import annotations
 
 import copy
+import math
 import operator
 import random
 import threading
@@ -37,7 +38,9 @@ __all__ = [
     "as_values",
     "build",
     "combine",
+    "count_leaves",
     "cut",
+    "find_shape",
     "flatten",
     "is_watched",
     "trace",
@@ -288,6 +291,7 @@ class Trace:
         stored: these numbers, which are further outputs of the program.
         choices: what the function reads at indexes.
         count: how many outputs there are, when the graph has been let go.
+        shape: that of the array that the outputs of a sample become, or None if they become none.
     """
 
     inputs: list[Value]
@@ -306,6 +310,9 @@ class Trace:
     choices: Choices | None
     surroundings: Surroundings | None = None
     count: int = 0
+
+    def __post_init__(self) -> None:
+        self.shape = find_shape(self.structure)
 
     def release(self) -> None:
         """Lets the graph go: what is left is what belongs to the function."""
@@ -553,3 +560,33 @@ def unflatten(structure: Any, leaves: Iterator[Any]) -> Any:
     if issubclass(kind, dict):
         return build(kind, {rest[i]: unflatten(rest[i + 1], leaves) for i in range(0, len(rest), 2)})
     return build(kind, [unflatten(item, leaves) for item in rest])
+
+
+def count_leaves(form: Any) -> int:
+    """How many leaves a form has.
+
+    >>> count_leaves(flatten(([1, 2], {"x": 3}))[1])
+    3
+    """
+    if form is None:
+        return 1
+    kind, *items = form
+    if kind is ARRAY:
+        return math.prod(items)
+    return sum(map(count_leaves, items[1::2] if issubclass(kind, dict) else items))
+
+
+def find_shape(form: Any) -> tuple[int, ...] | None:
+    """The shape of the array that nested lists of numbers become; None if lengths differ, or with a dict among them.
+
+    >>> find_shape(flatten([[1, 2, 3], [4, 5, 6]])[1])
+    (2, 3)
+    """
+    if form is None:
+        return ()
+    kind, *items = form
+    if kind is ARRAY:
+        return tuple(items)
+    shapes = set() if issubclass(kind, dict) else {find_shape(item) for item in items}
+    inner = shapes.pop() if len(shapes) == 1 else None
+    return None if inner is None else (len(items), *inner)
