@@ -26,7 +26,7 @@ from ..engine import Value
 from ..optim import Optimizer
 from ..rules import constant
 from ..watching import Watcher, watch
-from .eager import EagerSteps, arguments_of, warn_not_compiled
+from .eager import Batches, EagerSteps, arguments_of, warn_not_compiled
 from .kernels import FINISH, FINISH_SAMPLES, SLOPES, TRAIN
 
 __all__ = ["CompiledSteps"]
@@ -257,7 +257,7 @@ class CompiledSteps:
 
     # Steps
 
-    def run(self, batches: Sequence[Sequence[int]], most: int) -> tuple[list[float], list[float]]:
+    def run(self, batches: Batches, most: int) -> tuple[list[float], list[float]]:
         """Does steps until all are done or the time is over: see :class:`~micrograd.training.eager.Steps`."""
         if self.is_given_up:
             return self.eager.run(batches, most)
@@ -294,7 +294,7 @@ class CompiledSteps:
         finally:
             self.eager.data = data
 
-    def steps(self, batches: Sequence[Sequence[int]], most: int) -> tuple[list[float], list[float]]:
+    def steps(self, batches: Batches, most: int) -> tuple[list[float], list[float]]:
         try:
             self.optimizer.check(self.optimizer.settings)
         except (TypeError, ValueError) as error:
@@ -304,9 +304,10 @@ class CompiledSteps:
         budget = _BURST / self.pace if self.pace else 0.0
         least = each + len(batches[0]) * min((program.work for program, _ in self.programs.values()), default=0)
         most = 1 if self.clip or not self.is_fixed else min(most, 2 + int(budget / max(least, 1)))
-        most = next((i for i in range(1, most) if not update.fits(self.optimizer.steps + 1 + i)), most)
+        if update.questions:
+            most = next((i for i in range(1, most) if not update.fits(self.optimizer.steps + 1 + i)), most)
         losses, norms, settings = np.empty(most), np.empty(most), update.settings(self.optimizer, most)
-        work = self.work(batches[:most], each, budget, losses)
+        work = self.work(batches, most, each, budget, losses)
         begin = time.perf_counter()
         done = (self.clipped if self.clip else self.burst)(work, update, settings, norms)
         if done:
@@ -316,21 +317,20 @@ class CompiledSteps:
                 self.flow.take(done, self.layers)
         return losses[:done].tolist(), norms[:done].tolist()
 
-    def work(self, batches: Sequence[Sequence[int]], each: int, budget: float, losses: Floats) -> _Work:
+    def work(self, batches: Batches, most: int, each: int, budget: float, losses: Floats) -> _Work:
         """Prepares what steps compute before their updates. Within a step, samples are ordered by form.
 
         Args:
             batches: the samples of each step.
+            most: the most steps to do.
             each: the work of an update.
             budget: the most work to do, except that the first step is always done. A step that needs a new program is
                 always the first of its call.
             losses: the array for the losses.
         """
-        lanes = np.cumsum([0, *map(len, batches)])
-        if all(batch is batches[0] for batch in batches):
-            samples = np.tile(np.asarray(batches[0]), len(batches))
-        else:
-            samples = np.concatenate([np.asarray(batch) for batch in batches])
+        lanes = np.array(batches.ends[: most + 1])
+        samples = np.asarray(batches.indexes[lanes[0] : lanes[-1]])
+        lanes -= lanes[0]
         arguments: Callable[[int], tuple[Any, ...]] = self.sample
         if not self.is_fixed:
             fetched = self.fetch(batches[0])
