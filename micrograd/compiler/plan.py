@@ -269,7 +269,7 @@ class _Planner:
 
     def find_products(self) -> None:
         # What has to be computed: outputs and gradients. Of a gradient that is summed over lanes only the factors of
-        # its products are: each product is summed by itself.
+        # its products are: each product is summed by itself, unless it is a factor of other gradients, as a bias' is.
         graph, varying = self.graph, self.graph.varying
         self.roots = [*graph.outputs, *graph.gradients]
         if not self.sums:
@@ -281,6 +281,12 @@ class _Planner:
                 is_sum = op is not DOT and op is not MULTIPLY
                 pairs.append(tuple([x for term in graph.terms(g) for x in term]) if is_sum else args)
                 places.append(place)
+        both = np.fromiter(chain.from_iterable(pairs), np.int64)
+        factors = set(both.tolist())
+        pairs = [
+            (graph.gradients[place], graph.one) if graph.gradients[place] in factors else args
+            for place, args in zip(places, pairs, strict=True)
+        ]
         both = np.fromiter(chain.from_iterable(pairs), np.int64)
         counts = [len(args) // 2 for args in pairs]
         self.products = np.stack([np.repeat(np.array(places, np.int64), counts), both[::2], both[1::2]])
