@@ -151,6 +151,9 @@ class Number:
     def __and__(self, other: Number) -> Number:
         return Number(self.function, self.function.builder.and_(self.register, other.register))
 
+    def __or__(self, other: Number) -> Number:
+        return Number(self.function, self.function.builder.or_(self.register, other.register))
+
     def __invert__(self) -> Number:
         return Number(self.function, self.function.builder.not_(self.register))
 

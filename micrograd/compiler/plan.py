@@ -562,7 +562,9 @@ class _Planner:
             steps = self.copy([w for weights, _ in lines for w in weights]), width, 1
         rows = self.new_rows([i for unit in units for i in unit.members], False)
         reads = [self.row[x] for unit in units for x in unit.needs]
-        operands = [height, width, places, *steps, rows.start, *[start for _, start in lines], *reads]
+        follow = all(_is_run(reads[i : i + width]) for i in range(0, len(reads), width))
+        starts = [start for _, start in lines]
+        operands = [height, width, places, *steps, rows.start, int(follow), *starts, *reads]
         note = f"{width} → {height}" + f", at {places} places" * (places > 1)
         work = 2 * width * len(rows)
         return _instruction(products.LAYER, operands, "layer", note, len(rows), work, reads, rows)
