@@ -198,14 +198,21 @@ def _write_outer(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) ->
                                 apart.put(0, sums)
                                 with f.loop(0, LANES) as k:
                                     line[k * gj] = line[k * gj] + apart[k]
-        with one, f.loop(0, places) as p, f.loop(0, high) as i:
-            x, line = v[rows[p * high + i]], g + (g0 + i * gi)
-            mine = columns + p * wide
+        with one:
             whole = f.choose_whole(follow == 1, wide // LANES * LANES, 0)
-            with f.loop(0, whole, LANES) as j:
-                line.put(j, f.add_product(f.splat(x), v.vector(mine[0] + j), line.vector(j)))
-            with f.loop(whole, wide) as j:
-                line[j * gj] = f.add_product(x, v[mine[j]], line[j * gj])
+            for height, i in _each_tile(f, high, (4, 1)):
+                lines = [g + (g0 + (i + r) * gi) for r in range(height)]
+                with f.loop(0, whole, LANES) as j:
+                    sums_ = [f.variable(line.vector(j)) for line in lines]
+                    with f.loop(0, places) as p:
+                        numbers, mine = v.vector(columns[p * wide] + j), rows + (p * high + i)
+                        for r, total in enumerate(sums_):
+                            total.value = f.add_product(f.splat(v[mine[r]]), numbers, total.value)
+                    for line, total in zip(lines, sums_, strict=True):
+                        line.put(j, total.value)
+            with f.loop(0, places) as p, f.loop(0, high) as i, f.loop(whole, wide) as j:
+                place = g0 + i * gi + j * gj
+                g[place] = f.add_product(v[rows[p * high + i]], v[columns[p * wide + j]], g[place])
 
 
 def _write_total(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) -> None:
