@@ -74,11 +74,11 @@ class CompiledSteps:
         self.place = {parameter: i for i, parameter in enumerate(optimizer.parameters)}
         self.others: dict[Value, float] = {}  # what remains of the gradient in a step: 0 or 1
         self.slopes = self.remain = np.empty(0)
-        # The rows of each array: a check, the parameters, their gradients, and the optimizer's state.
-        rows = 3 + len(optimizer.state[0])
-        self.numbers = np.zeros((rows, len(self.place)))[1:]
-        self.after = np.zeros((rows, len(self.place)))[1:]  # the numbers after a step; then the two arrays are swapped
-        self.kept = np.empty(len(self.place))  # the gradients before a step
+        # Before a step, the numbers are on one side, and after it on the other. The rows of a side are every second one:
+        # a check, the parameters, the optimizer's state, and last the gradients of the *other* side, so that an update
+        # finds its gradient, and leaves that of the step before, by steps of the same size.
+        self.rows, self.side = 1 + len(optimizer.state[0]), 0
+        self.memory = np.zeros((2 * self.rows + 4, len(self.place)))
         self.pace = 0.0  # the seconds per unit of work
         count = len(eager.data)
         self.form = np.zeros(count, dtype=np.int64)
@@ -235,24 +235,34 @@ class CompiledSteps:
 
     # Between Values and arrays
 
+    @property
+    def numbers(self) -> Floats:
+        """The parameters, and the optimizer's state."""
+        return self.memory[2 + self.side :: 2][: self.rows]
+
+    @property
+    def gradient(self) -> Floats:
+        """The gradient of the parameters in the last step."""
+        return self.memory[2 * self.rows + 3 - self.side]
+
     def read(self) -> None:
         """Copies the numbers of the parameters and the optimizer into the arrays."""
         self.numbers[0] = [parameter._data for parameter in self.place]
-        self.numbers[1] = [parameter._grad for parameter in self.place]
+        self.gradient[:] = [parameter._grad for parameter in self.place]
         self.slopes[:] = [other._grad for other in self.others]
         if len(self.optimizer.state[0]):
-            self.numbers[2:] = np.array(self.optimizer.state).T
+            self.numbers[1:] = np.array(self.optimizer.state).T
         self.is_read, self.stale = True, set(self.programs)
 
     def write(self) -> None:
         """Copies the numbers back to the Values and the optimizer."""
         if not self.is_read:
             return
-        for parameter, data, slope in zip(self.place, *self.numbers[:2].tolist(), strict=True):
+        for parameter, data, slope in zip(self.place, self.numbers[0].tolist(), self.gradient.tolist(), strict=True):
             parameter._data, parameter._grad = data, slope
         for other, slope in zip(self.others, self.slopes.tolist(), strict=True):
             other._grad = slope
-        self.optimizer.state = list(map(tuple, self.numbers[2:].T.tolist()))
+        self.optimizer.state = list(map(tuple, self.numbers[1:].T.tolist()))
         self.is_read = False
 
     # Steps
@@ -362,7 +372,7 @@ class CompiledSteps:
             programs.append(program)
         pairs = zip(instructions, programs, strict=True)
         table = np.array([[address_of(one), address_of(program.u)] for one, program in pairs])
-        slopes = instruction(SLOPES, 0, 0, len(parts), parts, table, self.numbers, len(self.place), 0, losses)
+        slopes = instruction(SLOPES, 0, 0, len(parts), parts, table, self.numbers[0], len(self.place), 0, losses)
         sums = np.zeros(len(self.place) + len(self.others) + LANES)
         kept = [parts, picked, out, table, instructions]
         return _Work(slopes, v, sums, units[:count], lanes, np.searchsorted(begins, lanes), kept)
@@ -375,8 +385,7 @@ class CompiledSteps:
             TRAIN, 0, len(work.units), work.parts, work.lanes, its_v, its_u, count, work.slopes, finish
         )  # fmt: skip
         done = run(train, work.v, its_u, work.sums, int(work.lanes[-1]))
-        if done % 2:
-            self.numbers, self.after = self.after, self.numbers
+        self.side = (self.side + done) % 2
         return done
 
     def clipped(self, work: _Work, update: _Update, settings: Floats, norms: Floats) -> int:
@@ -407,7 +416,7 @@ class CompiledSteps:
         if not run(finish, its_v, update.program.u, work.sums, len(self.place)):
             numbers[:] = kept
             return 0
-        self.numbers, self.after = self.after, self.numbers
+        self.side = 1 - self.side
         self.slopes[:] = [other._grad for other in self.others]
         self.flow.add(before)
         norms[0] = math.hypot(*before)
@@ -419,9 +428,10 @@ class CompiledSteps:
         program, count = update.program, len(self.place)
         width = program.width(count)
         runs, biases, arriving, squares, heard, sums = self.layers
-        self.batch = program.batch(self.numbers, self.after, 0, count, width)
+        numbers, after = self.memory[2 + self.side :: 2], self.memory[1 - self.side :: 2]
+        self.batch = program.batch(numbers, after, 0, count, width)
         finish = instruction(
-            FINISH, 0, self.batch, self.numbers, self.after, self.kept, settings, settings.shape[1], 0, norms, 1,
+            FINISH, 0, self.batch, numbers[0], after[1], 2 * self.rows * count, settings, settings.shape[1], 0, norms, 1,
             runs, len(runs), biases, len(biases), arriving, squares, heard, sums, len(sums),
             self.slopes, self.remain, 0 if self.clip else len(self.slopes),
         )  # fmt: skip
@@ -478,7 +488,7 @@ class _Work(NamedTuple):
 
 
 class _Update:
-    # The traced update rule of an optimizer: (parameter, gradient, state) → (parameter, state). The learning rate and
+    # The traced update rule of an optimizer: (parameter, state, gradient) → (parameter, state). The learning rate and
     # the number of the step are Values, so one program serves all steps in which the rule takes the same branches.
 
     def __init__(self, optimizer: Optimizer, step: int) -> None:
@@ -488,14 +498,15 @@ class _Update:
         self.step = step
         twin = _twin(optimizer, self.lr)
 
-        def update(parameter: Value, gradient: Value, *state: Value) -> Any:
-            parameter, state = twin.update(parameter, gradient, state, self.number)
-            return [parameter, gradient, *state]
+        def update(parameter: Value, *rest: Value) -> Any:
+            *state, gradient = rest
+            parameter, changed = twin.update(parameter, gradient, tuple(state), self.number)
+            return [parameter, *changed]
 
-        self.program, traced = make_program(update, (0.75, 0.5, *optimizer.first_state(0.75)), "", False)
+        self.program, traced = make_program(update, (0.75, *optimizer.first_state(0.75), 0.5), "", False)
         self.captured = traced.captured
         traced.release()
-        if len(self.program.rows) != 3 + len(optimizer.state[0]):
+        if len(self.program.rows) != 2 + len(optimizer.state[0]):
             raise TraceError(f"{type(optimizer).__name__}.update() gives another state than it takes")
 
     def ask(self, what: str, other: int) -> Any:
