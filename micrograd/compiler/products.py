@@ -100,15 +100,15 @@ def _write_layer(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) ->
                         with f.either(wj == 1) as (columns, lines):
                             with columns:
                                 for size, p in _each_tile(f, places, (4, 1)):
-                                    x = [find_inputs(p + q) for q in range(size)]
-                                    found = _multiply_columns(f, weights + j, wi, x, inputs, start)
+                                    given = [find_inputs(p + q) for q in range(size)]
+                                    found = _multiply_columns(f, weights + j, wi, given, inputs, start)
                                     for q in range(size):
                                         _put_first(v + (first + ((p + q) * sums + j)), found[q], numbers, count)
                             with lines:
-                                mine = [weights + f.least(j + r, sums - 1) * wj for r in range(LANES)]
+                                each = [weights + f.least(j + r, sums - 1) * wj for r in range(LANES)]
                                 for size, p in _each_tile(f, places, (2, 1)):
-                                    x = [find_inputs(p + q) for q in range(size)]
-                                    found = _multiply_lines(f, mine, x, inputs)
+                                    given = [find_inputs(p + q) for q in range(size)]
+                                    found = _multiply_lines(f, each, given, inputs)
                                     for q in range(size):
                                         sum_ = found[q] + start
                                         _put_first(v + (first + ((p + q) * sums + j)), sum_, numbers, count)
@@ -164,40 +164,52 @@ def _put_first(target: Pointer, vector: Number, numbers: Pointer, count: Number)
                 target[k] = numbers[k]
 
 
+_TURNED = 64  # lanes whose rows are turned around at a time
+
+
 def _write_outer(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) -> None:
     # Sums over lanes, and over places, of products: g[g0 + i gi + j gj] += row i × row j. How many i, j, places; g0,
     # gi, gj; whether the rows j follow each other, as their sums do; each place's rows i; each place's rows j.
     high, wide, places, g0, gi, gj, follow = (c[i] for i in range(7))
     stride, rows = find_stride(f), c + 7
-    columns, apart = rows + places * high, f.reals_on_stack(LANES)
+    columns = rows + places * high
     with f.either(f.lanes > 1) as (many, one):
         with many:
-            for height, i in _each_tile(f, high, (3, 1)):
-                for width, j in _each_tile(f, wide, (LANES, 1)):
-                    totals = [[f.variable(f.reals(0.0)) for _ in range(width)] for _ in range(height)]
-                    with f.loop(0, places) as p:
-                        a = [v + rows[p * high + i + r] * stride for r in range(height)]
-                        b = [v + columns[p * wide + j + w] * stride for w in range(width)]
-                        with f.loop(0, stride, LANES) as lane:
-                            is_lane = f.before(f.lanes - lane)
-                            left = [f.choose(is_lane, x.vector(lane), 0.0) for x in a]
-                            right = [x.vector(lane) for x in b]
+            # Rows j of some lanes are turned around, so that a vector has eight rows of one lane.
+            turned, apart = f.reals_on_stack(_TURNED * 4 * LANES), f.reals_on_stack(LANES)
+            with f.loop(0, places) as p, f.loop(0, f.lanes, _TURNED) as begin:
+                count, mine = f.least(f.lanes - begin, _TURNED), columns + p * wide
+
+                def add_columns(j: Number, width: int) -> None:
+                    for w in range(width):
+                        places_ = [mine[f.least(j + (w * LANES + k), wide - 1)] * stride + begin for k in range(LANES)]
+                        with f.loop(0, count, LANES) as lane:
+                            vectors = f.transpose([v.vector(place + lane) for place in places_])
+                            for r, vector in enumerate(vectors):
+                                turned.put((lane + r) * (width * LANES) + w * LANES, vector)
+                    for height, i in _each_tile(f, high, (5, 1)):
+                        lines = [v + (rows[p * high + i + r] * stride + begin) for r in range(height)]
+                        totals = [[f.variable(f.reals(0.0)) for _ in range(width)] for _ in range(height)]
+                        with f.loop(0, count) as lane:
+                            right = [turned.vector((lane * width + w) * LANES) for w in range(width)]
                             for r in range(height):
+                                left = f.splat(lines[r][lane])
                                 for w in range(width):
-                                    totals[r][w].value = f.add_product(left[r], right[w], totals[r][w].value)
-                    for r in range(height):
-                        line, found = g + (g0 + (i + r) * gi + j * gj), [total.value for total in totals[r]]
-                        if width == 1:
-                            line[0] = line[0] + f.sum(found[0])
-                            continue
-                        sums = f.sums(found)
-                        with f.either(gj == 1) as (near, far):
-                            with near:
-                                line.put(0, line.vector() + sums)
-                            with far:
-                                apart.put(0, sums)
-                                with f.loop(0, LANES) as k:
-                                    line[k * gj] = line[k * gj] + apart[k]
+                                    totals[r][w].value = f.add_product(left, right[w], totals[r][w].value)
+                        for r in range(height):
+                            for w in range(width):
+                                column = j + w * LANES
+                                line, left_ = g + (g0 + (i + r) * gi + column * gj), f.least(wide - column, LANES)
+                                with f.either((gj == 1) & (left_ == LANES)) as (near, far):
+                                    with near:
+                                        line.put(0, line.vector() + totals[r][w].value)
+                                    with far:
+                                        apart.put(0, totals[r][w].value)
+                                        with f.loop(0, left_) as k:
+                                            line[k * gj] = line[k * gj] + apart[k]
+
+                for width, chunk in _each_tile(f, (wide + (LANES - 1)) // LANES, (4, 2, 1)):
+                    add_columns(chunk * LANES, width)
         with one:
             whole = f.choose_whole(follow == 1, wide // LANES * LANES, 0)
             for height, i in _each_tile(f, high, (4, 1)):

@@ -74,11 +74,11 @@ class CompiledSteps:
         self.place = {parameter: i for i, parameter in enumerate(optimizer.parameters)}
         self.others: dict[Value, float] = {}  # what remains of the gradient in a step: 0 or 1
         self.slopes = self.remain = np.empty(0)
-        # Before a step, the numbers are on one side, and after it on the other. The rows of a side are every second one:
-        # a check, the parameters, the optimizer's state, and last the gradients of the *other* side, so that an update
-        # finds its gradient, and leaves that of the step before, by steps of the same size.
+        # Before a step, the numbers are on one side, and after it on the other. The rows of a side are every second
+        # one: a check, the parameters, the optimizer's state, and last the gradients of the *other* side, so that an
+        # update finds its gradient, and leaves that of the step before, by steps of the same size.
         self.rows, self.side = 1 + len(optimizer.state[0]), 0
-        self.memory = np.zeros((2 * self.rows + 4, len(self.place)))
+        self.memory: Floats = np.zeros((2 * self.rows + 4, len(self.place)))
         self.pace = 0.0  # the seconds per unit of work
         count = len(eager.data)
         self.form = np.zeros(count, dtype=np.int64)
@@ -243,7 +243,8 @@ class CompiledSteps:
     @property
     def gradient(self) -> Floats:
         """The gradient of the parameters in the last step."""
-        return self.memory[2 * self.rows + 3 - self.side]
+        found: Floats = self.memory[2 * self.rows + 3 - self.side]
+        return found
 
     def read(self) -> None:
         """Copies the numbers of the parameters and the optimizer into the arrays."""
@@ -431,7 +432,8 @@ class CompiledSteps:
         numbers, after = self.memory[2 + self.side :: 2], self.memory[1 - self.side :: 2]
         self.batch = program.batch(numbers, after, 0, count, width)
         finish = instruction(
-            FINISH, 0, self.batch, numbers[0], after[1], 2 * self.rows * count, settings, settings.shape[1], 0, norms, 1,
+            FINISH, 0, self.batch, numbers[0], after[1], 2 * self.rows * count,
+            settings, settings.shape[1], 0, norms, 1,
             runs, len(runs), biases, len(biases), arriving, squares, heard, sums, len(sums),
             self.slopes, self.remain, 0 if self.clip else len(self.slopes),
         )  # fmt: skip

@@ -54,8 +54,7 @@ def _write_finish(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) -
     # two numbers for each layer; and what is added to: for each parameter, for each layer, how many these are.
     # Last, the gradients of other Values, which follow in the sums; what remains of each (0 or 1); how many.
     # Numbers have a column for each parameter: itself, what the optimizer remembers of it, and its gradient.
-    n, batch, numbers, after = f.lanes, f.wholes_at(c[1]), f.reals_at(c[2]), f.reals_at(c[3])
-    settings, slopes = f.reals_at(c[5]) + c[7] * c[6], numbers + c[4]
+    n, batch, settings, slopes = f.lanes, f.wholes_at(c[1]), f.reals_at(c[5]) + c[7] * c[6], f.reals_at(c[2]) + c[4]
     scale = 1.0 / c[9].as_real()
     with f.loop(0, c[6]) as i:
         u[i + 1] = settings[i]
