@@ -7,7 +7,7 @@ from importlib import import_module
 from numbers import Real
 from typing import Any
 
-__all__ = ["check_callable", "check_type", "one_line", "require", "sequence", "to_float"]
+__all__ = ["check_callable", "check_rng", "check_type", "one_line", "require", "sequence", "to_float"]
 
 
 def to_float(x: Any) -> float:
@@ -97,3 +97,13 @@ def require(module: str, purpose: str, *libraries: str) -> Any:
     except ImportError as error:
         names = libraries or (module.partition(".")[0],)
         raise ImportError(f"{purpose} needs {' and '.join(names)}: python -m pip install {' '.join(names)}") from error
+
+
+def check_rng(rng: Any, *methods: str) -> None:
+    """Raises a TypeError if ``rng`` lacks one of the methods."""
+    for method in methods:
+        if not callable(getattr(rng, method, None)):
+            raise TypeError(
+                f"rng is a random.Random, or the module random: it needs a method {method}(), which "
+                f"{type(rng).__name__} {rng!r} has not"
+            )

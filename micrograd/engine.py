@@ -255,7 +255,7 @@ def _collect(pairs: Any) -> Any:
     if not isinstance(pairs, list):
         return pairs  # they were summed before
     if len(pairs) > 1:
-        pairs = [pair for pair in pairs if not _vanishes(*pair)]
+        pairs = [(a, b) for a, b in pairs if float not in (a.__class__, b.__class__) or not _vanishes(a, b)]
     if len(pairs) < 2:
         local, upstream = pairs[0] if pairs else (0.0, 1.0)
         if local.__class__ is float and (local == 1 or _vanishes(local, upstream)):

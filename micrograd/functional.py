@@ -17,20 +17,22 @@ predictions.
 
 from __future__ import annotations
 
+import random as generator
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeGuard
 
 from . import rules
-from .arguments import sequence, to_float
+from .arguments import check_rng, sequence, to_float
 from .engine import Number, Value, lift, operation
+from .randomness import NORMAL, UNIFORM, Kind
 from .watching import find_watcher
 
 __all__ = [
     "acos", "add", "asin", "atan", "atan2", "binary_cross_entropy", "binary_cross_entropy_with_logits", "cbrt", "cos",
     "cosh", "cross_entropy", "dot", "erf", "exp", "expm1", "floor", "gelu", "hinge_loss", "huber_loss", "hypot",
     "kl_div", "l1_loss", "leaky_relu", "log", "log1p", "log_softmax", "logsumexp", "maximum", "mean", "minimum",
-    "mse_loss", "nll_loss", "one_hot", "relu", "sigmoid", "silu", "sin", "sinh", "softmax", "softplus", "sqrt",
-    "stop_gradient", "sum", "tan", "tanh", "weighted_sums", "where",
+    "mse_loss", "nll_loss", "normal", "one_hot", "random", "relu", "sigmoid", "silu", "sin", "sinh", "softmax",
+    "softplus", "sqrt", "stop_gradient", "sum", "tan", "tanh", "weighted_sums", "where",
 ]  # fmt: skip
 
 # The functions of one or two Values come from the table.
@@ -79,6 +81,46 @@ def where(condition: Any, a: Number, b: Number) -> Value:
     if isinstance(condition, Value):
         raise TypeError(f"a condition is a comparison, such as x > 0, not {condition!r}")
     return lift(a if condition else b)
+
+
+def random(rng: Any = generator) -> Value:
+    """Draws a number from 0 to 1, without 1: a constant, the number that ``rng.random()`` gives.
+
+    A compiled function draws as it does when it is not compiled: for one sample after the other, in the order in which
+    the function draws for a sample.
+
+    Args:
+        rng: the random generator: a ``random.Random``, or the module ``random`` itself.
+
+    Raises:
+        TypeError: if ``rng`` has no method ``random``.
+
+    >>> random(generator.Random(0)).data == generator.Random(0).random()
+    True
+    """
+    return _draw(UNIFORM, rng)
+
+
+def normal(rng: Any = generator) -> Value:
+    """Draws a number from the normal distribution of mean 0 and variance 1; otherwise like :func:`random`.
+
+    Each draw takes two numbers u and v of ``rng.random()``, and is √(−2 log(1 − u))·cos 2πv (Box and Muller, *A note
+    on the generation of random normal deviates*, 1958).
+
+    >>> noisy = lambda x: x + 0.1 * normal()
+    >>> x = Value(1.0)
+    >>> noisy(x).backward()
+    >>> x.grad
+    1.0
+    """
+    return _draw(NORMAL, rng)
+
+
+def _draw(kind: Kind, rng: Any) -> Value:
+    check_rng(rng, "random")
+    watcher = find_watcher()
+    hidden = watcher.draw(kind, rng) if watcher else None
+    return lift(kind.draw(rng)) if hidden is None else hidden
 
 
 def add(x: Any, y: Any) -> Any:

@@ -21,10 +21,9 @@ negate     = rule("neg",        "a",      "-a",                  "-1.0")
 power      = rule("power",      "a",      "real(a ** n)",        "2 * a if n == 2 else n * a ** (n - 1) if 1 <= n <= 3 "
                   "or 0.001 < abs(a) < 1000 and -50 < n - 1 + 1 == n < 50 else power_slope(n, a, n) if n >= 1 or n == "
                   "0 or not 0 <= a <= 0 else inf - out", n=2.0)
-power_of   = rule("**",         "a, b",   "real(a ** b)",        "b * a ** (b - 1) if 1 <= b <= 3 else "
-                  "power_slope(b, a, b) if b > 1 or not 0 <= a <= 0 else inf - out if b > 0 else 0.0",
-                  "out * log(a) if out > 1e-290 and a > 0 else a ** (b / 2) * log(a) * a ** (b / 2) if a > 0 else 0.0 "
-                  "if 0 <= a else nan")
+power_of   = rule("**", "a, b", "real(a ** b)", "b * a ** (b - 1) if 1 <= b <= 3 else power_slope(b, a, b) if b > 1 or "
+                  "not 0 <= a <= 0 else inf - out if b > 0 else 0.0", "out * log(a) if out > 1e-290 and a > 0 else a "
+                  "** (b / 2) * log(a) * a ** (b / 2) if a > 0 else 0.0 if 0 <= a else nan")
 exp        = rule("exp",        "a",      "exp(a)",              "out")
 expm1      = rule("expm1",      "a",      "expm1(a)",            "exp(a)")
 log        = rule("log",        "a",      "log(a)",              "1 / a")
@@ -62,11 +61,10 @@ floor      = rule("floor",      "a",      "a // 1 if abs(a) < 2.0 ** 52 else a",
 rounded    = rule("round",      "a",      "float(round(a)) if abs(a) < 1e16 else a", "1.0")
 stop_gradient = rule("stop_gradient", "a", "a",                  "0.0")
 # binary cross-entropy, with PyTorch's bounds: no logarithm below −100, that of tiny, no denominator below eps
-bce        = rule("bce",        "p, t",   "-chance(t) * log(max(chance(p), tiny)) - (1 - t) * (log1p(-p) if p < 1 else "
-                  "-100.0)", "bce_slope(p, t)", "-log_odds(p)", tiny=3.720075976020836e-44)
-bce_slope  = rule("bce_slope",  "p, t",   "(p - t) / max(chance(p) * (1 - p), eps)",
-                  "((p - t) * (p - t) + t * (1 - t)) / maximum(p * (1 - p), eps) ** 2",
-                  "-1 / maximum(p * (1 - p), eps)", eps=9.99999996004197e-13)  # 1e-12 as a float32
+bce        = rule("bce", "p, t", "-chance(t) * log(max(chance(p), tiny)) - (1 - t) * (log1p(-p) if p < 1 else -100.0)",
+                  "bce_slope(p, t)", "-log_odds(p)", tiny=3.720075976020836e-44)  # eps is 1e-12 as a float32
+bce_slope  = rule("bce_slope", "p, t", "(p - t) / max(chance(p) * (1 - p), eps)", "((p - t) * (p - t) + t * (1 - t)) / "
+                  "maximum(p * (1 - p), eps) ** 2", "-1 / maximum(p * (1 - p), eps)", eps=9.99999996004197e-13)
 log_odds   = rule("log_odds",   "p",      "-100.0 if chance(p) < tiny else -log1p((1 - 2 * p) / p) if p < 0.5 else "
                   "log1p((2 * p - 1) / (1 - p)) if p < 1 else 100.0 * chance(p)",
                   "1 / (p * (1 - p)) if tiny < p < 1 else 0.0", tiny=3.720075976020836e-44)
@@ -82,12 +80,12 @@ exp_sum    = rule("exp_sum", "*ab", "fsum([exp_difference(x, ab[-1]) for x in ab
 exp_difference = rule("exp_difference", "a, b", "(g := exp(d := a - b)) + g * (a - (d - (z := d - a)) - (b + z)) if "
                   "abs(a - b) < 1000 else exp(a - b)", "out", "-out")  # d misses what rounding takes from a - b
 # slopes whose formula in the books, such as 1 - tanh(a)², loses digits or overflows; power_slope is c aⁿ⁻¹
-rule("power_slope", "c, a, n", "0.0 if c == 0 else c * a ** (n - 1) if a == 0 or isinf(a) else y if abs(y := "
-     "c * real(a ** n) / a if abs(t := n * log(abs(a))) < 640 else c * (real(a ** n) / a) if t > 0 and abs(a) > 1 else "
-     "c * real(a ** (n - 2)) * a if t < 0 and 2 <= n < 64 and n - 2 + 2 == n else 0.0 if t < -2200 else "
-     "c * abs(a) ** (n / 2) / a * abs(a) ** (n / 2) * real(copysign(1.0, a) ** n)) < inf else c * a ** (n - 1)",
-     "0.0 if 0 <= a <= 0 and n < 1 else power_slope(1.0, a, n)", "power_slope(c * (n - 1), a, n - 1) if n <= n - 1 + "
-     "1 <= n else (n - 1) * out / a", "out * log(a) if a > 0 else 0.0 if 0 <= a else nan")
+rule("power_slope", "c, a, n", "0.0 if c == 0 else c * a ** (n - 1) if a == 0 or isinf(a) else y if abs(y := (c / a * "
+     "real(a ** n) if 1e-290 < abs(a) < 1e290 else c * real(a ** n) / a) if abs(t := n * log(abs(a))) < 640 else c * ("
+     "real(a ** n) / a) if t > 0 and abs(a) > 1 else c * real(a ** (n - 2)) * a if t < 0 and 2 <= n < 64 and n - 2 + 2 "
+     "== n else 0.0 if t < -2200 else c * abs(a) ** (n / 2) / a * abs(a) ** (n / 2) * real(copysign(1.0, a) ** n)) < "
+     "inf else c * a ** (n - 1)", "0.0 if 0 <= a <= 0 and n < 1 else power_slope(1.0, a, n)", "power_slope(c * (n - 1),"
+     " a, n - 1) if n <= n - 1 + 1 <= n else (n - 1) * out / a", "out * log(a) if a > 0 else 0.0 if 0 <= a else nan")
 rule("sqrt_slope", "a", "0.5 / sqrt(a) if a != 0 else inf", "-0.5 * out / a if not 0 <= a <= 0 else -out")
 rule("cbrt_slope", "a", "cbrt(a) / a / 3 if a != 0 else inf", "-2 / 3 * out / a if not 0 <= a <= 0 else nan")
 rule("hypot_slope", "x, y", "x * (s := 2.0 ** 600 if abs(x) + abs(y) < 1 else 0.25) / hypot(x * s, y * s) if "

@@ -28,8 +28,9 @@ from .rule import FLOATS
 
 if TYPE_CHECKING:
     from .engine import Number, Value
+    from .randomness import Kind
 
-__all__ = ["Watcher", "find_watcher", "report_look", "resting_collector", "watch", "watchers"]
+__all__ = ["Watcher", "find_watcher", "keep", "read_buffer", "report_look", "resting_collector", "watch", "watchers"]
 
 
 class Watcher:
@@ -37,9 +38,11 @@ class Watcher:
 
     Attributes:
         thread: the identifier of the only thread that it watches; None to watch all threads.
+        is_silent: whether compiled functions run as if nobody watched.
     """
 
     thread: int | None = None
+    is_silent = False
 
     def make(self) -> Value:
         """Makes an empty node, which the engine then fills."""
@@ -56,6 +59,22 @@ class Watcher:
         """The largest of some Values as a node without gradient, if their numbers may not be read; otherwise None."""
         return None
 
+    def draw(self, kind: Kind, rng: Any) -> Value | None:
+        """A random number as a node, if it is only known when a program runs; otherwise None."""
+        return None
+
+    def keep(self, module: Any, store: Callable[..., object], values: Sequence[Value]) -> bool:
+        """Takes charge of what :func:`keep` does now, to do it later; returns whether it does."""
+        return False
+
+    def read_buffer(self, module: Any, name: str) -> Sequence[Number]:
+        """The numbers of a module's buffer."""
+        return getattr(module, name)  # type: ignore[no-any-return]
+
+    def call(self, module: Any, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        """Called for the outputs of a module."""
+        return module.forward(*inputs, **options)
+
     def check(self, root: Value, operations: Sequence[Value]) -> None:
         """Called after the chain rule has been applied to all operations in the graph of ``root``."""
 
@@ -68,7 +87,10 @@ _lock = threading.Lock()
 
 def find_watcher() -> Watcher | None:
     """The watcher of this thread: the last one that watches only it, else the last one that watches all threads."""
-    here, newest_first = threading.get_ident(), watchers[::-1]
+    here = threading.get_ident()
+    if watchers and watchers[-1].thread == here:  # nearly always, and asked for each node
+        return watchers[-1]
+    newest_first = watchers[::-1]
     for thread in (here, None):
         for watcher in newest_first:
             if watcher.thread == thread:
@@ -80,6 +102,22 @@ def report_look(owner: Any, attribute: str, how: str) -> None:
     """Tells the watcher of this thread that an attribute is read, set or called."""
     if watcher := find_watcher():
         watcher.look(owner, attribute, how)
+
+
+def keep(module: Any, store: Callable[..., object], values: Sequence[Value]) -> None:
+    """Calls ``store`` with the numbers of the values, which change the module's buffers.
+
+    In a compiled function, this happens after each run of the program.
+    """
+    watcher = find_watcher() if watchers else None
+    if watcher is None or not watcher.keep(module, store, values):
+        store(*[value._data for value in values])
+
+
+def read_buffer(module: Any, name: str) -> Sequence[Number]:
+    """The numbers of a module's buffer; in a trace, Values whose numbers are read when the program runs."""
+    watcher = find_watcher() if watchers else None
+    return watcher.read_buffer(module, name) if watcher else getattr(module, name)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 This file does not use the rules' local gradients. The tests and the benchmark of accuracy compare with its results.
 """
 
+import ast
 import contextlib
 import math
 
@@ -169,6 +170,21 @@ MEANINGS = {
     "real": lambda a: a,
     "round": lambda a: Jet(mpmath.nint(a.x)),
 }
+# The formulas of the books for rules whose own texts are arranged so that floats lose no digits.
+BOOKS = {
+    "bell_curve": "exp(-k * a * a)",
+    "exp_difference": "exp(a - b)",
+    "floor": "floor(a)",
+    "log_odds": "-100.0 if p < tiny else log(p) - log1p(-p) if p < 1 else 100.0",
+    "normal_cdf": "erfc(-a / sqrt(2)) / 2",
+    "power_slope": "c * a ** (n - 1)",
+    "sigmoid": "1 / (1 + exp(-a))",
+    "silu": "a / (1 + exp(-a))",
+}
+# Slopes are derivatives of other rules: of which, by which operand, and of which order.
+SLOPES_OF = {name: (name.removesuffix("_slope"), 0, 1) for name in RULES if name.removesuffix("_slope") in RULES}
+SLOPES_OF = {name: of for name, of in SLOPES_OF.items() if name != of[0] and name != "power_slope"}
+SLOPES_OF |= {"silu_curvature": ("silu", 0, 2)}
 _compiled = {}
 
 
@@ -176,28 +192,35 @@ def names():
     """Returns the names in the texts, defined on these numbers: the functions of math, and the rules."""
     found = {name: function(name) for name in vars(math) if callable(getattr(mpmath, name, None))}
     for name, rule in RULES.items():
-        if name.isidentifier() and f"{name}(" not in rule.value:  # otherwise the function of math that it calls
+        if name.isidentifier() and name not in SLOPES:
             found[name] = lambda *operands, rule=rule: value_of(rule)(*operands)
     return {**found, **MEANINGS}
 
 
 def value_of(rule):
-    """Compiles the rule's value text to a function of these numbers."""
+    """Compiles the rule's value text to a function of these numbers; a function of math is that of mpmath."""
     if rule not in _compiled:
         scope = {**names(), **{name: mpf(x) for name, x in rule.constants.items()}}
-        _compiled[rule] = eval(f"lambda {rule.operands}: {rule.value}", scope)
+        text = BOOKS.get(rule.name, rule.value)
+        is_known = RULES.get(rule.name) is rule and rule.name in SLOPES  # its text may be an approximation
+        _compiled[rule] = scope[rule.name] if is_known else eval(f"lambda {rule.operands}: {text}", scope)
     return _compiled[rule]
 
 
 def exact(rule, operands, by=0):
     """Returns the value and the first and second derivative by one operand, to 60 digits or more.
 
+    Of a rule that is the slope of another one, it returns that one's derivatives: nan in place of the third.
+
     Very small and very large operands need more digits in between, as many as their exponent.
     """
     far = max([abs(mpmath.frexp(x)[1]) for x in operands if x], default=0)
     with mpmath.workdps(80 + int(0.302 * min(far, 1100))):
-        out = lift(value_of(rule)(*[Jet(x, i == by) for i, x in enumerate(operands)]))
-        return [+out.x, +out.b, +out.c]
+        name, of, order = SLOPES_OF.get(rule.name, (rule.name, by, 0))
+        operands = operands[::-1] if rule.name == "atan2_slope" else operands
+        meant = RULES[name] if order else rule
+        out = lift(value_of(meant)(*[Jet(x, i == of) for i, x in enumerate(operands)]))
+        return [+x for x in (out.x, out.b, out.c, mpmath.nan, mpmath.nan)[order : order + 3]]
 
 
 def ulps(found, true):
@@ -255,10 +278,15 @@ ROUNDED = {
 }
 
 
+def write_id(rule):
+    """Returns the name of a rule for a test's name; pytest -k can't select an asterisk."""
+    return rule.name.replace("*", "x")
+
+
 def list_cases():
     """Yields each rule with each operand to differentiate by; ``power`` with several exponents."""
     for rule in RULES.values():
-        if not rule.variadic and rule.name not in ("power_slope", "upper_half"):
+        if not rule.variadic and rule.name != "upper_half":
             for by in range(len(rule.names)):
                 bound = [rule.bind("power", n=n) for n in EXPONENTS] if rule.name == "power" else [rule]
                 yield from ((one, by) for one in bound)
@@ -289,25 +317,54 @@ def point(rng):
     return rng.choice((-1, 1)) * x * (1 + rng.choice((-1, 1)) * 2 ** -rng.uniform(1, 53))
 
 
-def sample(rule, by, rng):
+def thresholds(rule):
+    """Returns the numbers with which a rule's texts compare operands: there, one formula takes over from another."""
+    numbers = set()
+    for text in (rule.value, *rule.local):
+        for node in ast.walk(ast.parse(text.strip(), mode="eval")):
+            if isinstance(node, ast.Compare) and not names_in(node) <= {*rule.constants, "out"}:
+                sides = [side for side in (node.left, *node.comparators) if not names_in(side)]
+                numbers.update(abs(eval(ast.unparse(side))) for side in sides)
+    return sorted(numbers)
+
+
+def names_in(text):
+    return {node.id for node in ast.walk(text) if isinstance(node, ast.Name)}
+
+
+def beside(x, rng):
+    """Draws a double that is ±x, is very close to one of them, or not more than 1 away; never 0, where kinks are."""
+    near = rng.choice((x, x * (1 + rng.choice((-1, 1)) * 2 ** -rng.uniform(1, 53)), x + rng.uniform(-1, 1)))
+    return rng.choice((-1, 1)) * (near or math.ulp(0.0))
+
+
+def sample(rule, by, rng, near=()):
     """Draws a point at which a rule is defined, and returns the exact value and derivatives there, too.
 
-    ``backward()`` raises an error if the gradient by any operand overflows. Such points are skipped.
+    If there are numbers ``near``, some operand is beside one of them. ``backward()`` raises an error if the gradient by
+    any operand overflows. Such points are skipped.
     """
-    while True:
+    for _ in range(10_000):
         at = [point(rng) for _ in rule.names]
+        if near:
+            at[rng.randrange(len(at))] = beside(rng.choice(near), rng)
         if rule.name.startswith("bce") and not at[0] * (1 - at[0]) > 1e-12:
             continue  # within PyTorch's bounds, the slope is not that of the value
         if rule.name == "bell_curve":
             at[1] = rng.choice((0.5, 1.0))
+        if rule.name == "power_slope":
+            at[0], at[2] = rng.choice((0.0, 1.0, -0.3, 2.0)), rng.choice((*EXPONENTS, 4.0, -5.0, 60.0, 70.0))
+            if at[1] and at[2] * math.log(abs(at[1])) > 709:
+                continue  # the power itself overflows, and so nothing asks for its slope
         try:
             with contextlib.suppress(OverflowError):
                 rule(*at)
-            others = [exact(rule, at, i)[1] for i in range(len(at)) if i != by]
+            others = [exact(rule, at, i)[1] for i in range(len(at)) if i != by and rule.name not in SLOPES_OF]
             if all(math.isfinite(float(slope)) for slope in others):
                 return at, exact(rule, at, by)
         except (ValueError, ZeroDivisionError):
             continue
+    raise AssertionError(f"{rule} is defined nowhere: the last point was {at}")
 
 
 def subtract_rounding(rule, at, by, order, error, bound):

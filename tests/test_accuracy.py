@@ -5,22 +5,24 @@ import random
 
 import mpmath
 import pytest
-from exact import bounds, list_cases, ours, sample, subtract_rounding, ulps
+from exact import bounds, list_cases, ours, sample, subtract_rounding, thresholds, ulps, write_id
 
 from micrograd import Value, functional, grad
 from micrograd.rules import RULES
 
 POINTS = 250
+POINTS_BESIDE = 20  # beside each number with which the rule compares
 
 
 @pytest.mark.parametrize(
     ("rule", "by"),
-    [pytest.param(*one, id=f"{one[0].name}-{one[0].names[one[1]]}{i}") for i, one in enumerate(list_cases())],
+    [pytest.param(*one, id=f"{write_id(one[0])}-{one[0].names[one[1]]}{i}") for i, one in enumerate(list_cases())],
 )
 def test_values_and_derivatives_are_right_to_the_last_digit(rule, by):
     rng = random.Random(f"{rule.name} {by}")
-    for _ in range(POINTS):
-        at, true = sample(rule, by, rng)
+    near = thresholds(rule)
+    for i in range(POINTS + POINTS_BESIDE * len(near)):
+        at, true = sample(rule, by, rng, near if i >= POINTS else ())
         found = ours(rule, at, by)
         for order, bound in enumerate(bounds(rule)):
             if bound is not None:
@@ -49,11 +51,48 @@ def test_values_and_derivatives_are_right_to_the_last_digit(rule, by):
         ("floor", -2.0, 0.0),
         ("round", 2.5, 1.0),
         ("stop_gradient", 3.0, 0.0),
+        ("upper_half", 0.3, 1.0),
     ],
 )
 def test_tails_and_edges(name, x, slope):
     (found,) = grad(RULES[name](v := Value(x)), [v])
     assert found == pytest.approx(slope, rel=1e-15, abs=0.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "x", "second"),
+    [("asin", 1.0, math.inf), ("asin", -1.0, -math.inf), ("acos", 1.0, -math.inf), ("sqrt", 0.0, -math.inf)],
+)
+def test_second_derivatives_at_edges(name, x, second):
+    (slope,) = grad(RULES[name](v := Value(x)), [v], create_graph=True)
+    assert grad(slope, [v]) == (second,)
+
+
+def test_a_cube_root_has_no_second_derivative_at_0():
+    (slope,) = grad((v := Value(0.0)).cbrt(), [v], create_graph=True)
+    assert math.isnan(grad(slope, [v])[0])
+
+
+@pytest.mark.parametrize(("a", "n"), [(1e-3, 107.0), (0.5, 1070.0), (2.0, -1070.0)])
+def test_the_slope_of_a_tiny_power_by_its_exponent(a, n):
+    (found,) = grad(Value(a) ** (b := Value(n)), [b])
+    with mpmath.workdps(60):
+        assert ulps(found, mpmath.mpf(a) ** n * mpmath.log(a)) <= 4
+
+
+OF_MATH = [name for name in RULES if hasattr(math, name) and len(RULES[name].names) == 1 and name != "floor"]
+
+
+@pytest.mark.parametrize("name", OF_MATH)
+@pytest.mark.parametrize("x", [math.inf, -math.inf, 0.0, -0.0, math.nan])
+def test_infinities_and_zeros_are_those_of_math(name, x):
+    try:
+        expected = getattr(math, name)(x)
+    except ValueError:
+        with pytest.raises(ValueError, match=r"domain|expected"):
+            RULES[name](x)
+    else:
+        assert repr(RULES[name](x)) == repr(expected)  # which shows the sign of a zero, too
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,11 @@
 """Each stage of the compiler alone: graphs are simplified, plans put together what belongs together, both print."""
 
+import gc
 import os
 import random
 import subprocess
 import sys
+import tracemalloc
 
 import pytest
 from hypothesis import given, settings
@@ -145,6 +147,22 @@ def test_a_program_keeps_no_graph():
     compiled.batch(np.ones((3, 4)))
     for (_, traced), *_ in compiled._programs.values():
         assert (traced.nodes, traced.inputs, traced.outputs, traced.gradients) == ([], [], [], [])
+
+
+def test_a_call_leaves_no_values_behind_and_little_memory():
+    model = nn.MLP(32, [64, 10], activation="relu")
+    x = [0.1 * i for i in range(32)]
+    compile(lambda x: functional.logsumexp(model(x)))(x)  # what is made once for all
+    gc.collect()
+    before = {id(thing) for thing in gc.get_objects() if isinstance(thing, Value)}
+    compiled = compile(lambda x: functional.logsumexp(model(x)))
+    tracemalloc.start()
+    compiled(x).backward()
+    gc.collect()
+    kept = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert [thing for thing in gc.get_objects() if isinstance(thing, Value) and id(thing) not in before] == []
+    assert kept < 200 * len(model.parameters())
 
 
 def test_results_stay_what_they_are_when_a_function_is_called_again():

@@ -7,7 +7,7 @@ import micrograd
 
 PACKAGE = Path(micrograd.__file__).parent
 FLOORS = [
-    ["arguments", "tables", "files"],
+    ["arguments", "tables", "files", "randomness"],
     ["rule"],
     ["rules", "watching"],
     ["scalar"],

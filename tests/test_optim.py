@@ -915,3 +915,93 @@ def test_weight_decay_is_the_l2_penalty():
         one.step()
         descend(other, 1)
     assert [p.data for p in penalised] == pytest.approx([p.data for p in decayed], rel=1e-9)
+
+
+MANY = [
+    (optim.SGD, {"lr": 0.1, "weight_decay": 0.01}),
+    (optim.SGD, {"lr": 0.1, "momentum": 0.9, "nesterov": True}),
+    (optim.SGD, {"lr": 0.1, "momentum": 0.9, "averaged": True}),
+    (optim.Adagrad, {"lr_decay": 0.1}),
+    (optim.RMSprop, {"centered": True, "momentum": 0.5}),
+    (optim.Adadelta, {}),
+    (optim.Adam, {"amsgrad": True}),
+    (optim.AdamW, {}),
+    (optim.NAdam, {}),
+    (optim.AdaBelief, {}),
+]
+
+
+def take_steps(make, count, steps=8):
+    """Returns the parameters, in groups of their own optimizers, and states after each step."""
+    rng = random.Random(3)
+    numbers = [rng.gauss(0, 1) for _ in range(96)]
+    groups = [[Value(x) for x in numbers[i : i + count]] for i in range(0, 96, count)]
+    optimizers, seen = [make(group) for group in groups], []
+    for step in range(steps):
+        for group in groups:
+            for parameter in group:
+                parameter.grad = 0.0 if step == 3 else rng.gauss(0, 1) * 10 ** rng.uniform(-9, 9)
+        for optimizer in optimizers:
+            optimizer.step()
+        seen.append([parameter.data for group in groups for parameter in group])
+        if step % 3 == 1:
+            seen.append([state for optimizer in optimizers for state in optimizer.state])
+    return seen
+
+
+@pytest.mark.parametrize(("optimizer", "settings"), MANY)
+@pytest.mark.parametrize("lookahead", [False, True])
+def test_many_parameters_are_updated_as_few_are_bit_for_bit(optimizer, settings, lookahead):
+    def make(parameters):
+        inner = optimizer(parameters, **settings)
+        return optim.Lookahead(inner, k=2) if lookahead else inner
+
+    assert take_steps(make, 96) == take_steps(make, 2)
+
+
+def test_a_step_of_many_parameters_that_fails_changes_nothing():
+    parameters = [Value(1.0, label=f"p{i}") for i in range(100)]
+    optimizer = optim.Adam(parameters)
+    for parameter in parameters:
+        parameter.grad = 1.0
+    optimizer.step()
+    before = [parameter.data for parameter in parameters], optimizer.state, optimizer.steps
+    parameters[70].grad = math.inf
+    with pytest.raises(ValueError, match=r"the gradient of parameter 70 \(p70\) is inf"):
+        optimizer.step()
+    assert ([parameter.data for parameter in parameters], optimizer.state, optimizer.steps) == before
+
+
+def test_many_parameters_have_floats_errors():
+    for count in (2, 100):
+        parameters = [Value(1.0) for _ in range(count)]
+        for parameter in parameters:
+            parameter.grad = 0.0
+        with pytest.raises(ZeroDivisionError):
+            optim.Adam(parameters, eps=0.0).step()
+        assert [parameter.data for parameter in parameters] == [1.0] * count
+
+
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+def test_the_state_of_many_parameters_is_copied(duplicate):
+    parameters = [Value(1.0) for _ in range(100)]
+    optimizer = optim.Adam(parameters)
+    for parameter in parameters:
+        parameter.grad = 1.0
+    optimizer.step()
+    other = duplicate(optimizer)
+    optimizer.step()
+    assert other.state[0] == pytest.approx((0.1, 0.001))
+    assert optimizer.state[0] == pytest.approx((0.19, 0.001999))
+
+
+def test_a_rule_of_ones_own_takes_floats():
+    class Sign(optim.Optimizer):
+        def update(self, parameter, gradient, state, step):
+            assert isinstance(parameter, float)
+            return parameter - self.lr * ((gradient > 0) - (gradient < 0)), state
+
+    parameters = [Value(1.0) for _ in range(100)]
+    parameters[1].grad = -2.0
+    Sign(parameters, lr=0.5).step()
+    assert [parameter.data for parameter in parameters] == [1.0, 1.5, *[1.0] * 98]

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from exact import write_id
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -57,8 +58,8 @@ def derivative(f, points, i):
 
 TABLE = [r.bind("weigh", x=(0.5, -2.0, 1.5, 3.0)) if r.name == "weigh" else r for r in RULES.values()]
 DIFFERENTIABLE = [r for r in TABLE if r.name not in NO_DERIVATIVE]
-every_rule = pytest.mark.parametrize("operation", DIFFERENTIABLE, ids=lambda r: r.name)
-every_binary_rule = pytest.mark.parametrize("operation", [r for r in TABLE if len(r.local) == 2], ids=lambda r: r.name)
+every_rule = pytest.mark.parametrize("operation", DIFFERENTIABLE, ids=write_id)
+every_binary_rule = pytest.mark.parametrize("operation", [r for r in TABLE if len(r.local) == 2], ids=write_id)
 
 
 def operands_of(chosen, drawn):
@@ -116,6 +117,9 @@ def test_a_number_is_a_constant_on_either_side(operation, a, b):
         (lambda x: x**1, [0.0], [1.0]),
         (lambda x: x**2, [0.0], [0.0]),
         (lambda x: x**3, [-2.0], [12.0]),
+        (lambda x: x**10, [0.0], [0.0]),
+        (lambda x: x**100, [0.0], [0.0]),
+        (lambda x: x**3.5, [0.0], [0.0]),
         (lambda x: x**-2, [-2.0], [0.25]),
         (lambda x: x**-2, [-0.5], [16.0]),
         (lambda x, y: x**y, [0.0, 2.0], [0.0, 0.0]),
@@ -130,6 +134,22 @@ def test_kinks_and_edges_are_those_of_pytorch(expression, inputs, expected):
     values = [Value(x) for x in inputs]
     expression(*values).backward()
     assert [v.grad for v in values] == pytest.approx(expected, nan_ok=True)
+
+
+@pytest.mark.parametrize("n", [1.0, 1.5, 3.0, -2.0, 10.0, -49.0, 49.0])
+def test_the_slope_of_a_usual_power_is_that_of_the_books(n):
+    for k in range(40):
+        x, far = Value(0.0017 * 1.37**k), Value(1e9 * 1.37**k)
+        assert grad(x**n, [x]) == (n * x.data ** (n - 1),)
+        if 1 <= n <= 3:
+            assert grad(far**n, [far]) == grad(far ** Value(n), [far]) == (n * far.data ** (n - 1),)
+
+
+def test_the_slope_of_a_quotient_of_tiny_numbers():
+    y = Value(0.07)
+    assert grad(Value(1.5e-323) / y, [y]) == (-1.5e-323 / (0.07 * 0.07),)  # the quotient itself has lost digits
+    y = Value(1e-200)
+    assert grad(Value(0.0) / y, [y]) == (0.0,)
 
 
 @pytest.mark.parametrize("x", [3.0, -3.0, 0.0])

@@ -1,5 +1,6 @@
 """Compiled runs give the same numbers as runs on Values, whatever else happens in them."""
 
+import functools
 import math
 import os
 import random
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 pytest.importorskip("llvmlite", reason="compiling needs llvmlite, which is not installed")
 
-from micrograd import Value, fit, functional, nn, optim
+from micrograd import Value, fit, functional, grad, nn, optim
 from micrograd.compiler import TraceError, draws
 from micrograd.data import draw_order
 from micrograd.training import EarlyStopping, GradientNorm, TrainingError
@@ -180,7 +181,7 @@ def test_what_can_not_be_compiled_runs_without_and_says_so():
     def loss(x):
         return w * x if w.data > 0 else -w * x
 
-    with pytest.warns(UserWarning, match=r"fit runs without compiling.*data of a parameter are read"):
+    with pytest.warns(UserWarning, match=r"training runs without compiling.*data of a parameter are read"):
         fit(loss, [1.0, 2.0], optim.SGD([w], lr=1e-4), epochs=50)
     assert w.data == pytest.approx(1 - 1e-4 * 150)
     with pytest.raises(TraceError, match="data of a parameter"):
@@ -314,7 +315,7 @@ def test_a_run_goes_on_without_compiling_where_it_has_to():
             return w * 0
         return (w * xs[-1] - y) ** 2
 
-    with pytest.warns(UserWarning, match="fit runs without compiling"):
+    with pytest.warns(UserWarning, match="training runs without compiling"):
         found = descent("auto", data, loss)
     expected = descent(False, data, loss)
     assert (found[0], len(found[1])) == (pytest.approx(expected[0], rel=1e-12), 180)
@@ -539,7 +540,7 @@ def test_an_error_in_compiled_steps_is_raised(monkeypatch, where, at, error):
 def test_an_error_in_compiled_steps_is_one_warning_where_compiling_is_automatic(monkeypatch, where, at, error):
     expected = descent(False, LINE, lambda w, x, y: (w * x - y) ** 2)
     plant(monkeypatch, where, at, error)
-    with pytest.warns(UserWarning, match="fit runs without compiling") as caught:
+    with pytest.warns(UserWarning, match="training runs without compiling") as caught:
         found = descent("auto", LINE, lambda w, x, y: (w * x - y) ** 2)
     assert [str(warning.message).partition(": ")[2] for warning in caught] == [f"{type(error).__name__}: {error}"]
     assert caught[0].filename == __file__
@@ -557,7 +558,7 @@ def test_a_loss_that_fails_only_when_it_is_compiled_is_not_left_to_values_in_sil
 
     with pytest.raises((KeyError, ValueError), match=r"Value|only"):
         descent(True, data, loss)
-    with pytest.warns(UserWarning, match=r"fit runs without compiling.*(KeyError|ValueError)") as caught:
+    with pytest.warns(UserWarning, match=r"training runs without compiling.*(KeyError|ValueError)") as caught:
         found = descent("auto", data, loss)
     assert len(caught) == 1
     assert found[0] == pytest.approx(descent(False, data, loss)[0], rel=1e-12)
@@ -582,7 +583,7 @@ def test_a_validation_that_can_not_be_compiled_is_raised_or_said():
 
     with pytest.raises(TraceError, match="data of a Value"):
         train(True)
-    with pytest.warns(UserWarning, match="fit runs without compiling.*the validation: TraceError") as caught:
+    with pytest.warns(UserWarning, match="training runs without compiling.*the validation: TraceError") as caught:
         history = train("auto")
     assert len(caught) == 1
     assert len(history.validation_loss) == 3
@@ -703,3 +704,99 @@ def test_a_run_that_fails_among_orders_drawn_before_leaves_the_generator_as_it_w
             )
         states.append(rng.getstate())
     assert states[0] == states[1]
+
+
+def classify(compiled, metrics, change=lambda *_: None, data=None):
+    rng, model = random.Random(3), nn.MLP(2, [6, 3], activation="tanh", rng=random.Random(1))
+    points = data or [([rng.gauss(0, 1), rng.gauss(0, 1)], rng.randrange(3)) for _ in range(60)]
+    history = fit(
+        lambda x, label: functional.cross_entropy(model(x), label), points, optim.SGD(model.parameters(), lr=0.1),
+        epochs=3, batch_size=10, validation=points[:20], model=model, rng=rng, compile=compiled, progress=False,
+        metrics={name: functools.partial(metric, model) for name, metric in metrics.items()},
+    )  # fmt: skip
+    return history.metrics, history.validation_loss
+
+
+def accuracy(model, x, label):
+    scores = [score.data for score in model(x)]
+    return scores.index(max(scores)) == label
+
+
+def slope(model, x, label):
+    return sum(abs(d) for d in grad(model(x)[label], model.parameters()))
+
+
+def sharpness(model, x, label):
+    before = model(x)[0].data
+    parameter = model.layers[0].neurons[0].w[0]
+    parameter.data += 0.5
+    after = model(x)[0].data
+    parameter.data -= 0.5
+    return after - before
+
+
+def of_a_changed_sample(model, x, label):
+    x[0] += 1.0
+    try:
+        return model(x)[0].data
+    finally:
+        x[0] -= 1.0
+
+
+def of_another_list(model, x, label):
+    return model([x[1], x[0]])[label].data
+
+
+def twice(model, x, label):
+    model(x).pop()
+    return len(model(x))
+
+
+def in_training(model, x, label):
+    model.train()
+    try:
+        return model(x)[0].data + model.training
+    finally:
+        model.eval()
+
+
+@pytest.mark.parametrize(
+    "metric", [accuracy, slope, sharpness, of_a_changed_sample, of_another_list, twice, in_training]
+)
+def test_metrics_get_the_model_s_outputs(metric):
+    (mine, loss), (its, expected) = (
+        classify(compiled, {"accuracy": accuracy, "it": metric}) for compiled in (True, False)
+    )
+    assert mine["accuracy"] == its["accuracy"]
+    assert mine["it"] == pytest.approx(its["it"], rel=1e-9, abs=1e-12)
+    assert loss == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_metric_does_not_run_the_model_for_each_sample(monkeypatch):
+    calls, forward = [], nn.Layer.forward
+    monkeypatch.setattr(nn.Layer, "forward", lambda layer, x: calls.append(1) or forward(layer, x))
+    counts = []
+    for compiled in (False, True):
+        calls.clear()
+        classify(compiled, {"accuracy": accuracy, "again": accuracy})
+        counts.append(len(calls))
+    assert counts[1] < counts[0] / 10
+
+
+def test_metrics_of_a_model_that_can_not_be_compiled():
+    class Odd(nn.MLP):
+        def forward(self, x):
+            out = super().forward(x)
+            return out if self.training or out[0].data > 0 else out[::-1]
+
+    def run(compiled):
+        model = Odd(2, [6, 3], rng=random.Random(1))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return fit(
+                lambda x, label: functional.cross_entropy(model(x), label), POINTS * 10,
+                optim.SGD(model.parameters(), lr=0.1), epochs=2, validation=POINTS, model=model, rng=random.Random(1),
+                compile=compiled, metrics={"accuracy": lambda x, y: accuracy(model, x, y)}, progress=False,
+            ).metrics  # fmt: skip
+
+    assert run("auto") == run(False)

@@ -1,15 +1,24 @@
-"""Random numbers for programs: many at a time, the same that the generator itself would draw."""
+"""Random numbers for programs: many at a time, the same that the function itself would draw, in the same order."""
 
 from __future__ import annotations
 
+import contextlib
 import random
+import threading
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
+from ..engine import Value, lift
+from ..randomness import Kind
+from ..watching import Watcher
 from .machine import Floats, Whole
 
-__all__ = ["draw_orders", "take"]
+__all__ = ["Draw", "Draws", "Replay", "draw_for", "draw_orders", "take"]
+
+Draw = tuple[Kind, Any]
+"""What a trace draws: the kind of a number, and the generator."""
 
 _MANY = 1000  # numbers for which NumPy is faster: it takes the generator's state and gives it back
 
@@ -42,3 +51,81 @@ def draw_orders(rng: Any, count: int, orders: int) -> Whole:
     keys = (take(rng, orders * count) * 2.0**31).astype(np.int64).reshape(orders, count)
     # The place of a number in its lowest bits: sorting these is faster than sorting places.
     return np.sort(keys << 32 | np.arange(count), axis=1) & (2**32 - 1)
+
+
+def draw_for(programs: Sequence[Sequence[Draw]], which: Whole) -> list[Floats]:
+    """Draws the numbers of many samples.
+
+    Args:
+        programs: what each program draws for a sample.
+        which: the program of each sample.
+
+    Returns:
+        For each program an array with a row for each of its samples, and a column for each draw.
+    """
+    counts = np.bincount(which, minlength=len(programs))
+    rows = [np.empty((count, len(draws))) for count, draws in zip(counts, programs, strict=True)]
+    owners = {id(rng): rng for draws in programs for _, rng in draws}
+    if not all(map(is_twister, owners.values())):
+        filled = [0] * len(programs)
+        for k in which.tolist():
+            rows[k][filled[k]] = [kind.draw(rng) for kind, rng in programs[k]]
+            filled[k] += 1
+        return rows
+    for key, rng in owners.items():
+        each = np.array([sum(kind.count for kind, its in draws if id(its) == key) for draws in programs])[which]
+        ends = np.cumsum(each)
+        stream = take(rng, int(ends[-1]))
+        for k, draws in enumerate(programs):
+            place = (ends - each)[which == k]
+            for column, (kind, its) in enumerate(draws):
+                if id(its) == key:
+                    numbers = [stream[place + i] for i in range(kind.count)]
+                    # NumPy's functions round differently from those of the module math.
+                    rows[k][:, column] = numbers[0] if kind.count == 1 else [*map(kind.formula, *map(_list, numbers))]
+                    place = place + kind.count
+    return rows
+
+
+def _list(array: Floats) -> list[float]:
+    return array.tolist()  # type: ignore[no-any-return]
+
+
+class Draws:
+    """Draws that can be taken back."""
+
+    def __init__(self) -> None:
+        self._states: dict[int, tuple[Any, Any]] = {}
+
+    def draw(self, programs: Sequence[Sequence[Draw]], which: Whole) -> list[Floats]:
+        """Draws the numbers of many samples: see :func:`draw_for`."""
+        for draws in programs:
+            for _, rng in draws:
+                if id(rng) not in self._states and hasattr(rng, "getstate"):
+                    with contextlib.suppress(NotImplementedError):  # of a random.SystemRandom
+                        self._states[id(rng)] = rng, rng.getstate()
+        return draw_for(programs, which)
+
+    def rewind(self) -> None:
+        """Gives all generators the state that they had before the first draw."""
+        for rng, state in self._states.values():
+            rng.setstate(state)
+
+
+class Replay(Watcher):
+    """Gives a function that is called a second time for a sample the numbers that were drawn for it.
+
+    Args:
+        numbers: the numbers, in the order of the draws.
+        keeps: whether the function changes buffers, as it does when it is called for the first time.
+    """
+
+    def __init__(self, numbers: Iterable[float], keeps: bool) -> None:
+        self._numbers, self._keeps = iter(numbers), keeps
+        self.thread = threading.get_ident()
+
+    def draw(self, kind: Kind, rng: Any) -> Value:
+        return lift(next(self._numbers))
+
+    def keep(self, module: Any, store: Callable[..., object], values: Sequence[Value]) -> bool:
+        return not self._keeps

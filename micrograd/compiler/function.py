@@ -18,12 +18,14 @@ array([ 9., 36.])
 
 from __future__ import annotations
 
+import inspect
 import math
 import os
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial, update_wrapper
+from functools import partial, update_wrapper, wraps
+from types import MethodType
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -33,9 +35,12 @@ from numpy.lib.stride_tricks import as_strided
 from ..arguments import to_float
 from ..engine import Value, grad, lift
 from ..rule import Rule
+from ..watching import watch
+from .draws import Replay, draw_for
 from .machine import Floats
 from .plan import Plan
 from .program import Program, UndefinedError, make_program
+from .surroundings import Hidden
 from .tracing import ARRAY, Trace, TraceError, as_values, build, cut, flatten, is_watched, unflatten
 
 if TYPE_CHECKING:
@@ -53,12 +58,26 @@ def compile(function: Callable[..., Any]) -> Compiled:  # noqa: A001
     Args:
         function: takes numbers and Values, alone or in lists, tuples, dicts and arrays, and gives a Value, or Values in
             lists, tuples and dicts. It may use other Values, its parameters. Each call must build the same graph for
-            arguments of the same form: it does not branch on a Value, read ``.data``, or draw random numbers. Plain
-            numbers that it reads elsewhere are constants of the program, and its parameters those of the first call:
-            their data may change, but they can't be replaced by others.
+            arguments of the same form: it does not branch on a Value, or read ``.data``. It may draw random numbers by
+            :func:`micrograd.functional.random` and ``normal``, as ``nn.Dropout`` does: they are drawn for each run of
+            the program. What it reads elsewhere (variables, attributes, lists, dicts, sets, arrays below a megabyte)
+            may change between calls: then another program is made, except for the data of Values, which a program reads
+            each time. It must not change any of this itself.
 
     Raises:
         TypeError: if it is not a function.
+
+    It compiles methods too; each instance has programs of its own, and keeps them:
+
+    >>> class Line:
+    ...     def __init__(self, slope):
+    ...         self.slope = Value(slope)
+    ...
+    ...     @compile
+    ...     def at(self, x, *, shift=0.0):
+    ...         return self.slope * x + shift
+    >>> Line(2.0).at(1.0).data, Line(3.0).at(1.0, shift=0.5).data
+    (2.0, 3.5)
     """
     if not callable(function):
         raise TypeError(f"compile() takes a function, not {type(function).__name__} {function!r}")
@@ -83,14 +102,45 @@ class Compiled:
         self._lock = threading.RLock()
         _all.add(self)
         self._last: Program | None = None
+        self._by_names: dict[tuple[str, ...], Compiled] = {}
+        self._attribute = ""
         self.name = getattr(function, "__name__", type(function).__name__)
-        update_wrapper(self, function)
+        update_wrapper(self, function, updated=())  # its attributes may have the names of ours
 
     def __repr__(self) -> str:
         return f"<compiled {getattr(self.function, '__qualname__', self.function)!s}>"
 
     def __reduce__(self) -> tuple[Any, ...]:  # a copy makes programs of its own
         return Compiled, (self.function,)
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._attribute = name
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Compiled:
+        # As an attribute of a class it is a method: each instance has programs of its own.
+        if instance is None:
+            return self
+        if is_watched():  # whoever watches sees no new attribute
+            return Compiled(MethodType(self.function, instance))
+        key = f"_compiled_{self._attribute}"
+        kept = vars(instance).get(key)
+        if not kept or kept.compiled.function.__self__ is not instance:
+            kept = vars(instance)[key] = _Kept(Compiled(MethodType(self.function, instance)))
+        return cast(Compiled, kept.compiled)
+
+    def _with_names(self, method: str, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        # A call with keywords. Those that the function also takes by position are given by position.
+        bound = inspect.signature(self.function).bind(*arguments, **named)
+        if not bound.kwargs:
+            return getattr(self, method)(*bound.args)
+        names = tuple(bound.kwargs)
+        if names not in self._by_names:
+            self._by_names[names] = Compiled(_take_by_position(self.function, names))
+        compiled = self._by_names[names]
+        try:
+            return getattr(compiled, method)(*bound.args, *bound.kwargs.values())
+        finally:
+            self._last = compiled._last or self._last
 
     @property
     def program(self) -> Plan:
@@ -119,7 +169,7 @@ class Compiled:
             raise ValueError("there is no program yet: call the function first")
         return profile(self._last, samples)
 
-    def _of(self, form: Any, arguments: Any, differentiate: str, sums: bool) -> tuple[Program, Trace] | None:
+    def _of(self, form: Any, arguments: Any, differentiate: str, sums: bool | None) -> tuple[Program, Trace] | None:
         # The program for arguments of a form; None if these are such that the function fails.
         key = form, differentiate, sums
         found = self._kept(key)
@@ -144,53 +194,71 @@ class Compiled:
                 return found
         return None
 
-    def __call__(self, *arguments: Any) -> Any:
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        if named:
+            return self._with_names("__call__", arguments, named)
         if is_watched():  # which it is in a trace, too
             return self._eagerly(arguments)[0]
         leaves, form = flatten(arguments)
-        found = self._of(form, arguments, "captured inputs", False)
+        found = self._of(form, arguments, "captured inputs", None)
         if found is None:
             return self._eagerly(arguments)[0]
         program, traced = found
         captured = traced.captured
         inputs = [leaf._data if isinstance(leaf, Value) else to_float(leaf) for leaf in leaves]
         with self._lock:
+            draws = draw_for([traced.draws], _ONE)[0][0].tolist() if traced.draws else []
             program.capture(captured)
-            numbers, is_finite = program.one(inputs)
+            numbers, is_finite = program.one([*inputs, *draws])
             out = numbers.tolist()
         if not is_finite:
-            return self._eagerly(arguments)[0]
+            return self._eagerly(arguments, draws=draws)[0]
+        traced.store(out[1 + traced.count :])
         places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Value)]
         parents = (*captured, *[leaves[i] for i in places])
         count, size, first = traced.count, len(captured) + len(leaves), len(captured)
         results = []
         for which in range(count):
-            k = 1 + count + which * size
+            k = 1 + len(program.plan.outputs) + which * size
             slopes = [*out[k : k + first], *[out[k + first + i] for i in places]]
-            again = partial(self._again, leaves, form, places, which)
+            again = partial(self._again, leaves, form, places, which, draws)
             results.append(_node(self.name, out[1 + which], slopes, parents, again, first))
         return results[0] if traced.structure is None else unflatten(traced.structure, iter(results))
 
-    def _eagerly(self, arguments: Any, make: Callable[[Any], Value] = lift) -> tuple[Any, Any]:
-        # What the function gives without a program, and the arguments as it got them.
+    def _eagerly(
+        self, arguments: Any, make: Callable[[Any], Value] = lift, draws: Sequence[float] | None = None,
+        keeps: bool = True,
+    ) -> tuple[Any, Any]:  # fmt: skip
+        # What the function gives without a program, and the arguments as it got them. It takes the random numbers that
+        # were drawn for it, if they were.
+        def call(values: Any) -> Any:
+            if draws is None:
+                return self.function(*values)
+            with watch(Replay(draws, keeps)):
+                return self.function(*values)
+
         values = as_values(arguments, make)
         try:
-            return self.function(*values), values
+            return call(values), values
         except TypeError:  # a whole number may be an index, which a Value can't be
             values = as_values(arguments, make, but_indexes=True)
-            return self.function(*values), values
+            return call(values), values
 
-    def _again(self, leaves: list[Any], form: Any, places: list[int], which: int, given: Sequence[Any]) -> Value:
+    def _again(
+        self, leaves: list[Any], form: Any, places: list[int], which: int, draws: list[float], given: Sequence[Any]
+    ) -> Value:
         leaves = leaves.copy()
         for place, value in zip(places, given, strict=True):
             leaves[place] = value
-        return cast(Value, flatten(self._eagerly(unflatten(form, iter(leaves)))[0], lift)[0][which])
+        result = self._eagerly(unflatten(form, iter(leaves)), draws=draws, keeps=False)[0]
+        return cast(Value, flatten(result, lift)[0][which])
 
-    def batch(self, *arrays: Any) -> Value:
+    def batch(self, *arrays: Any, **named: Any) -> Value:
         """The mean of the function over samples, a Value.
 
         Args:
             arrays: for each argument a sequence or an array, whose first axis is that of the samples.
+            named: the same for arguments that are given by name.
 
         >>> w = Value(1.0)
         >>> out = compile(lambda x: (w * x) ** 2).batch([1.0, 3.0])
@@ -198,32 +266,39 @@ class Compiled:
         >>> out.data, w.grad
         (5.0, 10.0)
         """
+        if named:
+            return cast(Value, self._with_names("batch", arrays, named))
         x, form, sample = _samples(arrays)
+        count = x.shape[1]
         found = None if is_watched() else self._of(form, sample(0), "captured", True)
         if found is None:
-            return self._mean(x.shape[1], sample)
+            return self._mean(sample, [None] * count)
         program, traced = found
         self._single(traced, "batch()")
         with self._lock:
+            x, draws = _with_draws(x, traced)
             program.capture(traced.captured)
             out, sums, is_finite = program(x)
-        count = x.shape[1]
         if not (is_finite and np.isfinite(sums).all()):
-            return self._mean(count, sample)
+            return self._mean(sample, draws)
+        for numbers in out[2:].T if traced.stores else ():
+            traced.store(numbers.tolist())
         mean, slopes = float(out[1].sum()) / count, (sums / count).tolist()
         parents = tuple(traced.captured)
-        return _node(f"mean of {self.name}", mean, slopes, parents, lambda _: self._mean(count, sample), len(parents))
+        return _node(
+            f"mean of {self.name}", mean, slopes, parents, lambda _: self._mean(sample, draws, False), len(parents)
+        )
 
-    def _mean(self, count: int, sample: Callable[[int], Any]) -> Value:
+    def _mean(self, sample: Callable[[int], Any], draws: Sequence[Sequence[float] | None], keeps: bool = True) -> Value:
         from ..functional import mean
 
-        return mean([self._eagerly(sample(i))[0] for i in range(count)])
+        return mean([self._eagerly(sample(i), draws=row, keeps=keeps)[0] for i, row in enumerate(draws)])
 
     def _single(self, traced: Trace, where: str) -> None:
         if traced.structure is not None:
             raise TypeError(f"{where} is for functions that give one Value")
 
-    def values(self, *arrays: Any) -> Any:
+    def values(self, *arrays: Any, **named: Any) -> Any:
         """What the function gives for each sample: an array, of which the first axis is that of the samples.
 
         Of dicts, and of lists whose items differ in length, it is such dicts and lists, of an array each.
@@ -231,9 +306,11 @@ class Compiled:
         >>> compile(lambda x: x**2).values([1.0, 3.0])
         array([1., 9.])
         """
+        if named:
+            return cast(Floats, self._with_names("values", arrays, named))
         return self._arrays(arrays, "")[0]
 
-    def gradients(self, *arrays: Any) -> Any:
+    def gradients(self, *arrays: Any, **named: Any) -> Any:
         """The function's derivatives by its arguments for each sample: for each argument an array formed as it is.
 
         Those of dicts, and of lists whose items differ in length, are such dicts and lists, of an array each.
@@ -241,14 +318,16 @@ class Compiled:
         >>> compile(lambda x: x**2).gradients([1.0, 3.0])
         array([2., 6.])
         """
-        return self.values_and_gradients(*arrays)[1]
+        return self.values_and_gradients(*arrays, **named)[1]
 
-    def values_and_gradients(self, *arrays: Any) -> tuple[Any, Any]:
+    def values_and_gradients(self, *arrays: Any, **named: Any) -> tuple[Any, Any]:
         """Both at once.
 
         >>> compile(lambda x, y: x * y).values_and_gradients([2.0], [5.0])
         (array([10.]), (array([5.]), array([2.])))
         """
+        if named:
+            return cast("tuple[Floats, Any]", self._with_names("values_and_gradients", arrays, named))
         values, slopes = self._arrays(arrays, "inputs")
         parts: list[Any] = []
         k = 0
@@ -264,6 +343,44 @@ class Compiled:
             k += size
         return values, parts[0] if len(parts) == 1 else tuple(parts)
 
+    def foresee(self, samples: Sequence[Any]) -> Callable[[int], Any] | None:
+        """What a function of one argument gives for each sample, computed at once.
+
+        Returns:
+            A function of the sample's index; its Values compute their gradients when somebody asks for them. None if
+            the function draws random numbers, or changes buffers of modules, which belongs to each call.
+        """
+        x, form, sample = _samples([samples])
+        traced = self._find(x, form, sample, "")[1]
+        if traced.draws or traced.stores:
+            return None
+        numbers = self._run(x, form, sample, "")[0].T.tolist()
+        parents = tuple(traced.captured)
+
+        def give(i: int) -> Any:
+            def call(k: int) -> Value:
+                return cast(Value, flatten(self.function(samples[i]), lift)[0][k])
+
+            def slopes(k: int) -> list[float]:
+                return list(grad(call(k), parents))
+
+            def make(k: int, number: float) -> Value:
+                return _node(self.name, number, partial(slopes, k), parents, lambda _: call(k), len(parents))
+
+            return unflatten(traced.structure, iter([make(k, number) for k, number in enumerate(numbers[i])]))
+
+        return give
+
+    def _find(self, x: Floats, form: Any, sample: Callable[[int], Any], differentiate: str) -> tuple[Program, Trace]:
+        # The program for samples, made of the first one for which the function does not fail.
+        found = self._kept((form, differentiate, False)) or next(
+            filter(None, (self._of(form, sample(i), differentiate, False) for i in range(x.shape[1]))), None
+        )
+        if found is None:
+            self._eagerly(sample(0))
+            raise TraceError("the function could be called, and not be traced, at any of the samples")
+        return found
+
     def _arrays(self, arrays: Sequence[Any], differentiate: str) -> tuple[Any, Floats]:
         x, form, sample = _samples(arrays)
         if is_watched():
@@ -271,43 +388,75 @@ class Compiled:
             structure = flatten(self._eagerly(sample(0))[0])[1]
             columns = np.array([row[0] for row in rows]).T
             return _stack(structure, iter(columns), len(rows)), np.array([row[1] for row in rows]).T
-        found = self._kept((form, differentiate, False)) or next(
-            filter(None, (self._of(form, sample(i), differentiate, False) for i in range(x.shape[1]))), None
-        )
-        if found is None:
-            self._eagerly(sample(0))
-            raise TraceError("the function could be called, and not be traced, at any of the samples")
-        program, traced = found
+        _, traced = self._find(x, form, sample, differentiate)
         if differentiate:
             self._single(traced, "gradients()")
+        values, slopes = self._run(x, form, sample, differentiate)
+        return _stack(traced.structure, iter(values), x.shape[1]), slopes
+
+    def _run(self, x: Floats, form: Any, sample: Callable[[int], Any], differentiate: str) -> tuple[Floats, Floats]:
+        # The outputs and the gradients of all samples, a row each.
+        program, traced = self._find(x, form, sample, differentiate)
         count, lanes = traced.count, x.shape[1]
         with self._lock:
+            x, draws = _with_draws(x, traced)
             program.capture(traced.captured)
             if lanes == 1:
                 out, is_finite = program.one(x[:, 0])
                 out = out.reshape(-1, 1).copy()
             else:
                 out, _, is_finite = program(x)
+        slopes, stored = out[1 + len(program.plan.outputs) :], count + traced.stored_count
         bad: Any = () if is_finite else np.flatnonzero(~np.isfinite(out).all(axis=0))
-        for i in bad:
-            values, row = self._row(sample(int(i)), differentiate)
-            out[1:, i] = [*values, *row]
-        return _stack(traced.structure, iter(out[1 : 1 + count]), lanes), out[1 + count :]
+        for i in range(lanes) if traced.stores else bad:
+            if is_finite or i not in bad:
+                traced.store(out[1 + count : 1 + stored, i].tolist())
+                continue
+            values, row = self._row(sample(int(i)), differentiate, draws[i])
+            out[1 : 1 + count, i], slopes[:, i] = values, row
+        return out[1 : 1 + count], slopes
 
-    def _row(self, arguments: Any, differentiate: str) -> tuple[list[float], Sequence[float]]:
+    def _row(
+        self, arguments: Any, differentiate: str, draws: Sequence[float] | None = None
+    ) -> tuple[list[float], Sequence[float]]:
         # What a program gives for a sample, without one.
-        result, arguments = self._eagerly(arguments, Value)
+        result, arguments = self._eagerly(arguments, Value, draws)
         values = flatten(result, lift)[0]
         inputs = map(lift, flatten(arguments)[0])  # indexes among them are constants
         slopes = grad(values[0], inputs) if differentiate else ()
         return [value.data for value in values], slopes
 
 
+class _Kept(Hidden):
+    # The compiled method of an instance, in a place of the instance's own. A copy of the instance makes its own.
+
+    def __init__(self, compiled: Compiled | None = None) -> None:
+        self.compiled = compiled
+
+    def __bool__(self) -> bool:
+        return self.compiled is not None
+
+    def __reduce__(self) -> Any:
+        return _Kept, ()
+
+
+def _take_by_position(function: Callable[..., Any], names: tuple[str, ...]) -> Callable[..., Any]:
+    @wraps(function)
+    def call(*arguments: Any) -> Any:
+        plain, named = arguments[: -len(names)], arguments[-len(names) :]
+        return function(*plain, **dict(zip(names, named, strict=True)))
+
+    return call
+
+
+_Slopes = list[float] | Callable[[], list[float]]
+
+
 class _Call(Rule):
     # What made the Value that a call gave: its local gradients are known. Where they are to be differentiated
     # themselves, the function is called again, as a graph.
 
-    def __init__(self, name: str, slopes: list[float], again: Callable[[Sequence[Any]], Value], captured: int) -> None:
+    def __init__(self, name: str, slopes: _Slopes, again: Callable[[Sequence[Any]], Value], captured: int) -> None:
         self.name, self.slopes, self.again, self.captured = name, slopes, again, captured  # the rest: see below
 
     def forward(self, *operands: Any) -> float:
@@ -315,13 +464,15 @@ class _Call(Rule):
 
     def local_of(self, a: list[Any]) -> Any:
         if not a or not isinstance(a[0], Value):
+            if callable(self.slopes):
+                self.slopes = self.slopes()
             return self.slopes
         # By leaves in place of the arguments, which may be made of each other; afterwards they are what they stand for.
         # So are the captured Values that are made of others.
         given, captured = a[self.captured :], a[: self.captured]
         leaves = [Value(x._data) for x in given]
         out = self.again(leaves)
-        stands = cut(_made(out, captured), captured)
+        stands = cut(_made(out, captured), [x for x in captured if x._parents])
         wanted = [*[stands.get(x, x) for x in captured], *leaves]
         slopes = grad(stands.get(out, out), wanted, create_graph=True)
         for leaf, x in [*zip(leaves, given, strict=True), *[(stand, x) for x, stand in stands.items()]]:
@@ -350,10 +501,19 @@ for _name, _part in {
     "pull_values": staticmethod(_RULE.pull_values),
 }.items():
     setattr(_Call, _name, _part)
+_ONE = np.zeros(1, dtype=np.int64)
+
+
+def _with_draws(x: Floats, traced: Trace) -> tuple[Floats, list[list[float]]]:
+    # The inputs of all samples, with the random numbers that are drawn for them; these also as a list for each sample.
+    if not traced.draws:
+        return x, [[]] * x.shape[1]
+    draws = draw_for([traced.draws], np.zeros(x.shape[1], dtype=np.int64))[0]
+    return np.ascontiguousarray(np.concatenate([x, draws.T])), draws.tolist()
 
 
 def _node(
-    name: str, data: float, slopes: list[float], parents: tuple[Value, ...], again: Callable[[Sequence[Any]], Value],
+    name: str, data: float, slopes: _Slopes, parents: tuple[Value, ...], again: Callable[[Sequence[Any]], Value],
     captured: int,
 ) -> Value:  # fmt: skip
     node = Value(data)

@@ -10,7 +10,8 @@ import ast
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, reduce
+from operator import mul
 from types import CodeType
 from typing import Any
 
@@ -18,7 +19,7 @@ from .. import rules
 from ..engine import Value, lift, operation
 from ..rule import VALUES, Rule, write_choices
 from ..watching import watch
-from .tracing import WHERE, Trace, TraceError, Tracing
+from .tracing import WHERE, Trace, TraceError, Tracing, combine
 
 __all__ = [
     "ADD",
@@ -114,12 +115,14 @@ class Graph:
         ops: what each does.
         args: its operands; of an input or a captured Value its place among them.
         numbers: what it is worth in the sample that was traced.
-        is_uniform: whether it is the same in all lanes.
-        outputs: the function's results.
+        constants: those that are plain numbers.
+        varying: those that differ between lanes.
+        forward: how many operations are the function's, and not those of its gradients.
+        outputs: the function's results, and what it stores.
         gradients: its derivatives.
         leaves: the captured Values, then the inputs.
         captured: how many Values were captured.
-        inputs: how many inputs there are.
+        inputs: how many inputs there are: numbers among the arguments, and random ones.
         labels: of captured Values and inputs, for messages.
     """
 
@@ -127,24 +130,26 @@ class Graph:
         self.ops: list[Operation] = []
         self.args: list[tuple[int, ...]] = []
         self.numbers: list[float] = []
-        self.is_uniform: list[bool] = []
-        # The same as sets: asking whether one of many operands is among them takes no loop in Python.
+        # Sets: whether one of many operands is among them takes no loop in Python.
         self.constants: set[int] = set()
         self.varying: set[int] = set()
         self._ids: dict[Value, int] = {}
         self._known: dict[Any, int] = {}
         self._operations: dict[Rule, Operation] = {rules.dot: DOT, rules.total: SUM}
-        self._is_gradient = False
+        self._is_gradient, self.forward = False, 0
         self.one, self.zero, self.minus = self.units = [self.constant(x) for x in (1.0, 0.0, -1.0)]
-        self.captured, self.inputs, self.traced = len(trace.captured), len(trace.inputs), len(trace.nodes)
+        inputs = [*trace.inputs, *trace.drawn]
+        self.captured, self.inputs, self.traced = len(trace.captured), len(inputs), len(trace.nodes)
         self.leaves = range(len(self.ops), len(self.ops) + self.captured + self.inputs)
-        for what, leaves in ((CAPTURED, trace.captured), (INPUT, trace.inputs)):
+        for what, leaves in ((CAPTURED, trace.captured), (INPUT, inputs)):
             for i, leaf in enumerate(leaves):
                 self._ids[trace.stands.get(leaf, leaf)] = self.new(what, (i,), leaf._data)
         for i, node in enumerate(trace.nodes):
-            self._is_gradient = i >= trace.forward
+            if i == trace.forward:
+                self._is_gradient, self.forward = True, len(self.ops)
             self._add(node)
-        self.outputs = [self._find(out) for out in trace.outputs]
+        self.forward = self.forward or len(self.ops)
+        self.outputs = [self._find(out) for out in (*trace.outputs, *trace.stored)]
         self.gradients = [self._find(slope) for slope in trace.gradients]
         self._ids.clear()
         self._known.clear()
@@ -153,7 +158,7 @@ class Graph:
         lines = []
         for i, (op, args) in enumerate(zip(self.ops, self.args, strict=True)):
             of = repr(self.numbers[i]) if op is CONSTANT else ", ".join(map(str, args))
-            lines.append(f"{i}: {op.name}({of})" + "  (the same in all lanes)" * self.is_uniform[i])
+            lines.append(f"{i}: {op.name}({of})" + "  (the same in all lanes)" * (i not in self.varying))
         return "\n".join([*lines, f"outputs {self.outputs}", f"gradients {self.gradients}"])
 
     def new(self, op: Operation, args: tuple[int, ...], number: float) -> int:
@@ -162,12 +167,10 @@ class Graph:
         self.args.append(args)
         self.numbers.append(number)
         i = len(self.numbers) - 1
-        is_uniform = op is CAPTURED or (op is not INPUT and self.varying.isdisjoint(args))
-        self.is_uniform.append(is_uniform)
-        if not is_uniform:
-            self.varying.add(i)
-        elif op is CONSTANT:
+        if op is CONSTANT:
             self.constants.add(i)
+        elif op is INPUT or (op is not CAPTURED and not self.varying.isdisjoint(args)):
+            self.varying.add(i)
         return i
 
     def constant(self, number: float) -> int:
@@ -358,36 +361,19 @@ def _interleave(a: Sequence[int], b: Sequence[int]) -> tuple[int, ...]:
 
 def _elementary(name: str, value: str) -> Callable[..., Value]:
     # A function of math that has no line in the table; nobody differentiates it.
-    make = operation(Rule(name, "a", value, ("nan",), {}))
-    return lambda x: make(lift(x))
+    @cache
+    def make() -> Callable[..., Value]:
+        return operation(Rule(name, "a", value, ("nan",), {}))
+
+    return lambda x: make()(lift(x))
 
 
-def _fold(rule: Rule) -> Callable[..., Value]:
-    def fold(*xs: Any) -> Value:
-        first, *rest = xs[0] if len(xs) == 1 else xs
-        out = lift(first)
-        for x in rest:
-            out = operation(rule)(out, lift(x))
-        return out
-
-    return fold
+def _combine(name: str) -> Callable[..., Value]:
+    return lambda *xs: combine(name, [lift(x) for x in (xs[0] if len(xs) == 1 else xs)], name)
 
 
 def _sum(xs: Iterable[Any], start: Any = 0.0) -> Value:
     return operation(rules.total)(*[lift(x) for x in (start, *xs)])
-
-
-# What is lost where a + b is rounded (Knuth, The art of computer programming, volume 2, 4.2.2).
-_ROUNDING = Rule("rounding", "a, b", "(a - ((a + b) - ((a + b) - a))) + (b - ((a + b) - a))", ("0.0", "0.0"), {})
-
-
-def _exact_sum(xs: Iterable[Any]) -> Value:
-    total, *rest = [lift(x) for x in xs]
-    lost = []
-    for x in rest:
-        lost.append(operation(_ROUNDING)(total, x))
-        total = total + x
-    return total + _sum(lost)
 
 
 _OF_VALUES: dict[str, Any] = {
@@ -398,10 +384,8 @@ _OF_VALUES: dict[str, Any] = {
     },
     "isinf": _elementary("isinf", "1.0 if isinf(a) else 0.0"),
     "isnan": _elementary("isnan", "1.0 if isnan(a) else 0.0"),
-    "max": _fold(rules.maximum),
-    "min": _fold(rules.minimum),
-    "prod": _fold(rules.multiply),
-    "fsum": _exact_sum,
+    **{name: _combine(name) for name in ("fsum", "max", "min")},
+    "prod": lambda xs: reduce(mul, map(lift, xs)),
     "sum": _sum,
     "mul": lambda a, b: lift(a) * b,
 }  # fmt: skip

@@ -55,7 +55,7 @@ def _write_one(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) -> N
             v[0] = check.value
             with f.loop(0, c[5]) as i:
                 v[i + 1] = x[i]
-            execute(f, code, c[2], c[3], (v, u, u), one)
+            execute(f, code, c[2], c[3], (v, u, g), one)
             with f.loop(0, c[7]) as i:
                 number = v[rows[i]]
                 out[i] = number

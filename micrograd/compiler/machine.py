@@ -10,7 +10,6 @@ import contextlib
 import ctypes
 import hashlib
 import os
-import platform
 import stat
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -34,7 +33,7 @@ __all__ = [
 Floats = npt.NDArray[np.float64]
 Whole = npt.NDArray[np.int64]
 CALL = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 4, ctypes.c_int64)
-LEVEL = 1
+_INLINED = 6  # occurrences of a function of math, its definition among them, up to which it is inlined
 _lock = threading.RLock()
 _addresses: dict[tuple[str, Target], int] = {}
 
@@ -105,7 +104,7 @@ def find_target() -> Target:
 
 def _load(kernel: Kernel) -> int:
     target = find_target()
-    code = _keep(kernel, "\n".join([_version(), platform.machine(), str(target), kernel.key]))
+    code = _keep(kernel, "\n".join([_version(), llvm.get_process_triple(), str(target), kernel.key]))
     engine = _make_engine(target)
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
@@ -140,17 +139,17 @@ def compile_text(text: str) -> bytes:
     machine = _make_machine(find_target())
     module = llvm.parse_assembly(text)
     module.triple, module.data_layout = machine.triple, str(machine.target_data)
-    passes = llvm.create_pass_builder(machine, _tune())
-    passes.getModulePassManager().run(module, passes)
+    for function in module.functions:
+        if function.linkage is llvm.Linkage.internal and text.count(f'@"{function.name}"(') <= _INLINED:
+            function.add_function_attribute("alwaysinline")
+    # LLVM's own list of passes takes three times as long as all the rest, and makes nothing faster here.
+    passes = llvm.create_new_module_pass_manager()
+    passes.add_always_inliner_pass()
+    passes.add_sroa_pass()
+    passes.add_instruction_combine_pass()
+    passes.add_simplify_cfg_pass()
+    passes.run(module, llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options()))
     return bytes(machine.emit_object(module))
-
-
-@cache
-def _tune() -> Any:
-    # Loops are unrolled and vectorised where they are written: LLVM would take longer for it than for all the rest.
-    options = llvm.create_pipeline_tuning_options(speed_level=LEVEL)
-    options.loop_unrolling = options.loop_vectorization = options.slp_vectorization = False
-    return options
 
 
 @cache

@@ -24,7 +24,7 @@ import numpy.typing as npt
 from . import emit, products
 from .graph import ADD, DOT, MULTIPLY, SUBTRACT, SUM, Body, Graph
 from .grouping import Layer, Steps, Term, Tile, find_layers, find_steps, find_tiles, split_terms
-from .machine import Kernel, Whole
+from .machine import Floats, Kernel, Whole
 
 if TYPE_CHECKING:
     from ..drawing import Drawing
@@ -50,7 +50,7 @@ class Instruction:
         note: what it is made of.
         count: how many operations of the graph it does.
         work: how many additions and multiplications a lane takes.
-        reads: the rows that it reads.
+        reads: the rows that it reads, each once.
         writes: the rows that it writes; sums over lanes are no rows.
     """
 
@@ -61,8 +61,8 @@ class Instruction:
     note: str
     count: int
     work: int
-    reads: Whole
-    writes: Whole
+    reads: npt.NDArray[np.int32]
+    writes: range
 
 
 @dataclass
@@ -77,11 +77,11 @@ class Plan:
         captured: how many Values were captured: their numbers in ``u`` are 1 and on.
         inputs: how many numbers an argument has: their rows in ``v`` are 1 and on.
         rows: how many rows ``v`` has.
-        outputs: the row of each output in ``v``.
+        outputs: the row of each output in ``v``; the last ones are not the function's, but may fail.
         gradients: the row of each gradient, if they are asked for lane by lane.
         sums: how many sums over lanes there are in ``g``.
         traced: how many operations were traced.
-        places: of operations that have a row: the operation, whether in ``v``, the row.
+        places: of operations that have a row: the operation, whether in ``v``, the row; until the program is checked.
     """
 
     captured: int
@@ -90,12 +90,12 @@ class Plan:
     uniform: list[Instruction] = field(default_factory=list)
     lanes: list[Instruction] = field(default_factory=list)
     is_fused: bool = False
-    constants: list[float] = field(default_factory=list)
+    constants: Floats = field(default_factory=lambda: np.empty(0))
     rows: int = 0
     outputs: list[int] = field(default_factory=list)
     gradients: list[int] = field(default_factory=list)
     sums: int = 0
-    places: list[tuple[int, bool, int]] = field(default_factory=list)
+    places: Whole = field(default_factory=lambda: np.empty((0, 3), np.int64))
 
     def __str__(self) -> str:
         lines = [
@@ -134,38 +134,60 @@ class Plan:
             graph.node(f"i{i}", graphviz.escape(label).replace("\n", "\\n"))
             for source in dict.fromkeys(made[row] for row in one.reads.tolist() if row in made):
                 graph.edge(source, f"i{i}")
-            made.update(dict.fromkeys(one.writes.tolist(), f"i{i}"))
+            made.update(dict.fromkeys(one.writes, f"i{i}"))
         return Drawing(graph.source)
 
 
-def make_plan(graph: Graph, sums: bool) -> Plan:
+def make_plan(graph: Graph, sums: bool | None) -> Plan:
     """How to compute a graph's outputs and gradients.
 
     Args:
         graph: what is computed.
-        sums: whether the gradients are summed over lanes; otherwise each lane has its own.
+        sums: whether the gradients are summed over lanes; otherwise each lane has its own. None if there is only one:
+            they are summed if the program is large, for that is shorter.
     """
-    planner = _Planner(graph, sums)
+    graph.outputs += _find_unused(graph)
+    planner = _Planner(graph, bool(sums))
     small = planner.find_small()
-    if small is None:
-        planner.schedule()
-    else:
+    if small is not None:
         planner.fuse(small)
+    else:
+        planner = _Planner(graph, sums is not False)
+        planner.schedule()
+    planner.plan.constants = np.array(planner.constants)
     return planner.plan
+
+
+def _find_unused(graph: Graph) -> list[int]:
+    # What the function computes and does not use. It becomes a further output if it may raise an error, which has to be
+    # noticed.
+    risky = [i for i in range(graph.leaves.stop, graph.forward) if emit.may_fail(graph.ops[i].text)]
+    if risky:
+        is_used = bytearray(len(graph.ops))
+        waiting = [*graph.outputs, *graph.gradients]
+        while waiting:
+            i = waiting.pop()
+            if not is_used[i]:
+                is_used[i] = True
+                if i not in graph.leaves:
+                    waiting += graph.args[i]
+        risky = [i for i in risky if not is_used[i]]
+    return risky
 
 
 _Lines = tuple[tuple[tuple[int, ...], int], ...]  # of a layer, for each sum: the rows of its weights, and of its start
 
 
-@dataclass(eq=False)
 class _Unit:
     # What is done at once: an operation with those that are part of it, or a layer.
-    members: list[int]
-    key: Body | _Lines | str  # units of the same key may be one instruction
-    needs: Sequence[int]  # operations
-    users: list[_Unit] = field(default_factory=list)
-    waits_for: int = 0  # units
-    height: int = 0  # how many units come after it, one after the other
+
+    __slots__ = ("height", "key", "members", "needs", "users", "waits_for")
+
+    def __init__(self, members: list[int], key: Body | _Lines | str, needs: Sequence[int]) -> None:
+        self.members, self.key, self.needs = members, key, needs  # units of the same key may be one instruction
+        self.users: list[_Unit] = []
+        self.waits_for = 0  # units
+        self.height = 0  # how many units come after it, one after the other
 
 
 class _Planner:
@@ -176,7 +198,7 @@ class _Planner:
         # By operation: its number in u if it is the same in all lanes, else its row in v. First those that are given.
         rows = [*range(1, 1 + graph.captured), *range(1, 1 + graph.inputs)]
         self.row: dict[int, int] = dict(zip(graph.leaves, rows, strict=True))
-        self.plan.constants = [0.0, *[graph.numbers[i] for i in graph.leaves[: graph.captured]]]
+        self.constants = [0.0, *[graph.numbers[i] for i in graph.leaves[: graph.captured]]]
         self.plan.rows = 1 + graph.inputs
         self.add_constants([graph.zero, graph.one])
         self.filled: dict[int, int] = {}  # by number of u: a row of v that is filled with it
@@ -184,8 +206,8 @@ class _Planner:
     def add_constants(self, operations: Iterable[int]) -> None:
         for i in operations:
             if i in self.graph.constants and i not in self.row:
-                self.row[i] = len(self.plan.constants)
-                self.plan.constants.append(self.graph.numbers[i])
+                self.row[i] = len(self.constants)
+                self.constants.append(self.graph.numbers[i])
 
     # One kernel
 
@@ -234,7 +256,7 @@ class _Planner:
         reads = [1 + row for row, kind in zip(rows, kinds, strict=True) if kind == "L"]
         work = sum([max(1, len(args)) for _, args in steps])
         note, kernel = _describe(body)[1], emit.express(body, len(summed))
-        plan.lanes.append(_instruction(emit.FUSED, operands, "fused", note, len(steps), work, reads, [], kernel))
+        plan.lanes.append(_instruction(emit.FUSED, operands, "fused", note, len(steps), work, reads, range(0), kernel))
 
     # Many kernels
 
@@ -246,8 +268,7 @@ class _Planner:
         self.lines: dict[tuple[int, ...], tuple[int, ...]] = {}  # the rows of weights
         self.find_products()
         self.count_uses()
-        if self.absorb_chains():
-            self.count_uses()
+        self.absorb_chains()
         layers = find_layers(graph, self.live)
         self.split(layers)
         self.add_constants(self.live)
@@ -261,11 +282,13 @@ class _Planner:
             plan.gradients = [self.row_of(i) for i in graph.gradients]
         if self.filled:  # the last rows, one after the other
             operands = [1, 1, len(self.filled), 0, *[x for u, row in self.filled.items() for x in (row, u)]]
-            kernel, rows = emit.express(Body("U", (), (), (0,))), list(self.filled.values())
+            kernel = emit.express(Body("U", (), (), (0,)))
+            rows = range(plan.rows - len(self.filled), plan.rows)
             one = _instruction(emit.ROWS, operands, "fill", "the same in all", len(rows), 0, [], rows, kernel)
             plan.lanes.append(one)
         given = {*graph.leaves, *graph.constants}
-        plan.places = [(i, i in graph.varying, row) for i, row in self.row.items() if i not in given]
+        places = [(i, i in graph.varying, row) for i, row in self.row.items() if i not in given]
+        plan.places = np.array(places, np.int64).reshape(-1, 3)
 
     def find_products(self) -> None:
         # What has to be computed: outputs and gradients. Of a gradient that is summed over lanes only the factors of
@@ -302,7 +325,9 @@ class _Planner:
 
     def find_varying(self) -> npt.NDArray[np.bool_]:
         # Of all operations, whether they differ between lanes.
-        return ~np.array(self.graph.is_uniform, dtype=bool)
+        varies = np.zeros(len(self.graph.ops), dtype=bool)
+        varies[list(self.graph.varying)] = True
+        return varies
 
     def count_uses(self) -> None:
         # How often each operation is used by what has to be computed; those that are, in order.
@@ -315,44 +340,47 @@ class _Planner:
                     uses[x] += 1
         self.uses, self.live = uses, [i for i, count in enumerate(uses) if count]
 
-    def absorb_chains(self) -> bool:
-        # a + b + c + …, added from left to right, is a sum of products, and a · b in it one of them. So is a sum of
-        # products with something added that is the same in all lanes.
+    def absorb_chains(self) -> None:
+        # a + b + c + …, added from left to right, is a sum of products, and a · b in it one of them. So is a long sum
+        # of products with something added that is the same in all lanes.
         graph, uses, varying = self.graph, self.uses, self.graph.varying
-        chains: dict[int, list[Term]] = {}
-        has_merged = False
+        chains: dict[int, tuple[list[Term], list[int]]] = {}  # the products, and the operations that they replace
         for i in self.live:
             op = graph.ops[i]
             if op is not ADD and op is not SUBTRACT:
                 continue
             left, right = graph.args[i]
-            if self.is_sum(left) and right not in varying:
-                self.make_dot(i, [*graph.terms(left), (right, graph.one if op is ADD else graph.minus)])
-                has_merged = True
-            elif self.is_sum(right) and left not in varying and op is ADD:
-                self.make_dot(i, [(left, graph.one), *graph.terms(right)])
-                has_merged = True
+            if self.is_long_sum(left) and right not in varying:
+                self.absorb(i, [*graph.terms(left), (right, graph.one if op is ADD else graph.minus)], [left])
+            elif self.is_long_sum(right) and left not in varying and op is ADD:
+                self.absorb(i, [(left, graph.one), *graph.terms(right)], [right])
             else:
-                terms = chains.pop(left, None) if uses[left] == 1 else None
-                terms = terms or self.product(left)
-                chains[i] = terms + (self.product(right) if op is ADD else [(right, graph.minus)])
-        for i, terms in chains.items():
+                is_part = uses[left] == 1 and left in chains
+                terms, inner = chains.pop(left) if is_part else self.find_product(left)
+                if op is ADD:
+                    more, inner_more = self.find_product(right)
+                else:
+                    more, inner_more = [(right, graph.minus)], []
+                chains[i] = terms + more, inner + inner_more + [left] * is_part
+        for i, (terms, inner) in chains.items():
             if len(terms) >= _CHAIN:
-                self.make_dot(i, terms)
-                has_merged = True
-        return has_merged
+                self.absorb(i, terms, inner)
+        self.live = [i for i in self.live if uses[i]]
 
-    def is_sum(self, i: int) -> bool:
-        # Whether it is a sum of many products that nothing else uses.
-        graph = self.graph
-        return graph.ops[i] is DOT and self.uses[i] == 1 and i in graph.varying and len(graph.args[i]) > 2 * _CHAIN
+    def is_long_sum(self, i: int) -> bool:
+        return self.graph.ops[i] is DOT and self.uses[i] == 1 and i in self.graph.varying and self.is_long(i)
 
-    def make_dot(self, i: int, terms: list[Term]) -> None:
+    def find_product(self, x: int) -> tuple[list[Term], list[int]]:
+        # An operation as one product, and what that replaces.
+        if self.uses[x] == 1 and self.graph.ops[x] is MULTIPLY:
+            return self.graph.terms(x), [x]
+        return [(x, self.graph.one)], []
+
+    def absorb(self, i: int, terms: list[Term], inner: list[int]) -> None:
+        # Makes an operation a sum of products, in place of those that it was made of.
         self.graph.ops[i], self.graph.args[i] = DOT, tuple([x for term in terms for x in term])
-
-    def product(self, x: int) -> list[Term]:
-        graph = self.graph
-        return graph.terms(x) if self.uses[x] == 1 and graph.ops[x] is MULTIPLY else [(x, graph.one)]
+        for x in inner:
+            self.uses[x] = 0
 
     def split(self, layers: list[Layer]) -> None:
         # Sets apart what is the same in all lanes, of long sums and of layers.
@@ -404,7 +432,8 @@ class _Planner:
 
     def find_units(self, todo: list[int], layers: list[Layer], is_uniform: bool) -> list[_Unit]:
         layer_of = {i: layer for layer in layers for i in layer.members}
-        is_part = self.find_parts([i for i in todo if i not in layer_of and not self.is_long(i)])
+        apart = {i for i in todo if i in layer_of or self.is_long(i)}
+        is_part = self.find_parts([i for i in todo if i not in apart])
         of: dict[int, _Unit] = {}
         units: list[_Unit] = []
         for i in todo:
@@ -412,19 +441,21 @@ class _Planner:
                 continue
             if i in layer_of:
                 unit = self.find_layer(layer_of[i])
-            elif self.is_long(i):
+            elif i in apart:
                 unit = _Unit([i], "dot", [x for term in self.terms_of(i) for x in term])
             else:
                 body, leaves = self.find_body(i, is_part, is_uniform)
                 unit = _Unit([i], body, leaves)
-            of.update(dict.fromkeys(unit.members, unit))
+            for member in unit.members:
+                of[member] = unit
             units.append(unit)
-            before = {id(of[x]): of[x] for x in unit.needs if x in of}
+            before = dict.fromkeys([of[x] for x in unit.needs if x in of])
             unit.waits_for = len(before)
-            for other in before.values():
+            for other in before:
                 other.users.append(unit)
         for unit in reversed(units):
-            unit.height = max([user.height + 1 for user in unit.users], default=0)
+            if unit.users:
+                unit.height = 1 + max([user.height for user in unit.users])
         return units
 
     def find_parts(self, todo: Iterable[int]) -> set[int]:
@@ -447,8 +478,9 @@ class _Planner:
         return is_part
 
     def is_long(self, i: int) -> bool:
+        # Whether a sum is too long to be part of an expression.
         op, count = self.graph.ops[i], len(self.graph.args[i])
-        return i in self.terms or (op is DOT and count > 2 * _SHORT) or (op is SUM and count > _SHORT)
+        return (op is DOT and count > 2 * _SHORT) or (op is SUM and count > _SHORT)
 
     def terms_of(self, i: int) -> list[Term]:
         return self.terms[i] if i in self.terms else self.graph.terms(i)
@@ -456,11 +488,17 @@ class _Planner:
     def find_body(self, root: int, is_part: set[int], is_uniform: bool) -> tuple[Body, list[int]]:
         # The expression of an operation, with those that are part of it, and its leaves.
         graph, varying = self.graph, self.graph.varying
+        args = graph.args[root]
+        # Most are of one step, and of a shape that was seen before.
+        if is_part.isdisjoint(args) and not any(x in graph.units for x in args):
+            single = list(dict.fromkeys(args))
+            shape = tuple(map(single.index, args)) if len(single) < len(args) else range(len(args))
+            kinds = "".join(["L" if is_uniform or x in varying else "U" for x in single])
+            return self.make_body(kinds, (), ((graph.ops[root], shape),), len(single)), single
         inner = [root]
-        if not is_part.isdisjoint(graph.args[root]):
-            for i in inner:  # grows in the loop
-                inner += [x for x in dict.fromkeys(graph.args[i]) if x in is_part]
-            inner.sort()
+        for i in inner:  # grows in the loop
+            inner += [x for x in dict.fromkeys(graph.args[i]) if x in is_part]
+        inner.sort()
         operands = dict.fromkeys([x for i in inner for x in graph.args[i] if x not in is_part])
         units = [x for x in graph.units if x in operands]
         leaves = [x for x in operands if x not in units]
@@ -470,11 +508,16 @@ class _Planner:
             steps.append((graph.ops[i], tuple([index[x] for x in graph.args[i]])))
             index[i] = len(index)
         kinds = "".join(["L" if is_uniform or x in varying else "U" for x in leaves])
-        key = kinds, tuple([graph.numbers[x] for x in units]), tuple(steps), (index[root],)
-        body = self.bodies.get(key)
+        numbers = tuple([graph.numbers[x] for x in units])
+        return self.make_body(kinds, numbers, tuple(steps), index[root]), leaves
+
+    def make_body(self, kinds: str, units: tuple[float, ...], steps: Any, result: int) -> Body:
+        shape = kinds, units, steps, result
+        body = self.bodies.get(shape)
         if body is None:
-            body = self.bodies[key] = Body(*key)
-        return body, leaves
+            body = Body(kinds, units, tuple([(op, tuple(operands)) for op, operands in steps]), (result,))
+            body = self.bodies[shape] = self.bodies.setdefault(body, body)
+        return body
 
     def find_layer(self, layer: Layer) -> _Unit:
         # Layers of the same weights, sorted alike, are places of one.
@@ -500,8 +543,8 @@ class _Planner:
     def new_rows(self, members: Sequence[int], is_uniform: bool) -> range:
         plan = self.plan
         if is_uniform:
-            first = len(plan.constants)
-            plan.constants += [0.0] * len(members)
+            first = len(self.constants)
+            self.constants += [0.0] * len(members)
         else:
             first = plan.rows
             plan.rows += len(members)
@@ -571,9 +614,9 @@ class _Planner:
 
     def copy(self, numbers: list[int]) -> int:
         # Copies numbers of u to places that follow each other.
-        first = len(self.plan.constants)
-        self.plan.constants += [0.0] * len(numbers)
-        rows = range(first, len(self.plan.constants))
+        first = len(self.constants)
+        self.constants += [0.0] * len(numbers)
+        rows = range(first, len(self.constants))
         operands = [1, 0, len(numbers), 0, *[x for pair in zip(rows, numbers, strict=True) for x in pair]]
         kernel = emit.express(Body("L", (), (), (0,)))
         one = _instruction(emit.ROWS, operands, "copy", "", len(numbers), 0, numbers, rows, kernel)
@@ -602,25 +645,27 @@ class _Planner:
             operands = [high, wide, len(tiles), *steps, int(follow), *rows, *columns]
             note = f"{high} × {wide}" + f", at {len(tiles)} places" * (len(tiles) > 1)
             count, reads = high * wide * len(tiles), [*rows, *columns]
-            program.append(_instruction(products.OUTER, operands, "outer", note, count, 2 * count, reads, []))
+            program.append(_instruction(products.OUTER, operands, "outer", note, count, 2 * count, reads, range(0)))
         if not both.all():
             rows, factors = np.where(varies_a, a, b)[~both], np.where(varies_a, b, a)[~both]
             totals = np.stack([places[~both], row[rows], row[factors]], axis=1)
             operands = [len(totals), *totals.ravel().tolist()]
             reads = totals[:, 1].tolist()
-            program.append(_instruction(products.TOTAL, operands, "total", "", len(totals), len(totals), reads, []))
+            program.append(
+                _instruction(products.TOTAL, operands, "total", "", len(totals), len(totals), reads, range(0))
+            )
         times = [x for place, g in self.rests.items() if not graph.is_number(g, 0) for x in (place, self.row[g])]
         if times:
             count = len(times) // 2
-            program.append(_instruction(products.TIMES, [count, *times], "times", "", count, 0, [], []))
+            program.append(_instruction(products.TIMES, [count, *times], "times", "", count, 0, [], range(0)))
 
 
 def _instruction(
     kernel: Kernel, operands: Sequence[int], name: str, note: str, count: int, work: int,
-    reads: Sequence[int], writes: Sequence[int], expression: Kernel | None = None,
+    reads: Sequence[int], writes: range, expression: Kernel | None = None,
 ) -> Instruction:  # fmt: skip
-    arrays = [np.array(numbers, dtype=np.int64) for numbers in (operands, reads, writes)]
-    return Instruction(kernel, expression, arrays[0], name, note, count, work, arrays[1], arrays[2])
+    arrays = np.array(operands, np.int64), np.array([*dict.fromkeys(reads)], np.int32)
+    return Instruction(kernel, expression, arrays[0], name, note, count, work, arrays[1], writes)
 
 
 def _is_run(rows: Sequence[int]) -> bool:

@@ -7,9 +7,9 @@ import os
 import random
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property, lru_cache
-from typing import Any
+from functools import lru_cache
+from itertools import compress
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,12 +17,15 @@ from ..arguments import one_line
 from ..engine import Value
 from ..watching import resting_collector
 from .code import LANES
-from .graph import CAPTURED, CONSTANT, INPUT, Graph
+from .graph import CAPTURED, INPUT, Graph
 from .loops import BATCH, ONE, REPEAT
 from .machine import CALL, Floats, Kernel, Whole, address_of, assemble, bind, instruction, run
 from .plan import Instruction, Plan, make_plan
 from .surroundings import Surroundings
 from .tracing import Trace, Traced, TraceError, trace, undrawn
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 __all__ = ["DisagreementError", "Floats", "Program", "UndefinedError", "make_program", "threads"]
 
@@ -41,6 +44,9 @@ class UndefinedError(Exception):
     """The function raises an error of mathematics, which is the cause of this one."""
 
 
+_Single = tuple[Floats, Floats, Whole, Floats, Floats, Callable[[], None]]
+
+
 class Program:
     """A plan, compiled.
 
@@ -52,11 +58,18 @@ class Program:
         self.plan = plan
         uniform, lanes = (assemble(map(_resolve, part)) for part in (plan.uniform, plan.lanes))
         self.code, self.ends = np.concatenate([uniform, lanes]), (len(uniform), len(uniform) + len(lanes))
-        self.u = np.array([*plan.constants, *[0.0] * LANES], dtype=np.float64)
+        end = 0
+        for one in [*plan.uniform, *plan.lanes]:  # the operands are in the code, and not kept twice
+            end += int(self.code[end + 1])
+            one.operands = self.code[end - len(one.operands) : end]
+        self.u = np.append(plan.constants, np.zeros(LANES))
+        plan.constants = self.u[: len(plan.constants)]
         self.work = sum(one.work for one in plan.lanes)
         self.rows = np.array([0, *plan.outputs, *plan.gradients], dtype=np.int64)
         # A fused program has rows for its inputs only, of samples that are picked.
         self.height = 1 + plan.inputs if plan.is_fused else plan.rows
+        # It is no cached_property, which has a lock, at which a forked process would hang.
+        self._single: _Single | None = None
         self._v: list[Floats] = []
         self._places: list[_Place] = []
 
@@ -166,18 +179,23 @@ class Program:
 
     def one(self, inputs: Sequence[float] | Floats) -> tuple[Floats, bool]:
         """A single lane: the check, the outputs and the gradients, until the next; and whether all are finite."""
-        x, out, one, _, run_one = self._lane
+        if self._single is None:
+            self._single = self._lane()
+        x, out, one, _, sums, run_one = self._single
         x[:] = inputs
+        sums[:] = 0.0
         run_one()
-        return out, bool(one[2])
+        if not self.plan.sums:
+            return out, bool(one[2])
+        slopes = sums[: self.plan.sums]
+        return np.concatenate([out, slopes]), bool(one[2]) and bool(np.isfinite(slopes).all())
 
-    @cached_property
-    def _lane(self) -> tuple[Floats, Floats, Whole, Floats, Callable[[], None]]:
+    def _lane(self) -> _Single:
         # What a single one is run with: all at their places once and for all.
         x, out, v = np.zeros(self.plan.inputs), np.empty(len(self.rows)), np.zeros(self.height + LANES)
         sums = np.zeros(self.plan.sums + LANES)
         one = instruction(ONE, *self._operands(self.code, _begin_of(x), out), int(self.plan.is_fused))
-        return x, out, one, v, bind(one, v, self.u, sums, 1)
+        return x, out, one, v, sums, bind(one, v, self.u, sums, 1)
 
     def check(self, graph: Graph, labels: Sequence[str]) -> None:
         """Compares every number of the program with the graph's own, which Python's floats computed.
@@ -189,16 +207,13 @@ class Program:
         Raises:
             DisagreementError: at the first operation that differs.
         """
-        where = [i for i, _, _ in self.plan.places] + [*graph.outputs, *graph.gradients]
-        expected = np.array([graph.numbers[i] for i in where])
-        leaves = {op: [0.0] * count for op, count in ((CAPTURED, graph.captured), (INPUT, graph.inputs))}
-        for op, args, number in zip(graph.ops, graph.args, graph.numbers, strict=True):
-            if op in leaves:
-                leaves[op][args[0]] = number
-        captured, inputs = (np.array(leaves[op]) for op in (CAPTURED, INPUT))
+        where = np.array([*self.plan.places[:, 0], *graph.outputs, *graph.gradients], dtype=np.int64)
+        numbers = np.array(graph.numbers)
+        expected, leaves = numbers[where], numbers[list(graph.leaves)]
+        captured, inputs = leaves[: graph.captured], leaves[graph.captured :]
         # What cancels on the way is rounded as the largest number is, whether the program has a row for it or not.
-        numbers = [abs(x) for op, x in zip(graph.ops, graph.numbers, strict=True) if op is not CONSTANT]
-        size = max(filter(math.isfinite, numbers), default=0.0)
+        numbers[list(graph.constants)] = 0.0
+        size = float(np.abs(numbers[np.isfinite(numbers)]).max())
         with np.errstate(all="ignore"):
             for lanes in (1, 2):
                 computed = self._compute(captured, inputs, lanes)
@@ -219,8 +234,9 @@ class Program:
                         spread = np.fmax(spread, change)
                     differ &= ~(np.abs(computed - expected) <= allowed + 16 * spread)
                 for k in np.flatnonzero(differ):
-                    raise DisagreementError(_explain(graph, where, int(k), float(computed[k]), labels))
+                    raise DisagreementError(_explain(graph, where.tolist(), int(k), float(computed[k]), labels))
         self.u[1 : 1 + len(captured)] = captured
+        self.release()
 
     def _compute(self, captured: Floats, inputs: Floats, lanes: int) -> Floats | None:
         # All numbers that the program has of these arguments; None if one is not finite.
@@ -228,9 +244,16 @@ class Program:
         out, sums, is_finite = self(np.ascontiguousarray(np.repeat(inputs[:, None], lanes, axis=1)))
         if not is_finite:
             return None
-        v, stride = self.memory(lanes), 1 if lanes == 1 else LANES
-        rows = [v[row * stride] if in_lanes else self.u[row] for _, in_lanes, row in self.plan.places]
-        return np.array([*rows, *out[1:, 0], *sums / lanes])
+        _, in_lanes, rows = self.plan.places.T
+        found = np.where(in_lanes, 0.0, self.u[rows * (in_lanes == 0)])
+        found[in_lanes == 1] = self.memory(lanes)[rows[in_lanes == 1] * (1 if lanes == 1 else LANES)]
+        return np.concatenate([found, out[1:, 0], sums / lanes])
+
+    def release(self) -> None:
+        """Lets go of what only the check needs: the memory of a block, and where operations are in it."""
+        self._v.clear()
+        self._places.clear()
+        self.plan.places = self.plan.places[:0].copy()
 
 
 class _Place:
@@ -270,9 +293,13 @@ def _explain(graph: Graph, where: Sequence[int], k: int, number: float, labels: 
 
 
 def make_program(
-    function: Callable[..., Any], arguments: Any, differentiate: str, sums: bool, order: Iterable[Value] = ()
+    function: Callable[..., Any], arguments: Any, differentiate: str, sums: bool | None, order: Iterable[Value] = ()
 ) -> tuple[Program, Trace]:
-    """The program of a function for arguments of this form: see :func:`~micrograd.compiler.tracing.trace`.
+    """The program of a function for arguments of this form.
+
+    Args:
+        function, arguments, differentiate, order: see :func:`~micrograd.compiler.tracing.trace`.
+        sums: see :func:`~micrograd.compiler.plan.make_plan`.
 
     Raises:
         UndefinedError: if the function, or its gradient, raises an error of mathematics for these arguments.
@@ -282,7 +309,7 @@ def make_program(
     with resting_collector():
         try:
             traced = _trace(function, arguments, differentiate, order)
-        except (ArithmeticError, ValueError) as error:
+        except (ArithmeticError, ValueError, IndexError) as error:
             raise UndefinedError from error
         graph = Graph(traced)
         labels = [leaf.label for leaf in (*traced.captured, *traced.inputs)] or [""]
@@ -299,42 +326,38 @@ def _trace(function: Callable[..., Any], arguments: Any, differentiate: str, ord
             traced = trace(function, arguments, differentiate, order)
             changed = before.find_changes()
             now = Surroundings(function) if changed else before
-            again = trace(function, arguments, order=order)
+            again = trace(function, arguments, order=order, choices=traced.choices)
+            traced.choices = again.choices = None
             changed = [name for name in now.find_changes() if name in changed]
     finally:
-        kept = now.take_back(Traced) + before.take_back(Traced)
+        kept = before.take_back(Traced)
     if changed or kept:
         raise TraceError(
             f"the function changes {', '.join(dict.fromkeys([*changed, *kept]))} each time it is called, which a "
             "program would not do"
         )
-    _compare(traced, again)
+    _compare(traced, again, differentiate)
     traced.surroundings = now
     return traced
 
 
-def _compare(traced: Trace, again: Trace) -> None:
+def _compare(traced: Trace, again: Trace, differentiate: str) -> None:
     # A function that draws random numbers or counts its calls would be frozen in the state that it had.
     made, remade = ([node._data for node in one.nodes[: one.forward]] for one in (traced, again))
     if not np.array_equal(made, remade, equal_nan=True) or len(traced.outputs) != len(again.outputs):
         raise TraceError(
-            "the function is not the same each time it is called: it draws random numbers, as Dropout does, or depends "
-            "on something that it changes itself; its program would be frozen in one state"
+            "the function is not the same each time it is called, and its program would be frozen in one state: it "
+            "depends on something that it changes itself, or draws random numbers in another way than by "
+            "micrograd.functional.random() and normal()"
         )
     known = set(again.captured)
     fresh = {leaf for leaf in traced.captured if leaf not in known}  # made in the function itself: constants
     if fresh:
-        count = len(traced.captured)
-        keep = [i for i, leaf in enumerate(traced.captured) if leaf not in fresh]
-        if traced.gradients:
-            by_leaf = len(traced.gradients) // max(len(traced.outputs), 1)
-            traced.gradients = [
-                slope
-                for o in range(len(traced.outputs))
-                for i, slope in enumerate(traced.gradients[o * by_leaf : (o + 1) * by_leaf])
-                if by_leaf < count or i >= count or i in set(keep)
-            ]
-        traced.captured = [traced.captured[i] for i in keep]
+        is_kept = [leaf not in fresh for leaf in traced.captured]
+        if "captured" in differentiate:
+            of_inputs = [True] * len(traced.inputs) * ("inputs" in differentiate)
+            traced.gradients = list(compress(traced.gradients, [*is_kept, *of_inputs] * len(traced.outputs)))
+        traced.captured = list(compress(traced.captured, is_kept))
 
 
 @lru_cache
@@ -349,6 +372,8 @@ def threads() -> int:
 
 @lru_cache
 def _pool(count: int) -> ThreadPoolExecutor:
+    from concurrent.futures import ThreadPoolExecutor  # takes longer to import than many a process needs
+
     return ThreadPoolExecutor(count)
 
 

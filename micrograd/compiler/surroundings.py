@@ -16,12 +16,16 @@ from typing import Any
 
 from ..engine import Value
 
-__all__ = ["Surroundings"]
+__all__ = ["Hidden", "Surroundings"]
 
 _MOST = 1_000_000  # items that are looked at
 _ARRAY = 1 << 20  # bytes of an array that is looked at, at most
 _PLAIN = {bool, int, float, complex, str, bytes, type(None), Value}
 _OTHERS = {*sys.stdlib_module_names, "numpy", __name__.partition(".")[0]} - {"__main__"}  # whose functions don't change
+
+
+class Hidden:
+    """What the compiler keeps among an object's attributes, which the function does not read."""
 
 
 class Surroundings:
@@ -55,7 +59,7 @@ class Surroundings:
         while waiting and self._count < _MOST:
             name, held = waiting.pop()
             kind = type(held)
-            if kind in _PLAIN or id(held) in seen or isinstance(held, (type, types.ModuleType, Value)):
+            if kind in _PLAIN or id(held) in seen or isinstance(held, (type, types.ModuleType, Value, Hidden)):
                 continue
             seen.add(id(held))
             self.reached.append(held)
@@ -156,7 +160,9 @@ class Surroundings:
             elif isinstance(held, dict):
                 hidden = self._hidden.get(id(held), set())
                 differ = [key for key in {**copy, **held} if held.get(key, _NOTHING) is not copy.get(key, _NOTHING)]
-                changed += [name or str(key) for key in differ if key not in hidden]
+                changed += [
+                    name or str(key) for key in differ if key not in hidden and not isinstance(held.get(key), Hidden)
+                ]
             elif len(held) != len(copy) or any(x is not y for x, y in zip(held, copy, strict=False)):
                 changed.append(name)
         return list(dict.fromkeys(changed))
@@ -170,7 +176,7 @@ class Surroundings:
 
         def holds(x: Any) -> bool:
             items = x.values() if isinstance(x, dict) else x if isinstance(x, (list, tuple, set)) else ()
-            return isinstance(x, kind) or any(map(holds, items))
+            return isinstance(x, kind) or (not {*map(type, items)} <= _PLAIN and any(map(holds, items)))
 
         found = []
         for name, cell, value in self._variables:

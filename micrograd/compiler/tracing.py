@@ -11,17 +11,22 @@ import copy
 import operator
 import random
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
+from itertools import chain, islice
 from typing import Any, NoReturn
 
 from .. import rules
 from ..arguments import to_float
 from ..engine import Number, Value, grad, lift, operation
+from ..randomness import Kind
 from ..rule import FLOATS, Rule
 from ..watching import Watcher, find_watcher, watch
+from .draws import Draw
+from .gather import Choices, TraceError, find_choices, gather
 from .surroundings import Surroundings
 
 __all__ = [
@@ -31,6 +36,7 @@ __all__ = [
     "Traced",
     "as_values",
     "build",
+    "combine",
     "cut",
     "flatten",
     "is_watched",
@@ -40,17 +46,35 @@ __all__ = [
 ]
 
 
-class TraceError(TypeError):
-    """The function can't be compiled, for what it does depends on more than its graph."""
-
-
 # Operations that only traces have: comparisons, the choice between two Values, their largest, an index taken apart.
 _LESS = Rule("less", "a, b", "1.0 if a < b else 0.0", ("0.0", "0.0"), {})
 _LESS_EQUAL = Rule("less_equal", "a, b", "1.0 if a <= b else 0.0", ("0.0", "0.0"), {})
 WHERE = Rule("where", "c, a, b", "a if c > 0 else b", ("0.0", "c", "1 - c"), {})
-_LARGEST = Rule("largest", "a, b", "a if a >= b or a != a else b", ("0.0", "0.0"), {})  # a constant for gradients
 _INDEX = Rule("index", "i, count", "index_(i, count)", ("0.0", "0.0"), {})
 _EQUAL = Rule("equal", "a, b", "1.0 if a == b else 0.0", ("0.0", "0.0"), {})
+
+
+_MOST = 16  # operands of one operation
+
+
+def combine(name: str, values: Sequence[Value], function: str) -> Value:
+    """A function of a list as nodes of at most 16 operands, which are constants for gradients.
+
+    Args:
+        name: what the nodes are called.
+        values: at least one.
+        function: a name in the texts of rules: of parts of the list, and then of what it gives.
+    """
+    while len(values) > 1:
+        parts = [values[i : i + _MOST] for i in range(0, len(values), _MOST)]
+        values = [operation(_make_rule(name, len(part), function))(*part) for part in parts]
+    return values[0]
+
+
+@cache
+def _make_rule(name: str, count: int, function: str) -> Rule:
+    operands = ", ".join([f"a{i}" for i in range(count)])
+    return Rule(name, operands, f"{function}([{operands}])", ("0.0",) * count, {})
 
 
 def _checked_index(i: float, count: float) -> float:
@@ -94,6 +118,15 @@ class Traced(Value):
 
     __hash__ = Value.__hash__
 
+    def __index__(self) -> int:
+        watcher = find_watcher()
+        if not isinstance(watcher, Tracing) or self._data != self._data // 1:
+            _refuse("a Value is used as an index")
+        watcher.indexed[self] = None
+        return int(self._data)
+
+    __int__ = __index__  # type: ignore[assignment]
+
     def _choose(self, a: Number, b: Number) -> Value:
         return operation(WHERE)(self, lift(a), lift(b))
 
@@ -104,7 +137,8 @@ class Traced(Value):
 
 def is_watched() -> bool:
     """Whether somebody watches this thread, as :func:`micrograd.detect_anomaly` and traces do."""
-    return find_watcher() is not None
+    watcher = find_watcher()
+    return watcher is not None and not watcher.is_silent
 
 
 class Tracing(Watcher):
@@ -112,17 +146,26 @@ class Tracing(Watcher):
 
     Attributes:
         made: the nodes, in order.
-        modes: the modules that were asked whether they are in training, with what they depend on then.
+        draws: the random numbers that are drawn, with a leaf for each.
+        indexed: Values that were taken as an index.
+        kept: functions that the program calls after it ran, with the Values whose numbers they take.
     """
 
     def __init__(self) -> None:
         self.thread = threading.get_ident()
         self.made: list[Value] = []
-        self._modes: dict[int, tuple[Any, Any]] = {}
+        self.draws: dict[Value, Draw] = {}
+        self.indexed: dict[Value, None] = {}
+        self.kept: list[tuple[Callable[..., object], Sequence[Value]]] = []
+        self._looked: dict[int, Any] = {}
+        self._followed: set[int] = set()  # modules whose buffers the program reads and changes itself
+        self._rng = random.Random(0)
 
     @property
-    def modes(self) -> list[tuple[Any, Any]]:
-        return list(self._modes.values())
+    def modes(self) -> list[Mode]:
+        """The modules that were asked whether they are in training, with what they depend on then."""
+        named = [(module, () if key in self._followed else module.buffers) for key, module in self._looked.items()]
+        return [(module, names, _mode(module, names)) for module, names in named]
 
     def make(self) -> Value:
         node: Value = object.__new__(Traced)
@@ -131,7 +174,7 @@ class Tracing(Watcher):
 
     def look(self, owner: Any, attribute: str, how: str) -> None:
         if attribute == "training":
-            self._modes.setdefault(id(owner), (owner, _mode(owner)))
+            self._looked[id(owner)] = owner
         elif attribute == "backward":
             _refuse("grad() without create_graph=True or backward() is called")
         elif attribute == "grad":
@@ -146,16 +189,53 @@ class Tracing(Watcher):
             return operation(_LESS if compare is operator.gt else _LESS_EQUAL)(lift(b), a)
         return operation(_LESS if compare is operator.lt else _LESS_EQUAL)(a, lift(b))
 
+    def draw(self, kind: Kind, rng: Any) -> Value:
+        # The generators of the function are left alone: any numbers will do.
+        owner = getattr(rng.random, "__self__", None)
+        leaf = Traced(kind.draw(self._rng))
+        self.draws[leaf] = kind, owner if isinstance(owner, random.Random) else rng
+        return leaf
+
+    def keep(self, module: Any, store: Callable[..., object], values: Sequence[Value]) -> bool:
+        self._followed.add(id(module))
+        self.kept.append((store, values))
+        return True
+
+    def read_buffer(self, module: Any, name: str) -> list[Value]:
+        self._followed.add(id(module))
+        leaves = _buffered.setdefault(module, {})
+        count = len(getattr(module, name))
+        return [leaves.setdefault((name, i), Buffered(module, name, i)) for i in range(count)]
+
     def find_largest(self, values: Sequence[Value]) -> Value:
-        out, *others = values
-        for value in others:
-            out = operation(_LARGEST)(out, value)
-        return out
+        return combine("largest", values, "max")
 
 
-def _mode(module: Any) -> Any:
+class Buffered(Value):
+    """A number of a module's buffer, which a program reads each time that it runs."""
+
+    __slots__ = ("_place",)
+
+    def __init__(self, module: Any, name: str, i: int) -> None:
+        self._place = weakref.ref(module), name, i
+        self._grad, self._parents, self.rule, self._label = 0.0, (), rules.leaf, ""
+
+    @property
+    def _data(self) -> float:  # type: ignore[override]
+        module, name, i = self._place
+        return float(getattr(module(), name)[i])
+
+
+_buffered: weakref.WeakKeyDictionary[Any, dict[tuple[str, int], Buffered]] = weakref.WeakKeyDictionary()
+
+
+Mode = tuple[Any, Sequence[str], Any]
+"""A module, the names of its buffers that count, and its state."""
+
+
+def _mode(module: Any, names: Sequence[str]) -> Any:
     # What a module may depend on besides its parameters: its mode, and what it remembers for it.
-    return vars(module).get("training"), [copy.copy(getattr(module, name, None)) for name in module.buffers]
+    return vars(module).get("training"), [copy.copy(getattr(module, name, None)) for name in names]
 
 
 @contextmanager
@@ -182,8 +262,8 @@ def undrawn(surroundings: Surroundings) -> Iterator[None]:
                 write(state)
     if has_drawn:
         raise TraceError(
-            "the function is not the same each time it is called: it draws random numbers, as Dropout does, which its "
-            "program would not do"
+            "the function draws random numbers, which would be the same each time that its program runs: draw them by "
+            "micrograd.functional.random() or normal()"
         )
 
 
@@ -200,8 +280,13 @@ class Trace:
         captured: the Values that the function reads besides its arguments: the parameters.
         gradients: the derivative of the output by each captured Value, then by each input; empty if not wanted.
         modes: the modules that were asked whether they are in training, with what they depend on then.
-        stands: by captured Value that is made of others, the leaf that stands for it in this graph.
+        stands: by captured Value, the leaf that stands for it in this graph: another thread may use it meanwhile.
         surroundings: what the function can reach besides its arguments, as it was when it was traced.
+        draws: the kind and the generator of each random number that it draws.
+        drawn: a leaf for each of them.
+        stores: functions to call after the program ran, and how many numbers each takes.
+        stored: these numbers, which are further outputs of the program.
+        choices: what the function reads at indexes.
         count: how many outputs there are, when the graph has been let go.
     """
 
@@ -212,8 +297,13 @@ class Trace:
     forward: int
     captured: list[Value]
     gradients: list[Value]
-    modes: list[tuple[Any, Any]]
+    modes: list[Mode]
     stands: dict[Value, Value]
+    draws: list[Draw]
+    drawn: list[Value]
+    stores: list[tuple[Callable[..., object], int]]
+    stored: list[Value]
+    choices: Choices | None
     surroundings: Surroundings | None = None
     count: int = 0
 
@@ -221,32 +311,30 @@ class Trace:
         """Lets the graph go: what is left is what belongs to the function."""
         self.count = len(self.outputs)
         self.stands.clear()
-        for values in (self.inputs, self.outputs, self.nodes, self.gradients):
+        for values in (self.inputs, self.outputs, self.nodes, self.gradients, self.drawn, self.stored):
             values.clear()
+
+    @property
+    def stored_count(self) -> int:
+        """How many further outputs there are."""
+        return sum([count for _, count in self.stores])
+
+    def store(self, numbers: Sequence[float]) -> None:
+        """Changes the buffers of modules after a run, whose further outputs are these."""
+        rest = iter(numbers)
+        for store, count in self.stores:
+            store(*islice(rest, count))
 
     def is_current(self) -> bool:
         """Whether what the function reads is as it was when it was traced."""
         is_same = self.surroundings is None or self.surroundings.is_current()
-        return is_same and all(_mode(module) == mode for module, mode in self.modes)
-
-    def described(self) -> list[Any]:
-        """All that decides what the function gives: each operation, and of what. Equal for equal programs."""
-        places: dict[Value, Any] = {node: i for i, node in enumerate(self.nodes[: self.forward])}
-        places |= {leaf: ("input", i) for i, leaf in enumerate(self.inputs)}
-
-        def place(leaf: Value) -> Any:
-            return repr(leaf._data) if _is_constant(leaf) else ("captured", id(leaf))
-
-        def told(node: Value) -> tuple[Any, ...]:
-            number = repr(node._number) if node.rule.number else ""
-            operands = [places[parent] if parent in places else place(parent) for parent in node._parents]
-            return id(node.rule.whole), *node.rule.constants.items(), node.rule.number, number, *operands
-
-        outputs = [places[out] if out in places else place(out) for out in self.outputs]
-        return [*map(told, self.nodes[: self.forward]), outputs]
+        return is_same and all(_mode(module, names) == mode for module, names, mode in self.modes)
 
 
-def trace(function: Callable[..., Any], arguments: Any, differentiate: str = "", order: Iterable[Value] = ()) -> Trace:
+def trace(
+    function: Callable[..., Any], arguments: Any, differentiate: str = "", order: Iterable[Value] = (),
+    choices: Choices | None = None,
+) -> Trace:  # fmt: skip
     """Calls the function on Values in place of the numbers in its arguments.
 
     Args:
@@ -254,42 +342,27 @@ def trace(function: Callable[..., Any], arguments: Any, differentiate: str = "",
         arguments: a tuple of arguments, with numbers in them.
         differentiate: ``"captured"``, ``"inputs"``, both, or nothing.
         order: Values that are the first of the captured ones, in this order, whether the function reads them or not.
+        choices: what the function reads at indexes, if another trace has found it.
 
     Raises:
         TraceError: if the function branches on a Value or reads its data.
     """
-    inputs: list[Value] = []
-
-    def placeholder(number: Any) -> Value:
-        inputs.append(Traced(to_float(number._data if isinstance(number, Value) else number)))
-        return inputs[-1]
-
-    tracing = Tracing()
+    call = _call(function, arguments)
+    if call.tracing.indexed:
+        choices = choices or find_choices(function, call, partial(_call, function, arguments))
+        with watch(call.tracing):
+            gather(call, choices)
+    inputs, outputs, tracing = call.inputs, call.outputs, call.tracing
     made = tracing.made
     with watch(tracing):
-        given = _map(placeholder, arguments, True)
-        try:
-            result = function(*given)
-        except IndexError as error:
-            raise TraceError(f"{type(error).__name__}: {error}") from error
-        except TypeError as error:
-            if "Traced" not in str(error):
-                raise
-            raise TraceError(
-                f"{str(error).replace('Traced', 'a Value')}: in a function that is being compiled, each number among "
-                "the arguments is a Value, an index too: use one_hot() or cross_entropy() of micrograd.functional"
-            ) from error
-        try:
-            outputs, structure = flatten(result, lift)
-        except TypeError as error:
-            raise TypeError(f"a compiled function gives Values, alone or in lists, tuples and dicts: {error}") from None
         forward = _finished(made)
-        known = {*inputs, *made}
-        captured = list(dict.fromkeys(_captured(made[:forward], known)))
-        captured += [out for out in dict.fromkeys(outputs) if out not in known and not _is_constant(out)]
+        known = {*inputs, *tracing.draws, *made}
+        stored = [value for _, values in tracing.kept for value in values]
+        captured = _captured(made[:forward], known)
+        captured += [out for out in dict.fromkeys([*outputs, *stored]) if out not in known and not _is_constant(out)]
         captured = list(dict.fromkeys([*order, *captured]))
-        stands = cut(made[:forward], captured)
-        outputs = [stands.get(out, out) for out in outputs]
+        stands = cut(made[:forward], captured) if differentiate else {}
+        outputs, stored = ([stands.get(out, out) for out in outs] for outs in (outputs, stored))
         gradients: list[Value] = []
         if differentiate and outputs:
             wanted = [stands.get(x, x) for x in captured] if "captured" in differentiate else []
@@ -297,22 +370,79 @@ def trace(function: Callable[..., Any], arguments: Any, differentiate: str = "",
             for out in outputs:
                 gradients += grad(out, wanted, create_graph=True)
             _finished(made)
-    return Trace(inputs, outputs, structure, made, forward, captured, gradients, tracing.modes, stands)
+    draws, drawn = list(tracing.draws.values()), list(tracing.draws)
+    stores = [(store, len(values)) for store, values in tracing.kept]
+    return Trace(
+        inputs, outputs, call.structure, made, forward, captured, gradients, tracing.modes, stands, draws,
+        drawn, stores, stored, choices,
+    )  # fmt: skip
 
 
-def cut(nodes: Iterable[Value], leaves: Iterable[Value]) -> dict[Value, Value]:
-    """Puts a new leaf into the place of each Value that is made of others, so that no gradient passes through it.
+@dataclass(eq=False)
+class Call:
+    """A call of the function on Values: its arguments, the numbers among them, and what it gave, flat.
+
+    Attributes:
+        given: the arguments.
+        inputs: a leaf for each number among them, in order.
+        tracing: what it did.
+        outputs: what it gave, flat.
+        structure: the form of what it gave.
+    """
+
+    given: Any
+    inputs: list[Value]
+    tracing: Tracing
+    outputs: list[Value]
+    structure: Any
+
+
+def _call(function: Callable[..., Any], arguments: Any, others: dict[int, float] | None = None) -> Call:
+    # Calls the function, with other numbers at some places.
+    inputs: list[Value] = []
+
+    def placeholder(number: Any) -> Value:
+        own = to_float(number._data if isinstance(number, Value) else number)
+        inputs.append(Traced(others.get(len(inputs), own) if others else own))
+        return inputs[-1]
+
+    tracing = Tracing()
+    with watch(tracing):
+        given = _map(placeholder, arguments, True)
+        try:
+            result = function(*given)
+        except IndexError as error:
+            if tracing.indexed:
+                raise
+            raise TraceError(f"{type(error).__name__}: {error}") from error
+        except TypeError as error:
+            if "Traced" not in str(error):
+                raise
+            raise TraceError(
+                f"{str(error).replace('Traced', 'a Value')}: in a function that is being compiled, each number among "
+                "the arguments is a Value"
+            ) from error
+        try:
+            outputs, structure = flatten(result, lift)
+        except TypeError as error:
+            raise TypeError(f"a compiled function gives Values, alone or in lists, tuples and dicts: {error}") from None
+    _finished(tracing.made)
+    return Call(given, inputs, tracing, outputs, structure)
+
+
+def cut(nodes: Iterable[Value], values: Iterable[Value]) -> dict[Value, Value]:
+    """Puts a new leaf into the place of each of these Values, so that no gradient passes through it or is set in it.
 
     Args:
         nodes: those whose parents are changed.
-        leaves: the Values that are to be leaves in this graph.
+        values: what they were made of.
 
     Returns:
         By Value, the leaf that stands for it.
     """
-    stands = {x: Value(x._data) for x in leaves if x._parents}
-    if stands:
-        for node in nodes:
+    stands = {x: Value(x._data) for x in values}
+    for node in nodes if stands else ():
+        if not stands.keys().isdisjoint(node._parents):
             node._parents = tuple([stands.get(parent, parent) for parent in node._parents])
     return stands
 
@@ -327,11 +457,9 @@ def _is_constant(node: Value) -> bool:
     return node.rule is rules.constant
 
 
-def _captured(nodes: Sequence[Value], known: set[Value]) -> Iterator[Value]:
-    for node in nodes:
-        for parent in node._parents:
-            if parent not in known and not _is_constant(parent):
-                yield parent
+def _captured(nodes: Iterable[Value], known: set[Value]) -> list[Value]:
+    parents = dict.fromkeys(chain.from_iterable([node._parents for node in nodes]))
+    return [parent for parent in parents if parent not in known and not _is_constant(parent)]
 
 
 def _map(function: Callable[[Any], Any], tree: Any, arrays: bool = False) -> Any:
@@ -372,19 +500,27 @@ def as_values(arguments: Any, make: Callable[[Any], Value], but_indexes: bool = 
     )
 
 
-def flatten(tree: Any, function: Callable[[Any], Any] = lambda x: x) -> tuple[list[Any], Any]:
+def _same(x: Any) -> Any:
+    return x
+
+
+def flatten(tree: Any, function: Callable[[Any], Any] = _same) -> tuple[list[Any], Any]:
     """The leaves of lists, tuples, dicts and arrays, and the form without them, which can be compared and hashed.
 
     >>> flatten(([1, 2], {"x": 3}))
     ([1, 2, 3], (<class 'tuple'>, (<class 'list'>, None, None), (<class 'dict'>, 'x', None)))
     """
     leaves: list[Any] = []
+    keeps_floats = function is _same or function is to_float
 
     def form(item: Any) -> Any:
         if isinstance(item, (Value, float)):  # most are
             leaves.append(function(item))
             return None
         if isinstance(item, (list, tuple)):
+            if keeps_floats and {*map(type, item)} == {float}:
+                leaves.extend(item)
+                return (type(item), *[None] * len(item))
             return (type(item), *map(form, item))
         if isinstance(item, dict):
             return (type(item), *(x for name, entry in item.items() for x in (name, form(entry))))

@@ -341,7 +341,7 @@ class _Text:
         meant = FLOATS.get(name, vars(builtins).get(name))
         if name in self.kinds or not callable(meant):
             raise self.make_error(f"{name!r} is no function")
-        own = meant in (vars(math).get(name), vars(builtins).get(name)) or name in ("chance", "mul", "real")
+        own = meant in (vars(math).get(name), vars(builtins).get(name)) or name in ("chance", "mul", "real", "tanh")
         if own and name in _FUNCTIONS:
             return f"py.{name}"
         if not own and name in RULES:

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any, Union
 
 from .. import functional
-from ..arguments import sequence
+from ..arguments import check_rng, sequence
 from ..engine import Value, lift
 from ..rules import RULES
-from .inputs import check_rng, is_batch, read_number
+from .inputs import is_batch, read_number
 from .module import Module
 
 __all__ = ["Activation", "Dropout", "LeakyReLU", "ReLU", "Sigmoid", "Softmax", "Softplus", "Tanh"]
@@ -248,7 +249,9 @@ class Dropout(_Elementwise):
     def _apply(self, x: Value) -> Value:
         if not self.training or not self.p:
             return x
-        return x * 0.0 if self._draw() < self.p else x * (1 / (1 - self.p))
+        rng = getattr(self._draw, "__self__", None) or SimpleNamespace(random=self._draw)
+        draw = functional.random(rng)
+        return x * functional.where(draw < self.p, 0.0, 1 / (1 - self.p) if self.p < 1 else 0.0)
 
     def _title(self) -> str:
         return f"Dropout({self.p})"

@@ -8,7 +8,7 @@ from typing import Any
 from ..arguments import to_float
 from ..functional import is_nested
 
-__all__ = ["check_flags", "check_length", "check_rng", "check_sizes", "is_batch", "read_number"]
+__all__ = ["check_flags", "check_length", "check_sizes", "is_batch", "read_number"]
 
 
 def is_batch(x: Any) -> bool:
@@ -28,16 +28,6 @@ def check_flags(**flags: bool) -> None:
     for name, flag in flags.items():
         if flag not in (True, False):
             raise TypeError(f"{name} is True or False, not {type(flag).__name__} {flag!r}")
-
-
-def check_rng(rng: Any, *methods: str) -> None:
-    """Raises a TypeError if ``rng`` lacks one of the methods."""
-    for method in methods:
-        if not callable(getattr(rng, method, None)):
-            raise TypeError(
-                f"rng is a random.Random, or the module random: it needs a method {method}(), which "
-                f"{type(rng).__name__} {rng!r} has not"
-            )
 
 
 def read_number(name: str, number: Any) -> float:

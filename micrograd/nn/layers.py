@@ -7,12 +7,12 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..arguments import sequence
+from ..arguments import check_rng, sequence
 from ..engine import Number, Value
 from ..functional import add, is_nested, weighted_sums
 from .activations import Function, activate, name_activation, read_activation
 from .initialisers import GAINS, INITIALISERS, RECTIFIERS
-from .inputs import check_flags, check_length, check_rng, check_sizes, is_batch, read_number
+from .inputs import check_flags, check_length, check_sizes, is_batch, read_number
 from .module import Module
 
 __all__ = ["MLP", "Layer", "Linear", "Neuron", "Residual", "Sequential"]

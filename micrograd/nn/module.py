@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from ..arguments import to_float
 from ..engine import Value
 from ..tables import lay_out
-from ..watching import report_look, watchers
+from ..watching import find_watcher, report_look, watchers
 
 __all__ = ["Module"]
 
@@ -51,7 +51,8 @@ class Module:
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         """Calls :meth:`forward`."""
-        return self.forward(*inputs, **options)
+        watcher = find_watcher() if watchers else None
+        return watcher.call(self, inputs, options) if watcher else self.forward(*inputs, **options)
 
     def forward(self, *inputs: Any, **options: Any) -> Any:
         """Returns the outputs for the inputs. Each class of modules defines its own ``forward``.

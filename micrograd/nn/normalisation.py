@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from ..arguments import sequence
 from ..engine import Number, Value, lift
 from ..functional import dot, mean
+from ..watching import keep, read_buffer
 from .inputs import check_length, check_sizes, is_batch, read_number
 from .module import Module
 
@@ -99,22 +101,24 @@ class BatchNorm(_Normalisation):
             self._scale(column, variance, [weight] * len(batch))
             for column, variance, weight in zip(deviations, variances, self._weights(), strict=True)
         ]
-        self._remember(means, variances, len(batch))
+        keep(self, partial(self._remember, len(batch)), [*means, *variances])
         return [list(sample) for sample in zip(*out, strict=True)]
 
     def _normalise_by_running(self, x: Any) -> list[Value]:
         sample = self._sample(x)
-        moments = zip(sample, self.running_mean, self.running_var, self._weights(), strict=True)
+        running = read_buffer(self, "running_mean"), read_buffer(self, "running_var")
+        moments = zip(sample, *running, self._weights(), strict=True)
         return [self._scale([xi - m], v, [w])[0] for xi, m, v, w in moments]
 
-    def _remember(self, means: list[Value], variances: list[Value], n: int) -> None:
+    def _remember(self, n: int, *moments: float) -> None:
+        means, variances = moments[: self.size], moments[self.size :]
         self.num_batches_tracked += 1
         new = 1 / self.num_batches_tracked if self.momentum is None else self.momentum
         self.running_mean = [
-            (1 - new) * old + new * center.data for old, center in zip(self.running_mean, means, strict=True)
+            (1 - new) * old + new * center for old, center in zip(self.running_mean, means, strict=True)
         ]
         self.running_var = [
-            (1 - new) * old + new * variance.data * n / (n - 1)
+            (1 - new) * old + new * variance * n / (n - 1)
             for old, variance in zip(self.running_var, variances, strict=True)
         ]
 

@@ -73,6 +73,9 @@ class Lookahead(Optimizer):
         self.optimizer.state = [tuple(inner) for *inner, _ in state]
         self.slow = [slow for *_, slow in state]
 
+    def write_rows(self, rows: Any) -> None:
+        self.state = list(map(tuple, rows.T.tolist()))
+
     def check(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         self.optimizer.check(self.optimizer.settings)  # they may have changed since it was made
         return super().check(settings)

@@ -10,16 +10,20 @@ import math
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import InitVar
-from typing import Any
+from operator import attrgetter
+from typing import Any, cast
 
 from .. import functional
 from ..arguments import one_line, sequence
 from ..engine import Value
+from ..watching import watchers
 from .settings import Configured, setting
 
 __all__ = ["Optimizer", "State", "lerp", "maximum", "sqrt"]
 
 State = tuple[Any, ...]
+_MANY = 32  # parameters for which NumPy is faster
+_data, _grad = attrgetter("_data"), attrgetter("_grad")
 
 
 class Optimizer(Configured):
@@ -56,6 +60,8 @@ class Optimizer(Configured):
     weight_decay = 0.0
     decoupled_weight_decay = False
 
+    _rows = cast(Any, None)  # the state as an array; if there is one, it is the current state
+
     state_size = 0
     """The number of zeros in each parameter's first state, unless ``first_state`` is overridden."""
 
@@ -73,7 +79,33 @@ class Optimizer(Configured):
         self._configure(values, named)
         self.initial_lr: float | None = None  # lr when the first schedule was made: schedules start from it
         self.steps = 0
-        self.state: list[State] = [self.first_state(parameter.data) for parameter in self.parameters]
+        self.state = [self.first_state(parameter.data) for parameter in self.parameters]
+
+    @property
+    def state(self) -> list[State]:
+        """What is remembered of each parameter: a tuple of numbers."""
+        if self._rows is not None:
+            self._state, self._rows = list(map(tuple, self._rows.T.tolist())), None
+        return self._state
+
+    @state.setter
+    def state(self, state: list[State]) -> None:
+        self._state, self._rows = state, None
+
+    def read_rows(self) -> Any:
+        """Returns the state as an array, which must not be changed: a row for each of its numbers."""
+        import numpy
+
+        if self._rows is not None:
+            return self._rows
+        return numpy.array(self.state, dtype=numpy.float64).reshape(len(self.parameters), -1).T
+
+    def write_rows(self, rows: Any) -> None:
+        """Sets the state to an array such as that of :meth:`read_rows`. It is kept until the state is read."""
+        self._rows = rows
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_state": self.state, "_rows": None}
 
     def first_state(self, parameter: float) -> State:
         """Returns a parameter's state before the first step: zeros, unless a subclass overrides it."""
@@ -91,6 +123,8 @@ class Optimizer(Configured):
                 or the update is undefined, like a division by 0. Then nothing is updated.
         """
         self.check(self.settings)
+        if self._step_on_arrays():
+            return
         for i, parameter in enumerate(self.parameters):
             if not math.isfinite(parameter.grad):
                 name = f" ({one_line(parameter.label)})" if parameter.label else ""
@@ -101,6 +135,33 @@ class Optimizer(Configured):
             parameter.data = float(data)
         self.state = [state for _, state in updated]
         self.steps = step
+
+    def _step_on_arrays(self) -> bool:
+        # Updates all parameters at once, if this gives the same bits. If not, or if anything is undefined, there is no
+        # step.
+        numpy = sys.modules.get("numpy")
+        is_own = type(self).update.__module__.startswith(__name__.rpartition(".")[0])
+        if numpy is None or not is_own or watchers or len(self.parameters) < _MANY:
+            return False
+        count = len(self.parameters)
+        numbers = numpy.empty((2, count))
+        numbers[0], numbers[1] = list(map(_data, self.parameters)), list(map(_grad, self.parameters))
+        if not numpy.isfinite(numbers[1]).all():
+            return False
+        before = self.read_rows()
+        try:
+            with numpy.errstate(all="raise", under="ignore"):
+                data, state = self.update(numbers[0], numbers[1], tuple(before), self.steps + 1)
+        except FloatingPointError:
+            return False
+        rows = numpy.empty((len(state), count))
+        for row, new in zip(rows, state, strict=True):
+            row[:] = new
+        for parameter, number in zip(self.parameters, data.tolist(), strict=True):
+            parameter._data = number
+        self.write_rows(rows)
+        self.steps += 1
+        return True
 
     def zero_grad(self) -> None:
         """Sets the gradients of all parameters to 0."""

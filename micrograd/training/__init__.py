@@ -16,9 +16,10 @@ from .flow import GradientFlow, LayerFlow
 from .history import History
 from .loop import fit
 from .resuming import TrainingError
+from .stepper import Stepper
 from .stopping import EarlyStopping, GradientNorm, StopCondition
 
 __all__ = [
-    "EarlyStopping", "GradientFlow", "GradientNorm", "History", "LayerFlow", "StopCondition", "TrainingError", "fit",
-    "load_parameters", "save_parameters",
+    "EarlyStopping", "GradientFlow", "GradientNorm", "History", "LayerFlow", "Stepper", "StopCondition",
+    "TrainingError", "fit", "load_parameters", "save_parameters",
 ]  # fmt: skip

@@ -14,7 +14,7 @@ from ..nn import Module
 from ..optim import Optimizer
 from .stopping import StopCondition
 
-__all__ = ["check_arguments"]
+__all__ = ["check_arguments", "check_kinds"]
 
 
 def _is_number(x: Any) -> bool:
@@ -44,6 +44,21 @@ _KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
 }
 
 
+def check_kinds(where: str, given: Mapping[str, Any]) -> None:
+    """Checks the types of arguments, given by their names; ``where`` is the name of the function, for the message.
+
+    Raises:
+        TypeError: if an argument has the wrong type.
+        ValueError: if ``compile`` is not one of its values.
+    """
+    for name, (is_right, what) in _KINDS.items():
+        if name in given and not is_right(given[name]):
+            x = given[name]
+            raise TypeError(f"{where}: {name} must be {what}, not {type(x).__name__} {one_line(repr(x))}")
+    if given["compile"] not in (True, False, "auto"):
+        raise ValueError(f"{where}: compile is True, False or 'auto', not {given['compile']!r}")
+
+
 def check_arguments(given: Mapping[str, Any]) -> None:
     """Checks the arguments of ``fit()``, given by their names.
 
@@ -51,10 +66,7 @@ def check_arguments(given: Mapping[str, Any]) -> None:
         TypeError: if an argument has the wrong type.
         ValueError: if an argument is out of its range, or two of them don't go together.
     """
-    for name, (is_right, what) in _KINDS.items():
-        if not is_right(given[name]):
-            x = given[name]
-            raise TypeError(f"fit(): {name} must be {what}, not {type(x).__name__} {one_line(repr(x))}")
+    check_kinds("fit()", given)
     for condition in given["stops"]:
         if not isinstance(condition, StopCondition):
             raise TypeError(f"fit(): stop takes conditions like EarlyStopping(5), not {type(condition).__name__}")
@@ -81,7 +93,5 @@ def check_arguments(given: Mapping[str, Any]) -> None:
         raise ValueError(f"fit(): the schedule is for another optimizer: {scheduled!r}, not {optimizer!r}")
     if given["schedule_every"] not in ("epoch", "step"):
         raise ValueError(f"fit(): schedule_every is 'epoch' or 'step', not {given['schedule_every']!r}")
-    if given["compile"] not in (True, False, "auto"):
-        raise ValueError(f"fit(): compile is True, False or 'auto', not {given['compile']!r}")
     if every is not None and not 0 <= every < math.inf:
         raise ValueError(f"fit(): checkpoint_every is a number of seconds, at least 0, not {every}")

@@ -11,6 +11,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -19,14 +20,17 @@ import numpy as np
 from ..arguments import to_float
 from ..compiler import Compiled
 from ..compiler.code import LANES
+from ..compiler.draws import Draw, Draws
 from ..compiler.machine import Floats, Whole, address_of, instruction, run
 from ..compiler.program import DisagreementError, Program, UndefinedError, make_program
-from ..compiler.tracing import Trace, Traced, TraceError, flatten, trace
+from ..compiler.tracing import Trace, Traced, TraceError, flatten
 from ..engine import Value
+from ..nn import Module
 from ..optim import Optimizer
 from ..rules import constant
 from ..watching import Watcher, watch
 from .eager import Batches, EagerSteps, arguments_of, warn_not_compiled
+from .foresight import Foresight
 from .kernels import FINISH, FINISH_SAMPLES, SLOPES, TRAIN
 
 __all__ = ["CompiledSteps"]
@@ -66,8 +70,8 @@ class CompiledSteps:
         self.is_fixed = type(eager.data) in (list, tuple)  # the samples don't change between reads
         self.programs: dict[Any, tuple[Program, Trace]] = {}
         self.stale: set[Any] = set()  # forms whose program must read the Values again
-        self.samples: dict[Any, tuple[Any, list[Any]]] = {}  # by form: arguments, and a description of the loss's graph
         self.forward: Compiled | None = Compiled(self.loss)
+        self.foresight = Foresight()
         self.updates: dict[str, list[_Update]] = {}
         # A program first captures the parameters, in this order, then other Values. Their gradients add up over
         # steps, as nobody sets them to 0; those of the model's are set to 0 at each step.
@@ -79,17 +83,16 @@ class CompiledSteps:
         # update finds its gradient, and leaves that of the step before, by steps of the same size.
         self.rows, self.side = 1 + len(optimizer.state[0]), 0
         self.memory: Floats = np.zeros((2 * self.rows + 4, len(self.place)))
+        self.draws = Draws()  # since run() began
         self.pace = 0.0  # the seconds per unit of work
-        count = len(eager.data)
-        self.form = np.zeros(count, dtype=np.int64)
-        self.row = np.zeros(count, dtype=np.int64)
+        self.form = self.row = np.zeros(0, dtype=np.int64)
         self.is_read = False  # whether the arrays hold the current numbers; otherwise the Values do
         self.forms: list[Any] = []
         self.x: list[Floats] = []
         self.fetched: dict[int, Any] = {}  # the samples of a step, or the errors in their place
         self.states: list[tuple[Any, Any]] = []  # of the generators, once they are fetched
         if self.is_fixed:
-            self.take((i, self.sample(i)) for i in range(count))
+            self.take((i, *flatten(self.sample(i), to_float)) for i in range(len(eager.data)))
             with contextlib.suppress(_LeftToFloatsError):
                 first = self.sample(0)
                 self.program(flatten(first)[1], lambda: first)
@@ -100,8 +103,9 @@ class CompiledSteps:
     @property
     def is_predictable(self) -> bool:
         """Whether steps leave random generators alone, so that several epochs may be shuffled before they are done."""
-        is_known = all(form in self.programs for form in self.forms)
-        return is_known and self.is_fixed and not self.clip and not self.is_given_up
+        known = [self.programs[form][1] for form in self.forms if form in self.programs]
+        draws = len(known) < len(self.forms) or any(traced.draws for traced in known)
+        return self.is_fixed and not (draws or self.clip or self.is_given_up)
 
     def sample(self, i: int) -> tuple[Any, ...]:
         """Returns the arguments of the sample with this index."""
@@ -110,9 +114,17 @@ class CompiledSteps:
         except Exception as error:
             raise _LeftToFloatsError from error
 
-    def fetch(self, batch: Sequence[int]) -> dict[int, Any]:
-        """Reads the samples of a step, once: they may be others each time, and may be made of the parameters."""
+    def fetch(self, batch: Sequence[int]) -> tuple[dict[int, Any], list[Floats]]:
+        """Reads the samples of a step, once: they may be others each time, and may be made of the parameters.
+
+        The random numbers that the loss draws for a sample are drawn before the next one is read.
+
+        Returns:
+            The samples; and for each form what is drawn, with a row for each of its samples.
+        """
         self.fetched = {}
+        drawn: dict[Any, list[Floats]] = {}
+        found = []
         try:
             with watch(_Look(self.write)):
                 for i in map(int, batch):
@@ -121,18 +133,26 @@ class CompiledSteps:
                     except Exception as error:
                         self.fetched[i] = error
                         raise _LeftToFloatsError from error
+                    leaves, form = flatten(arguments_of(self.fetched[i]), to_float)
+                    found.append((i, leaves, form))
+                    rows = drawn.setdefault(form, [])
+                    if form not in self.programs or self.programs[form][1].draws:
+                        _, traced = self.program(form, partial(arguments_of, self.fetched[i]))
+                        rows += self.draws.draw([traced.draws], _ONE)
         finally:
             self.states = [(generator, generator.getstate()) for generator in self.eager.generators]
         if not self.is_read:
             self.read()
-        return {i: arguments_of(sample) for i, sample in self.fetched.items()}
+        self.take(found)
+        return self.fetched, [np.concatenate(rows or [np.empty((0, 0))]) for rows in drawn.values()]
 
-    def take(self, samples: Iterable[tuple[int, Any]]) -> None:
-        """Copies the numbers of these samples' arguments into arrays, one per form of arguments."""
+    def take(self, samples: Iterable[tuple[int, list[float], Any]]) -> None:
+        """Copies samples into arrays, one for each form: each sample's place, its numbers and its form."""
         rows: dict[Any, list[list[float]]] = {}
         places: dict[Any, int] = {}
-        for i, arguments in samples:
-            leaves, form = flatten(arguments, to_float)
+        if len(self.form) < len(self.eager.data):
+            self.form, self.row = np.zeros((2, len(self.eager.data)), dtype=np.int64)
+        for i, leaves, form in samples:
             found = rows.setdefault(form, [])
             self.form[i], self.row[i] = places.setdefault(form, len(places)), len(found)
             found.append(leaves)
@@ -164,7 +184,6 @@ class CompiledSteps:
                     "then: compute it in the loss"
                 )
             self.follow(traced.captured)
-            self.samples[form] = arguments, traced.described()
             traced.release()
             self.programs[form] = program, traced
             self.stale.add(form)
@@ -196,14 +215,7 @@ class CompiledSteps:
     def look_again(self) -> None:
         """Discards programs that are out of date because something that the loss or the update reads changed."""
         self.updates.clear()
-        for form, (arguments, expected) in self.samples.items():
-            try:
-                found = trace(self.loss, arguments).described()
-            except (TypeError, ArithmeticError, ValueError):
-                found = []
-            if found != expected and form in self.programs:
-                del self.programs[form]
-                self.forward = Compiled(self.loss)
+        self.programs = {form: found for form, found in self.programs.items() if found[1].is_current()}
 
     def mean(self, samples: Sequence[Any]) -> float | None:
         """Returns the mean loss of samples, or None if it has to be computed from Values.
@@ -218,13 +230,19 @@ class CompiledSteps:
             raise
         except Exception as error:
             forms = {repr(flatten(arguments_of(sample))[1]) for sample in samples}
-            if isinstance(error, (ArithmeticError, ValueError)) and (len(forms) > 1 or any(map(self.fails, samples))):
+            if isinstance(error, (ArithmeticError, ValueError, IndexError)) and (
+                len(forms) > 1 or any(map(self.fails, samples))
+            ):
                 return None
             if self.is_strict:
                 raise
             self.forward = None
             warn_not_compiled(f"the validation: {type(error).__name__}: {error}", 1)
             return None
+
+    def foresee(self, model: Module, samples: Sequence[Any]) -> AbstractContextManager[None]:
+        is_possible = type(samples) in (list, tuple) and not self.is_given_up
+        return self.foresight.watch(model, samples) if is_possible else contextlib.nullcontext()
 
     def fails(self, sample: Any) -> bool:
         """Whether the loss of a sample can't be computed, or is not finite."""
@@ -251,8 +269,7 @@ class CompiledSteps:
         self.numbers[0] = [parameter._data for parameter in self.place]
         self.gradient[:] = [parameter._grad for parameter in self.place]
         self.slopes[:] = [other._grad for other in self.others]
-        if len(self.optimizer.state[0]):
-            self.numbers[1:] = np.array(self.optimizer.state).T
+        self.numbers[1:] = self.optimizer.read_rows()
         self.is_read, self.stale = True, set(self.programs)
 
     def write(self) -> None:
@@ -263,7 +280,7 @@ class CompiledSteps:
             parameter._data, parameter._grad = data, slope
         for other, slope in zip(self.others, self.slopes.tolist(), strict=True):
             other._grad = slope
-        self.optimizer.state = list(map(tuple, self.numbers[1:].T.tolist()))
+        self.optimizer.write_rows(self.numbers[1:].copy())
         self.is_read = False
 
     # Steps
@@ -276,6 +293,7 @@ class CompiledSteps:
             self.read()
         numbers, slopes, steps = self.numbers.copy(), self.slopes.copy(), self.optimizer.steps
         drawers = self.eager.generators if self.clip else ()
+        self.draws = Draws()
         self.states, self.fetched = [(generator, generator.getstate()) for generator in drawers], {}
         failure: Exception | None = None
         try:
@@ -292,6 +310,7 @@ class CompiledSteps:
         self.slopes[: len(slopes)] = slopes
         for generator, state in self.states:
             generator.setstate(state)
+        self.draws.rewind()
         self.write()
         if failure is not None:
             if self.is_strict or isinstance(failure, DisagreementError):
@@ -326,6 +345,10 @@ class CompiledSteps:
             self.optimizer.steps += done
             if not self.clip:
                 self.flow.take(done, self.layers)
+            if self.is_fixed and done < len(work.units):  # the other samples have not been drawn for
+                self.draws.rewind()
+                self.draws.draw(work.draws, work.which[: work.lanes[done]])
+            work.store(int(work.lanes[done]))
         return losses[:done].tolist(), norms[:done].tolist()
 
     def work(self, batches: Batches, most: int, each: int, budget: float, losses: Floats) -> _Work:
@@ -343,40 +366,53 @@ class CompiledSteps:
         samples = np.asarray(batches.indexes[lanes[0] : lanes[-1]])
         lanes -= lanes[0]
         arguments: Callable[[int], tuple[Any, ...]] = self.sample
+        drawn: list[Floats] = []
         if not self.is_fixed:
-            fetched = self.fetch(batches[0])
-            self.take(fetched.items())
-            arguments = fetched.__getitem__
+            fetched, drawn = self.fetch(batches[0])
+            arguments = lambda i: arguments_of(fetched[i])  # noqa: E731
         form = self.form[samples]
         known = [self.programs[form][0].work if form in self.programs else math.inf for form in self.forms]
         units = np.cumsum(np.add.reduceat(np.array(known)[form], lanes[:-1]) + each)
         count = max(1, int(np.searchsorted(units, budget, side="right")))
         lanes = lanes[: count + 1]
         samples, form, begins = samples[: lanes[-1]], form[: lanes[-1]], lanes[:-1]
+        which, order = form, np.arange(len(form))
         if len(self.forms) > 1:
             group = np.repeat(np.arange(count) * len(self.forms), np.diff(lanes)) + form
             order = np.argsort(group, kind="stable")
             samples, form = samples[order], form[order]
             begins = np.flatnonzero(np.diff(group[order], prepend=-1))
         ends = np.append(begins[1:], len(samples))
-        used, which = np.unique(form[begins], return_inverse=True)
-        parts, picked, out = np.stack([which, begins, ends], axis=1), self.row[samples], np.empty((2, len(samples)))
-        programs, instructions, v = [], [], np.empty(0)
-        for k in used:
-            program, traced = self.program(self.forms[k], partial(arguments, int(samples[np.argmax(form == k)])))
+        used, part = np.unique(form[begins], return_inverse=True)
+        found = {k: self.program(self.forms[k], partial(arguments, int(samples[np.argmax(form == k)]))) for k in used}
+        traces = [found[k][1] if k in found else None for k in range(len(self.forms))]
+        draws: list[list[Draw]] = [traced.draws if traced else [] for traced in traces]
+        if self.is_fixed and any(draws):
+            drawn = self.draws.draw(draws, which)
+        parts, picked = np.stack([part, begins, ends], axis=1), self.row[samples]
+        programs, instructions, x, v = [], [], [], np.empty(0)
+        for k, (program, traced) in found.items():
+            x.append(self.x[k])
+            if traced.draws:  # each lane has numbers of its own
+                x[-1] = np.concatenate([self.x[k][picked[form == k]], drawn[k]], axis=1)
+                picked[form == k] = np.arange(len(x[-1]))
             if self.forms[k] in self.stale or self.clip or not self.is_fixed:
                 self.stale.discard(self.forms[k])
                 program.capture(traced.captured)
             width = program.width(self.batch_size)  # the same for all steps: it decides how sums are rounded
             v = max(v, program.memory(width), key=len)
-            instructions.append(program.batch(self.x[k], out, 0, 0, width, picked=picked))
             programs.append(program)
+        out = np.empty((max(len(program.rows) for program in programs), len(samples)))
+        for inputs, program in zip(x, programs, strict=True):
+            width = program.width(self.batch_size)
+            instructions.append(program.batch(inputs, out, 0, 0, width, picked=picked))
         pairs = zip(instructions, programs, strict=True)
         table = np.array([[address_of(one), address_of(program.u)] for one, program in pairs])
         slopes = instruction(SLOPES, 0, 0, len(parts), parts, table, self.numbers[0], len(self.place), 0, losses)
         sums = np.zeros(len(self.place) + len(self.others) + LANES)
-        kept = [parts, picked, out, table, instructions]
-        return _Work(slopes, v, sums, units[:count], lanes, np.searchsorted(begins, lanes), kept)
+        kept = [parts, picked, x, table, instructions]
+        begin = np.searchsorted(begins, lanes)
+        return _Work(slopes, v, sums, units[:count], lanes, begin, out, order, traces, draws, which, kept)
 
     def burst(self, work: _Work, update: _Update, settings: Floats, norms: Floats) -> int:
         """Does the steps before the first one whose numbers are not finite, and returns their number."""
@@ -440,6 +476,9 @@ class CompiledSteps:
         return finish, program.memory(width)
 
 
+_ONE = np.zeros(1, dtype=np.int64)
+
+
 class _Look(Watcher):
     # Whoever looks at a Value, or computes with one, sees its number of now.
 
@@ -478,7 +517,9 @@ class _Fetched(Sequence[Any]):
 
 class _Work(NamedTuple):
     # What steps have to compute: the instruction, its rows and its sums; per step, the work up to its end, and where it
-    # begins in the lanes and in the parts; and the arrays to keep alive while the instruction uses their addresses.
+    # begins in the lanes and in the parts; the outputs, and for each lane the sample that it is; for each form its
+    # trace, if it is used, and what it draws; the form of each sample; and the arrays to keep alive while the
+    # instruction uses their addresses.
 
     slopes: Whole
     v: Floats
@@ -486,7 +527,21 @@ class _Work(NamedTuple):
     units: Floats
     lanes: Whole
     parts: Whole
+    out: Floats
+    order: Whole
+    traces: list[Trace | None]
+    draws: list[list[Draw]]
+    which: Whole
     kept: list[Any]
+
+    def store(self, count: int) -> None:
+        # Changes the buffers of modules, for the first samples.
+        if any(traced and traced.stores for traced in self.traces):
+            lane = np.argsort(self.order[:count])
+            for form, numbers in zip(self.which[:count].tolist(), self.out[2:, lane].T.tolist(), strict=True):
+                traced = self.traces[form]
+                assert traced is not None
+                traced.store(numbers)
 
 
 class _Update:

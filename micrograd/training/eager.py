@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ..engine import Value, accumulate
+from ..nn import Module
 from ..optim import Optimizer
 from ..watching import resting_collector
 from .flow import FlowRecord
@@ -75,6 +77,9 @@ class Steps(Protocol):
 
     def mean(self, samples: Sequence[Any]) -> float | None:
         """Returns the mean loss of samples, or None if it has to be computed from Values."""
+
+    def foresee(self, model: Module, samples: Sequence[Any]) -> AbstractContextManager[None]:
+        """Within the block, calls of the model with arguments of these samples may be faster."""
 
 
 class EagerSteps:
@@ -172,6 +177,9 @@ class EagerSteps:
     def mean(self, samples: Sequence[Any]) -> float | None:
         return None
 
+    def foresee(self, model: Module, samples: Sequence[Any]) -> AbstractContextManager[None]:
+        return nullcontext()
+
 
 def arguments_of(sample: Any) -> tuple[Any, ...]:
     """Returns the arguments of the loss for a sample: the items of a tuple, or the sample itself."""
@@ -179,6 +187,6 @@ def arguments_of(sample: Any) -> tuple[Any, ...]:
 
 
 def warn_not_compiled(why: str, calls: int = 0) -> None:
-    """Warns that something is not compiled. The warning points to the line that called ``fit()``."""
-    what = "fit runs without compiling, which is slower; compile=False leaves out this warning"
+    """Warns that something is not compiled. The warning points to the line that called ``fit()`` or ``step()``."""
+    what = "training runs without compiling, which is slower; compile=False leaves out this warning"
     warnings.warn(f"{what}: {why}", stacklevel=4 + calls)

@@ -6,7 +6,7 @@ import inspect
 import os
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from ..arguments import sequence, to_float
@@ -26,7 +26,7 @@ from .resuming import Checkpoint, RunState, TrainingError
 from .stopping import GradientNorm, StopCondition
 from .weights import Weights, generators
 
-__all__ = ["fit"]
+__all__ = ["choose_steps", "fit"]
 
 _PACKAGE = __name__.partition(".")[0]
 _PAYS = 100  # the fewest samples for which compiling pays: it takes as long as some tens of samples
@@ -157,7 +157,9 @@ def fit(
         is_over = run.stopped or run.epoch == epochs
         pays = not is_over and (compile is True or epochs * len(data) >= _PAYS)
         with interrupts.allow():
-            steps = _choose(eager, batch_size, compile if pays else False)
+            if model:
+                model.train()
+            steps = choose_steps(eager, batch_size, compile if pays else False)
         try:
             todo = Batches([], [0])
             while run.epoch < epochs and not run.stopped and not interrupts.count:
@@ -234,7 +236,7 @@ def _step(schedule: Any, measure: float) -> None:
     schedule.step(*[measure for parameter in parameters if parameter.default is parameter.empty])
 
 
-def _choose(eager: EagerSteps, batch_size: int, compile: bool | str) -> Steps:  # noqa: A002
+def choose_steps(eager: EagerSteps, batch_size: int, compile: bool | str) -> Steps:  # noqa: A002
     """Returns compiled steps if they are wanted and possible, otherwise steps on Values."""
     if not compile:
         return eager
@@ -252,8 +254,6 @@ def _choose(eager: EagerSteps, batch_size: int, compile: bool | str) -> Steps:  
         return eager
     restore = eager.weights.snapshot(eager.generators)
     try:
-        if eager.weights.model:
-            eager.weights.model.train()
         return CompiledSteps(eager, batch_size, compile is True)
     except DisagreementError:
         raise
@@ -281,16 +281,17 @@ def _validate(
     if mean is not None:
         sums[""] = mean * len(samples)
         del functions[""]
-    for i in range(len(samples)):
-        name = ""
-        try:
-            with resting_collector():
-                arguments = arguments_of(samples[i])
-                for name, function in functions.items():
-                    result = function(*arguments)
-                    sums[name] += result.data if isinstance(result, Value) else to_float(result)
-                    del result  # frees its graph before the next one is made
-        except Exception as error:
-            what = f"{name or 'the loss'} of validation[{i}]"
-            raise SampleError(f"{what}: {type(error).__name__}: {error}", i) from error
+    with steps.foresee(model, samples) if model and functions else nullcontext():
+        for i in range(len(samples)):
+            name = ""
+            try:
+                with resting_collector():
+                    arguments = arguments_of(samples[i])
+                    for name, function in functions.items():
+                        result = function(*arguments)
+                        sums[name] += result.data if isinstance(result, Value) else to_float(result)
+                        del result  # frees its graph before the next one is made
+            except Exception as error:
+                what = f"{name or 'the loss'} of validation[{i}]"
+                raise SampleError(f"{what}: {type(error).__name__}: {error}", i) from error
     return {name: total / len(samples) for name, total in sums.items()}

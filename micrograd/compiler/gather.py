@@ -1,0 +1,230 @@
+"""Arguments that are indexes: ``embedding[i]`` in a function becomes a choice among all of ``embedding``.
+
+Python's lists take an index as a plain number, so a trace holds the Values at the index of the sample alone. The
+function is therefore called with other indexes too. Where only the Values differ that it read, and these lie in lists
+at the indexes, each becomes a sum of products of the whole list with a vector that is 1 at the index.
+"""
+
+from __future__ import annotations
+
+import inspect
+import random
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from .. import rules
+from ..engine import Value, lift, operation
+from ..functional import where
+from .surroundings import _find_names
+
+if TYPE_CHECKING:
+    from .tracing import Call
+
+__all__ = ["Choices", "TraceError", "find_choices", "gather"]
+
+_PROBES = 32  # calls with other indexes, at most: a list that is no longer is tried wholly
+_DEPTH = 12  # lists in lists and attributes of attributes, at most
+
+Path = tuple[Any, ...]
+"""Where a Value lies: names of attributes, keys, and indexes."""
+
+
+Lines = list[tuple[Any, list[Any]]]
+Step = tuple[int, list[int], int]
+"""A step of a path that is an index: which step, the index's place among the inputs, and the list's length.
+
+There are several places as long as indexes have been equal in all calls.
+"""
+Choice = tuple[Path, list[Step]]
+"""A path, and its steps that are indexes."""
+Choices = tuple[dict[tuple[int, int], Choice], dict[Path, list[Any]]]
+"""The choice for each operand that has one, by operation and operand; and the lists, by their paths."""
+
+
+class TraceError(TypeError):
+    """The function can't be compiled, for what it does depends on more than its graph."""
+
+
+def find_choices(function: Callable[..., Any], call: Call, again: Callable[[dict[int, float]], Call]) -> Choices:
+    """Finds the Values that a call read at indexes.
+
+    Args:
+        function: what was called.
+        call: the call.
+        again: calls the function with other numbers, by their places among all numbers in the arguments.
+
+    Raises:
+        TraceError: if that is not all that the indexes decide.
+    """
+    lines = _describe(call)
+    place_of = {leaf: i for i, leaf in enumerate(call.inputs)}
+    indexes = {place_of[node]: int(node._data) for node in call.tracing.indexed if node in place_of}
+    if len(indexes) < len(call.tracing.indexed):
+        raise TraceError("an index is computed from arguments: give it as an argument of its own")
+    where_is = _Addresses(function, call)
+    probes = [(lines, indexes)]
+
+    def probe(numbers: dict[int, int]) -> None:
+        try:
+            other = _describe(again({place: float(k) for place, k in numbers.items()}))
+        except IndexError as error:
+            raise TraceError(f"a list has a single item, or its length depends on an index: {error}") from None
+        if [line for line, _ in lines] != [line for line, _ in other] or any(
+            len(a) != len(b) for (_, a), (_, b) in zip(lines, other, strict=True)
+        ):
+            raise TraceError("an index decides more than which Values are read from a list of Values")
+        probes.append((other, numbers))
+
+    probe({place: k - 1 if k > 0 else 1 if k == 0 else k + 1 for place, k in indexes.items()})
+    sizes: dict[int, int] = {}
+    for found in _find(probes, where_is).values():
+        for _, places, size in found[1]:  # two indexes that have been equal may both be meant
+            sizes |= {place: min(size, sizes.get(place, size)) for place in places}
+    if len(sizes) < len(indexes):
+        raise TraceError("an index reads nothing from a list of Values")
+    rng = random.Random(0)
+    count = min(_PROBES, max(sizes.values()))
+    orders = {place: [rng.sample(range(size), size) for _ in range(count)] for place, size in sizes.items()}
+    for t in range(count):
+        probe({place: orders[place][t // size][t % size] for place, size in sizes.items()})
+    return _find(probes, where_is), where_is.lists
+
+
+def _describe(call: Call) -> Lines:
+    # All that a call did: of each operation what it is, and its operands; Values that were read stand for themselves.
+    places: dict[Value, Any] = {node: ("node", i) for i, node in enumerate(call.tracing.made)}
+    places |= {leaf: ("input", i) for i, leaf in enumerate(call.inputs)}
+    places |= {leaf: ("draw", i) for i, leaf in enumerate(call.tracing.draws)}
+
+    def mark(x: Value) -> Any:
+        return places[x] if x in places else ("constant", repr(x._data)) if x.rule is rules.constant else x
+
+    lines: Lines = []
+    for node in call.tracing.made:
+        rule = node.rule
+        what = rule.whole.name, *rule.constants.items(), rule.number, repr(node._number) if rule.number else ""
+        lines.append((what, [mark(parent) for parent in node._parents]))
+    return [*lines, (("results",), [mark(out) for out in call.outputs])]
+
+
+class _Addresses:
+    # Where Values lie among what a function can reach, its arguments included; and the lists on the way.
+
+    def __init__(self, function: Any, call: Call) -> None:
+        self.paths: dict[Any, list[Path]] = {}
+        self.lists: dict[Path, list[Any]] = {}
+        self._marks = {leaf: ("input", i) for i, leaf in enumerate(call.inputs)}
+        self._walk(function, ("function",), frozenset())
+        self._walk(call.given, ("arguments",), frozenset())
+
+    def _walk(self, tree: Any, path: Path, around: frozenset[int]) -> None:
+        if isinstance(tree, Value):
+            self.paths.setdefault(self._marks.get(tree, tree), []).append(path)
+            return
+        if id(tree) in around or len(path) > _DEPTH:
+            return
+        if getattr(getattr(tree, "dtype", None), "kind", "") == "O":
+            tree = tree.tolist()
+        if isinstance(tree, (list, tuple)):
+            self.lists[path] = list(tree)
+        for step, item in _items(tree):
+            self._walk(item, (*path, step), around | {id(tree)})
+
+
+def _items(tree: Any) -> Iterator[tuple[Any, Any]]:
+    if isinstance(tree, (list, tuple)):
+        yield from enumerate(tree)
+    elif isinstance(tree, dict):
+        yield from tree.items()
+    elif isinstance(tree, partial):
+        yield from enumerate((tree.func, tree.args, tree.keywords))
+    elif inspect.ismethod(tree):
+        yield from enumerate((tree.__func__, tree.__self__))
+    elif inspect.isfunction(tree):
+        yield from inspect.getclosurevars(tree).nonlocals.items()
+        yield from [(name, tree.__globals__[name]) for name in _find_names(tree.__code__) if name in tree.__globals__]
+        yield from enumerate(tree.__defaults__ or ())
+        if hasattr(tree, "__wrapped__"):
+            yield "__wrapped__", tree.__wrapped__
+    elif not inspect.isclass(tree) and not inspect.ismodule(tree) and hasattr(tree, "__dict__"):
+        yield from vars(tree).items()
+
+
+def _find(probes: Sequence[tuple[Lines, dict[int, int]]], where_is: _Addresses) -> dict[tuple[int, int], Choice]:
+    # The operands that differ between the calls, as (operation, operand), and what chooses each.
+    found = {}
+    for m, (_, marks) in enumerate(probes[0][0]):
+        for q in range(len(marks)):
+            seen = [lines[m][1][q] for lines, _ in probes]
+            if any(other is not seen[0] and other != seen[0] for other in seen):
+                found[m, q] = _choose(seen, [numbers for _, numbers in probes], where_is)
+    return found
+
+
+def _choose(seen: Sequence[Any], numbers: Sequence[dict[int, int]], where_is: _Addresses) -> Choice:
+    for path in where_is.paths.get(seen[0], ()):
+        paths = [path]
+        for other in seen[1:]:
+            paths += [its for its in where_is.paths.get(other, ()) if _is_alike(path, its)][:1]
+        if len(paths) == len(seen):
+            steps = []
+            for step in range(len(path)):
+                if any(its[step] != path[step] for its in paths):
+                    steps.append(_index(step, paths, numbers, where_is))
+            if all(places for _, places, _ in steps):
+                return path, steps
+    raise TraceError(
+        "what is read at an index lies in no list that the function can reach before it is called: use "
+        "dot(values, one_hot(index, len(values))) of micrograd.functional"
+    )
+
+
+def _is_alike(path: Path, other: Path) -> bool:
+    return len(path) == len(other) and all(
+        a == b or type(a) is type(b) is int for a, b in zip(path, other, strict=True)
+    )
+
+
+def _index(step: int, paths: Sequence[Path], numbers: Sequence[dict[int, int]], where_is: _Addresses) -> Step:
+    sizes = [len(where_is.lists.get(path[:step], ())) for path in paths]
+    calls = list(zip(paths, numbers, sizes, strict=True))
+    places = [
+        place
+        for place in numbers[0]
+        if all(-size <= its[place] < size and its[place] % size == path[step] for path, its, size in calls)
+    ]
+    return step, places, min(sizes)
+
+
+def gather(call: Call, choices: Choices) -> None:
+    """Replaces the Values that a call read at indexes by what is read at any index."""
+    found, lists = choices
+    made, hot, gathered = call.tracing.made, {}, {}
+    nodes = made.copy()
+    made.clear()  # each node follows those that it needs
+
+    def take(path: Path, steps: list[Step]) -> Value:
+        if not steps:
+            return lift(lists[path[:-1]][path[-1]])
+        key = path, *[(step, place) for step, (place, *_), _ in steps]
+        if key not in gathered:
+            (step, (place, *_), _), *rest = steps
+            size = len(lists[path[:step]])
+            if (place, size) not in hot:
+                i = call.inputs[place]
+                hot[place, size] = where(i < 0, i + float(size), i)._one_hot(size)  # type: ignore[attr-defined]
+            items = [take((*path[:step], k, *path[step + 1 :]), rest) for k in range(size)]
+            gathered[key] = operation(rules.dot)(*items, *hot[place, size])
+        return gathered[key]
+
+    for m, node in enumerate(nodes):
+        parents = list(node._parents)
+        for q in range(len(parents)):
+            if (m, q) in found:
+                parents[q] = take(*found[m, q])
+        node._parents = tuple(parents)
+        made.append(node)
+    for q in range(len(call.outputs)):
+        if (len(nodes), q) in found:
+            call.outputs[q] = take(*found[len(nodes), q])
