@@ -78,9 +78,10 @@ class DataLoader(Generic[Sample]):
 
 
 def draw_order(count: int, rng: Any = random) -> list[int]:
-    """Returns the whole numbers below ``count`` in a random order: sorted by a number that is drawn for each.
+    """Returns the whole numbers below ``count`` in a random order: sorted by 31 random bits that are drawn for each.
 
-    All orders are equally likely. What draws many orders at once, as a compiled ``fit`` does, gets the same ones.
+    All orders are equally likely, but that equal bits, of which there are few, keep their order. What draws many orders
+    at once, as a compiled ``fit`` does, gets the same ones.
 
     Args:
         count: how many there are.
@@ -89,7 +90,7 @@ def draw_order(count: int, rng: Any = random) -> list[int]:
     >>> draw_order(5, random.Random(0))
     [3, 2, 4, 1, 0]
     """
-    keys = [rng.random() for _ in range(count)]
+    keys = [int(rng.random() * 2**31) for _ in range(count)]
     return sorted(range(count), key=keys.__getitem__)
 
 

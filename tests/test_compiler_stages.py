@@ -2,16 +2,19 @@
 
 import gc
 import os
+import random
 import subprocess
 import sys
 import tracemalloc
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 np = pytest.importorskip("numpy")
 pytest.importorskip("llvmlite", reason="compiling needs llvmlite, which is not installed")
 
-from micrograd import Value, compile, functional, nn
+from micrograd import Value, compile, functional, grad, nn
 from micrograd.compiler import DisagreementError, emit, machine
 from micrograd.compiler.code import Function
 from micrograd.compiler.graph import Body, Graph, Operation
@@ -246,3 +249,64 @@ def test_a_wrong_sum_is_caught(monkeypatch):
     monkeypatch.setattr(machine, "find_folder", lambda: None)
     with pytest.raises(DisagreementError, match="disagree"):
         compile(lambda x: functional.dot(x, x[::-1]))([0.5, 0.25, 2.0])
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(1, 20), st.integers(2, 20), st.integers(1, 6), st.sampled_from([1, 2, 9, 70]))
+def test_layers_of_any_size_give_what_floats_give(inputs, sums, places, count):
+    """Weights that are shared by places, for one sample and for several: values and sums of gradients."""
+    rng = random.Random(inputs * 100 + sums)
+    weights = [[Value(rng.gauss(0, 1)) for _ in range(inputs)] for _ in range(sums)]
+    biases = [Value(rng.gauss(0, 1)) for _ in range(sums)]
+
+    def loss(x):
+        rows = [x[p : p + inputs] for p in range(places)]
+        return functional.sum(
+            [functional.tanh(functional.dot(w, row) + b) for row in rows for w, b in zip(weights, biases, strict=True)]
+        )
+
+    x = [[rng.gauss(0, 1) for _ in range(inputs + places)] for _ in range(count)]
+    parameters = [*biases, *[w for line in weights for w in line]]
+    expected = functional.mean([loss(row) for row in x])
+    out = compile(loss).batch(np.array(x))
+    assert out.data == pytest.approx(expected.data, rel=1e-12, abs=1e-12)
+    np.testing.assert_allclose(grad(out, parameters), grad(expected, parameters), rtol=1e-11, atol=1e-11)
+
+
+def test_two_arrays_are_read_where_they_are():
+    numbers = np.random.default_rng(0).normal(size=(4, 60))
+    packed = np.zeros(50, dtype=[("tag", "i4"), ("x", "f8")])  # not at whole steps from the other
+    packed["x"] = numbers[3, :50]
+    product = compile(lambda x, y: x * y + x)
+    for x, y in [
+        (numbers[0], numbers[1]), (numbers[1], numbers[0]), (numbers[0, ::2], numbers[1, 30:]),
+        (numbers[0][::-1], numbers[2]), (numbers[0].astype(np.float32), numbers[1]), (numbers[0, :50], packed["x"]),
+    ]:  # fmt: skip
+        values, (by_x, by_y) = product.values_and_gradients(x, y)
+        np.testing.assert_array_equal(values, np.multiply(x, y, dtype=float) + x)
+        np.testing.assert_array_equal(by_x, y + 1.0)
+        np.testing.assert_array_equal(by_y, x)
+
+
+@pytest.mark.parametrize("place", [0, 3, 500, 1001, 1002])
+def test_a_failure_that_no_output_shows_is_noticed(place):
+    """In a fused program: 1 / exp(800) is 0 in machine code, and an error for floats; the next call is as before."""
+    compiled = compile(lambda x: 1.0 / functional.exp(x))
+    x = np.linspace(-5, 5, 1003)
+    expected = pytest.approx(np.exp(-x).tolist(), rel=1e-14)
+    assert compiled.values(x).tolist() == expected
+    wrong = x.copy()
+    wrong[place] = 800.0
+    with pytest.raises(OverflowError):
+        compiled.values(wrong)
+    assert compiled.values(x).tolist() == expected
+
+
+@pytest.mark.parametrize("place", [0, 3, 500, 1001, 1002])
+def test_samples_that_are_not_finite_get_what_floats_give(place):
+    compiled = compile(lambda x: x * 2.0 + 1.0)
+    x = np.linspace(-5, 5, 1003)
+    x[place] = np.inf
+    values, slopes = compiled.values_and_gradients(x)
+    np.testing.assert_array_equal(values, x * 2.0 + 1.0)
+    np.testing.assert_array_equal(slopes, 2.0)

@@ -151,6 +151,9 @@ class Number:
     def __and__(self, other: Number) -> Number:
         return Number(self.function, self.function.builder.and_(self.register, other.register))
 
+    def __or__(self, other: Number) -> Number:
+        return Number(self.function, self.function.builder.or_(self.register, other.register))
+
     def __invert__(self) -> Number:
         return Number(self.function, self.function.builder.not_(self.register))
 
@@ -325,17 +328,21 @@ class Function:
         return Number(self, self.builder.call(function, [start, vector.register], fastmath=("reassoc",)))
 
     def sums(self, vectors: Sequence[Number]) -> Number:
-        """The sums of eight vectors, as one: each time two become one, which has half as many numbers of each."""
+        """The sums of eight vectors, as one."""
+        first, *rest = self.transpose(vectors)
+        return sum(rest, first)
+
+    def transpose(self, vectors: Sequence[Number]) -> list[Number]:
+        """Eight vectors, of which each has a lane of all eight: blocks of 1, 2 and 4 numbers change their places."""
+        rows = [vector.register for vector in vectors]
         for size in (1, 2, 4):
-            places = [(i // size % 2) * LANES + i // (2 * size) * (2 * size) + i % size for i in range(LANES)]
-            first, second = (self._constant_places([place + step for place in places]) for step in (0, size))
-            pairs = zip(vectors[::2], vectors[1::2], strict=True)
-            build, merged = self.builder, []
-            for x, y in pairs:
-                a, b = (build.shuffle_vector(x.register, y.register, mask) for mask in (first, second))
-                merged.append(Number(self, build.fadd(a, b)))
-            vectors = merged
-        return vectors[0]
+            low = self._constant_places([k + (LANES - size) * bool(k & size) for k in range(LANES)])
+            high = self._constant_places([k + (LANES if k & size else size) for k in range(LANES)])
+            for i in range(LANES):
+                if not i & size:
+                    pair = rows[i], rows[i + size]
+                    rows[i], rows[i + size] = (self.builder.shuffle_vector(*pair, mask) for mask in (low, high))
+        return [Number(self, row) for row in rows]
 
     def _constant_places(self, places: list[int]) -> Any:
         return ir.Constant(ir.VectorType(ir.IntType(32), len(places)), places)

@@ -90,7 +90,7 @@ def _write_batch(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) ->
     # n lanes, or some of them, in blocks: whether all is finite; the program, where it starts, its end; inputs, how
     # many; the rows that are asked for, how many, where to; the first lane, the end, a block's width; the samples that
     # are picked; whether the program is fused. Inputs have a row for each sample, and those picked are taken; or a
-    # column, and none are picked. Last, the step from a row of inputs to the next one.
+    # column, and none are picked. Last, the steps from a row of inputs, and of outputs, to the next one.
     code, begin, end, rows, outputs, out = f.wholes_at(c[1]), c[2], c[3], f.wholes_at(c[6]), c[7], f.reals_at(c[8])
     n, check = f.lanes, f.variable(f.reals(0.0))
     with f.loop(c[9], c[10], c[11]) as start:
@@ -105,7 +105,7 @@ def _write_batch(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) ->
                     with picked:
                         _fill(f, v, m, stride, start, n, c)
                         head[1], head[2] = f.address(v + stride), stride
-                head[3], head[4] = f.address(out + start), n
+                head[3], head[4] = f.address(out + start), c[15]
                 f.run(code[0], [v, u, g, head], m)
                 with f.when(head[5] == 0):
                     check.value = f.reals(1.0)
@@ -115,7 +115,7 @@ def _write_batch(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) ->
                 _fill(f, v, m, stride, start, n, c)
                 execute(f, code, begin, end, (v, u, g), m)
                 with f.loop(0, outputs) as i:
-                    row, column = v + rows[i] * stride, out + (i * n + start)
+                    row, column = v + rows[i] * stride, out + (i * c[15] + start)
                     whole = m // LANES * LANES
                     with f.loop(0, whole, LANES) as lane:
                         numbers = row.vector(lane)

@@ -292,7 +292,7 @@ class _Planner:
 
     def find_products(self) -> None:
         # What has to be computed: outputs and gradients. Of a gradient that is summed over lanes only the factors of
-        # its products are: each product is summed by itself.
+        # its products are: each product is summed by itself, unless it is a factor of other gradients, as a bias' is.
         graph, varying = self.graph, self.graph.varying
         self.roots = [*graph.outputs, *graph.gradients]
         if not self.sums:
@@ -304,6 +304,12 @@ class _Planner:
                 is_sum = op is not DOT and op is not MULTIPLY
                 pairs.append(tuple([x for term in graph.terms(g) for x in term]) if is_sum else args)
                 places.append(place)
+        both = np.fromiter(chain.from_iterable(pairs), np.int64)
+        factors = set(both.tolist())
+        pairs = [
+            (graph.gradients[place], graph.one) if graph.gradients[place] in factors else args
+            for place, args in zip(places, pairs, strict=True)
+        ]
         both = np.fromiter(chain.from_iterable(pairs), np.int64)
         counts = [len(args) // 2 for args in pairs]
         self.products = np.stack([np.repeat(np.array(places, np.int64), counts), both[::2], both[1::2]])
@@ -599,7 +605,9 @@ class _Planner:
             steps = self.copy([w for weights, _ in lines for w in weights]), width, 1
         rows = self.new_rows([i for unit in units for i in unit.members], False)
         reads = [self.row[x] for unit in units for x in unit.needs]
-        operands = [height, width, places, *steps, rows.start, *[start for _, start in lines], *reads]
+        follow = all(_is_run(reads[i : i + width]) for i in range(0, len(reads), width))
+        starts = [start for _, start in lines]
+        operands = [height, width, places, *steps, rows.start, int(follow), *starts, *reads]
         note = f"{width} → {height}" + f", at {places} places" * (places > 1)
         work = 2 * width * len(rows)
         return _instruction(products.LAYER, operands, "layer", note, len(rows), work, reads, rows)

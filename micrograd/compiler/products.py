@@ -52,56 +52,119 @@ def _each_tile(f: Function, stop: Number, sizes: Sequence[int]) -> Iterator[tupl
         first = last
 
 
+_GATHERED = 2048  # inputs of all places of a layer of one lane that are put together, at most
+
+
 def _write_layer(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) -> None:
     # The same sums of products of the inputs of several places: how many sums, inputs, places; the weight of sum j and
-    # input i is u[w0 + j wj + i wi]; the first row, of all places' sums; a start in u for each sum; the inputs of each
-    # place.
-    sums, inputs, places, w0, wj, wi, first = (c[i] for i in range(7))
+    # input i is u[w0 + j wj + i wi]; the first row, of all places' sums; whether the inputs of each place follow each
+    # other; a start in u for each sum; the inputs of each place.
+    sums, inputs, places, w0, wj, wi, first, follow = (c[i] for i in range(8))
     stride = find_stride(f)
-    starts = c + 7
+    starts, rows, weights = c + 8, c + (sums + 8), u + w0
     with f.either(f.lanes > 1) as (many, one):
         with many, f.loop(0, places) as p:
-            rows = starts + (sums + p * inputs)
-            out = first + p * sums
+            mine, out = rows + p * inputs, first + p * sums
             for height, j in _each_tile(f, sums, (8, 4, 1)):
                 for width, chunk in _each_tile(f, stride // LANES, (2, 1) if height == 8 else (1,)):
                     lane = chunk * LANES
                     totals = [[f.variable(f.splat(u[starts[j + r]])) for _ in range(width)] for r in range(height)]
-                    weights = [u + (w0 + (j + r) * wj) for r in range(height)]
+                    lines = [weights + (j + r) * wj for r in range(height)]
                     with f.loop(0, inputs) as i:
-                        row = v + (rows[i] * stride + lane)
+                        row = v + (mine[i] * stride + lane)
                         x = [row.vector(LANES * w) for w in range(width)]
                         for r in range(height):
-                            weight = f.splat(weights[r][i * wi])
+                            weight = f.splat(lines[r][i * wi])
                             for w in range(width):
                                 totals[r][w].value = f.add_product(weight, x[w], totals[r][w].value)
                     for r in range(height):
                         for w in range(width):
                             v.put((out + (j + r)) * stride + (lane + LANES * w), totals[r][w].value)
         with one:
-            begins, ends = f.reals_on_stack(LANES), f.reals_on_stack(LANES)
-            with f.loop(0, sums, LANES) as j:
-                count = f.least(sums - j, LANES)
-                with f.loop(0, count) as k:
-                    begins[k] = u[starts[j + k]]
-                for size, p in _each_tile(f, places, (4, 1)):
-                    totals_ = [f.variable(begins.vector()) for _ in range(size)]
-                    rows_ = [starts + (sums + (p + q) * inputs) for q in range(size)]
-                    with f.loop(0, inputs) as i:
-                        at = u + (w0 + j * wj + i * wi)
-                        with f.either(wj == 1) as (near, far):
-                            with near:
-                                ends.put(0, at.vector())
-                            with far, f.loop(0, LANES) as k:
-                                ends[k] = at[wj * f.least(k, count - 1)]
-                        weights_ = ends.vector()
-                        for q in range(size):
-                            number = f.splat(v[rows_[q][i]])
-                            totals_[q].value = f.add_product(weights_, number, totals_[q].value)
-                    for q in range(size):
-                        ends.put(0, totals_[q].value)
+            gathered, numbers = f.reals_on_stack(_GATHERED + LANES), f.reals_on_stack(LANES)
+            is_quick = ((wj == 1) | (wi == 1)) & ((follow == 1) | (places * inputs <= _GATHERED))
+            with f.either(is_quick) as (quick, slow):
+                with quick:
+                    with f.when(follow == 0), f.loop(0, places * inputs) as i:
+                        gathered[i] = v[rows[i]]
+
+                    def find_inputs(p: Number) -> Pointer:
+                        there = f.address(v + rows[p * inputs])
+                        return f.reals_at(f.choose_whole(follow == 1, there, f.address(gathered + p * inputs)))
+
+                    with f.loop(0, sums, LANES) as j:
+                        count = f.least(sums - j, LANES)
                         with f.loop(0, count) as k:
-                            v[first + ((p + q) * sums + j + k)] = ends[k]
+                            numbers[k] = u[starts[j + k]]
+                        start = numbers.vector()
+                        with f.either(wj == 1) as (columns, lines):
+                            with columns:
+                                for size, p in _each_tile(f, places, (4, 1)):
+                                    given = [find_inputs(p + q) for q in range(size)]
+                                    found = _multiply_columns(f, weights + j, wi, given, inputs, start)
+                                    for q in range(size):
+                                        _put_first(v + (first + ((p + q) * sums + j)), found[q], numbers, count)
+                            with lines:
+                                each = [weights + f.least(j + r, sums - 1) * wj for r in range(LANES)]
+                                for size, p in _each_tile(f, places, (2, 1)):
+                                    given = [find_inputs(p + q) for q in range(size)]
+                                    found = _multiply_lines(f, each, given, inputs)
+                                    for q in range(size):
+                                        sum_ = found[q] + start
+                                        _put_first(v + (first + ((p + q) * sums + j)), sum_, numbers, count)
+                with slow, f.loop(0, places) as p, f.loop(0, sums) as j:
+                    total = f.variable(u[starts[j]])
+                    with f.loop(0, inputs) as i:
+                        total.value = f.add_product(weights[j * wj + i * wi], v[rows[p * inputs + i]], total.value)
+                    v[first + (p * sums + j)] = total.value
+
+
+def _multiply_columns(
+    f: Function, weights: Pointer, step: Number, x: Sequence[Pointer], inputs: Number, start: Number
+) -> list[Number]:
+    # Eight sums of products for each of several places: the weights of the eight follow each other.
+    totals = [f.variable(start) for _ in x]
+    with f.loop(0, inputs) as i:
+        line = weights.vector(i * step)
+        for total, numbers in zip(totals, x, strict=True):
+            total.value = f.add_product(line, f.splat(numbers[i]), total.value)
+    return [total.value for total in totals]
+
+
+def _multiply_lines(f: Function, weights: Sequence[Pointer], x: Sequence[Pointer], inputs: Number) -> list[Number]:
+    # The same, where the weights of each sum follow each other.
+    totals = [[f.variable(f.reals(0.0)) for _ in weights] for _ in x]
+
+    def add(i: Number, is_in: Number | None) -> None:
+        vectors = [numbers.vector(i) for numbers in x]
+        if is_in is not None:
+            vectors = [f.choose(is_in, vector, 0.0) for vector in vectors]
+        for r, line in enumerate(weights):
+            weight = line.vector(i) if is_in is None else f.choose(is_in, line.vector(i), 0.0)
+            for q, vector in enumerate(vectors):
+                totals[q][r].value = f.add_product(weight, vector, totals[q][r].value)
+
+    whole = inputs // LANES * LANES
+    with f.loop(0, whole, LANES) as i:
+        add(i, None)
+    with f.when(whole < inputs):
+        add(whole, f.before(inputs - whole))
+    return [f.sums([total.value for total in line]) for line in totals]
+
+
+def _put_first(target: Pointer, vector: Number, numbers: Pointer, count: Number) -> None:
+    # Stores the first numbers of a vector; ``numbers`` is a place for all of them.
+    f = target.function
+    with f.either(count == LANES) as (whole, part):
+        with whole:
+            target.put(0, vector)
+        with part:
+            numbers.put(0, vector)
+            with f.loop(0, count) as k:
+                target[k] = numbers[k]
+
+
+_TURNED = 64  # lanes whose rows are turned around at a time
 
 
 def _write_outer(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) -> None:
@@ -109,43 +172,59 @@ def _write_outer(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) ->
     # gi, gj; whether the rows j follow each other, as their sums do; each place's rows i; each place's rows j.
     high, wide, places, g0, gi, gj, follow = (c[i] for i in range(7))
     stride, rows = find_stride(f), c + 7
-    columns, apart = rows + places * high, f.reals_on_stack(LANES)
+    columns = rows + places * high
     with f.either(f.lanes > 1) as (many, one):
         with many:
-            for height, i in _each_tile(f, high, (3, 1)):
-                for width, j in _each_tile(f, wide, (LANES, 1)):
-                    totals = [[f.variable(f.reals(0.0)) for _ in range(width)] for _ in range(height)]
-                    with f.loop(0, places) as p:
-                        a = [v + rows[p * high + i + r] * stride for r in range(height)]
-                        b = [v + columns[p * wide + j + w] * stride for w in range(width)]
-                        with f.loop(0, stride, LANES) as lane:
-                            is_lane = f.before(f.lanes - lane)
-                            left = [f.choose(is_lane, x.vector(lane), 0.0) for x in a]
-                            right = [x.vector(lane) for x in b]
+            # Rows j of some lanes are turned around, so that a vector has eight rows of one lane.
+            turned, apart = f.reals_on_stack(_TURNED * 4 * LANES), f.reals_on_stack(LANES)
+            with f.loop(0, places) as p, f.loop(0, f.lanes, _TURNED) as begin:
+                count, mine = f.least(f.lanes - begin, _TURNED), columns + p * wide
+
+                def add_columns(j: Number, width: int) -> None:
+                    for w in range(width):
+                        places_ = [mine[f.least(j + (w * LANES + k), wide - 1)] * stride + begin for k in range(LANES)]
+                        with f.loop(0, count, LANES) as lane:
+                            vectors = f.transpose([v.vector(place + lane) for place in places_])
+                            for r, vector in enumerate(vectors):
+                                turned.put((lane + r) * (width * LANES) + w * LANES, vector)
+                    for height, i in _each_tile(f, high, (5, 1)):
+                        lines = [v + (rows[p * high + i + r] * stride + begin) for r in range(height)]
+                        totals = [[f.variable(f.reals(0.0)) for _ in range(width)] for _ in range(height)]
+                        with f.loop(0, count) as lane:
+                            right = [turned.vector((lane * width + w) * LANES) for w in range(width)]
                             for r in range(height):
+                                left = f.splat(lines[r][lane])
                                 for w in range(width):
-                                    totals[r][w].value = f.add_product(left[r], right[w], totals[r][w].value)
-                    for r in range(height):
-                        line, found = g + (g0 + (i + r) * gi + j * gj), [total.value for total in totals[r]]
-                        if width == 1:
-                            line[0] = line[0] + f.sum(found[0])
-                            continue
-                        sums = f.sums(found)
-                        with f.either(gj == 1) as (near, far):
-                            with near:
-                                line.put(0, line.vector() + sums)
-                            with far:
-                                apart.put(0, sums)
-                                with f.loop(0, LANES) as k:
-                                    line[k * gj] = line[k * gj] + apart[k]
-        with one, f.loop(0, places) as p, f.loop(0, high) as i:
-            x, line = v[rows[p * high + i]], g + (g0 + i * gi)
-            mine = columns + p * wide
+                                    totals[r][w].value = f.add_product(left, right[w], totals[r][w].value)
+                        for r in range(height):
+                            for w in range(width):
+                                column = j + w * LANES
+                                line, left_ = g + (g0 + (i + r) * gi + column * gj), f.least(wide - column, LANES)
+                                with f.either((gj == 1) & (left_ == LANES)) as (near, far):
+                                    with near:
+                                        line.put(0, line.vector() + totals[r][w].value)
+                                    with far:
+                                        apart.put(0, totals[r][w].value)
+                                        with f.loop(0, left_) as k:
+                                            line[k * gj] = line[k * gj] + apart[k]
+
+                for width, chunk in _each_tile(f, (wide + (LANES - 1)) // LANES, (4, 2, 1)):
+                    add_columns(chunk * LANES, width)
+        with one:
             whole = f.choose_whole(follow == 1, wide // LANES * LANES, 0)
-            with f.loop(0, whole, LANES) as j:
-                line.put(j, f.add_product(f.splat(x), v.vector(mine[0] + j), line.vector(j)))
-            with f.loop(whole, wide) as j:
-                line[j * gj] = f.add_product(x, v[mine[j]], line[j * gj])
+            for height, i in _each_tile(f, high, (4, 1)):
+                lines = [g + (g0 + (i + r) * gi) for r in range(height)]
+                with f.loop(0, whole, LANES) as j:
+                    sums_ = [f.variable(line.vector(j)) for line in lines]
+                    with f.loop(0, places) as p:
+                        numbers, mine = v.vector(columns[p * wide] + j), rows + (p * high + i)
+                        for r, total in enumerate(sums_):
+                            total.value = f.add_product(f.splat(v[mine[r]]), numbers, total.value)
+                    for line, total in zip(lines, sums_, strict=True):
+                        line.put(j, total.value)
+            with f.loop(0, places) as p, f.loop(0, high) as i, f.loop(whole, wide) as j:
+                place = g0 + i * gi + j * gj
+                g[place] = f.add_product(v[rows[p * high + i]], v[columns[p * wide + j]], g[place])
 
 
 def _write_total(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) -> None:

@@ -74,7 +74,7 @@ class Program:
         self._places: list[_Place] = []
 
     def _operands(self, code: Whole, x: int, out: Floats) -> tuple[Any, ...]:
-        return 0, code, *self.ends, x, self.plan.inputs, self.rows, len(self.rows), out
+        return 0, code, *self.ends, x, self.plan.inputs, self.rows, len(self.rows), _begin_of(out)
 
     def batch(
         self, x: Floats, out: Floats, first: int, last: int, width: int, *, picked: Whole | None = None,
@@ -85,7 +85,7 @@ class Program:
         Args:
             x: the inputs: a column for each lane, as :meth:`__call__` takes them; a row for each sample if some are
                 picked.
-            out: where the check and the outputs go.
+            out: where the check and the outputs go, a row each, as those of ``x``.
             first: the first lane.
             last: the end.
             width: how many lanes a block has.
@@ -93,8 +93,8 @@ class Program:
             code: the instructions, if they are not the program's own.
         """
         operands = *self._operands(self.code if code is None else code, _begin_of(x), out), first, last, width
-        chosen = 0 if picked is None else picked
-        return instruction(BATCH, *operands, chosen, int(self.plan.is_fused), x.strides[0] // 8)
+        chosen, steps = 0 if picked is None else picked, [array.strides[0] // 8 for array in (x, out)]
+        return instruction(BATCH, *operands, chosen, int(self.plan.is_fused), *steps)
 
     def width(self, lanes: int) -> int:
         """How many lanes a block takes: as many as stay in the cache, all blocks alike, of whole vectors."""

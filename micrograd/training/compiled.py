@@ -29,7 +29,7 @@ from ..nn import Module
 from ..optim import Optimizer
 from ..rules import constant
 from ..watching import Watcher, watch
-from .eager import EagerSteps, arguments_of, warn_not_compiled
+from .eager import Batches, EagerSteps, arguments_of, warn_not_compiled
 from .foresight import Foresight
 from .kernels import FINISH, FINISH_SAMPLES, SLOPES, TRAIN
 
@@ -78,11 +78,11 @@ class CompiledSteps:
         self.place = {parameter: i for i, parameter in enumerate(optimizer.parameters)}
         self.others: dict[Value, float] = {}  # what remains of the gradient in a step: 0 or 1
         self.slopes = self.remain = np.empty(0)
-        # The rows of each array: a check, the parameters, their gradients, and the optimizer's state.
-        rows = 3 + len(optimizer.state[0])
-        self.numbers = np.zeros((rows, len(self.place)))[1:]
-        self.after = np.zeros((rows, len(self.place)))[1:]  # the numbers after a step; then the two arrays are swapped
-        self.kept = np.empty(len(self.place))  # the gradients before a step
+        # Before a step, the numbers are on one side, and after it on the other. The rows of a side are every second
+        # one: a check, the parameters, the optimizer's state, and last the gradients of the *other* side, so that an
+        # update finds its gradient, and leaves that of the step before, by steps of the same size.
+        self.rows, self.side = 1 + len(optimizer.state[0]), 0
+        self.memory: Floats = np.zeros((2 * self.rows + 4, len(self.place)))
         self.draws = Draws()  # since run() began
         self.pace = 0.0  # the seconds per unit of work
         self.form = self.row = np.zeros(0, dtype=np.int64)
@@ -253,28 +253,39 @@ class CompiledSteps:
 
     # Between Values and arrays
 
+    @property
+    def numbers(self) -> Floats:
+        """The parameters, and the optimizer's state."""
+        return self.memory[2 + self.side :: 2][: self.rows]
+
+    @property
+    def gradient(self) -> Floats:
+        """The gradient of the parameters in the last step."""
+        found: Floats = self.memory[2 * self.rows + 3 - self.side]
+        return found
+
     def read(self) -> None:
         """Copies the numbers of the parameters and the optimizer into the arrays."""
         self.numbers[0] = [parameter._data for parameter in self.place]
-        self.numbers[1] = [parameter._grad for parameter in self.place]
+        self.gradient[:] = [parameter._grad for parameter in self.place]
         self.slopes[:] = [other._grad for other in self.others]
-        self.numbers[2:] = self.optimizer.read_rows()
+        self.numbers[1:] = self.optimizer.read_rows()
         self.is_read, self.stale = True, set(self.programs)
 
     def write(self) -> None:
         """Copies the numbers back to the Values and the optimizer."""
         if not self.is_read:
             return
-        for parameter, data, slope in zip(self.place, *self.numbers[:2].tolist(), strict=True):
+        for parameter, data, slope in zip(self.place, self.numbers[0].tolist(), self.gradient.tolist(), strict=True):
             parameter._data, parameter._grad = data, slope
         for other, slope in zip(self.others, self.slopes.tolist(), strict=True):
             other._grad = slope
-        self.optimizer.write_rows(self.numbers[2:].copy())
+        self.optimizer.write_rows(self.numbers[1:].copy())
         self.is_read = False
 
     # Steps
 
-    def run(self, batches: Sequence[Sequence[int]], most: int) -> tuple[list[float], list[float]]:
+    def run(self, batches: Batches, most: int) -> tuple[list[float], list[float]]:
         """Does steps until all are done or the time is over: see :class:`~micrograd.training.eager.Steps`."""
         if self.is_given_up:
             return self.eager.run(batches, most)
@@ -313,7 +324,7 @@ class CompiledSteps:
         finally:
             self.eager.data = data
 
-    def steps(self, batches: Sequence[Sequence[int]], most: int) -> tuple[list[float], list[float]]:
+    def steps(self, batches: Batches, most: int) -> tuple[list[float], list[float]]:
         try:
             self.optimizer.check(self.optimizer.settings)
         except (TypeError, ValueError) as error:
@@ -323,9 +334,10 @@ class CompiledSteps:
         budget = _BURST / self.pace if self.pace else 0.0
         least = each + len(batches[0]) * min((program.work for program, _ in self.programs.values()), default=0)
         most = 1 if self.clip or not self.is_fixed else min(most, 2 + int(budget / max(least, 1)))
-        most = next((i for i in range(1, most) if not update.fits(self.optimizer.steps + 1 + i)), most)
+        if update.questions:
+            most = next((i for i in range(1, most) if not update.fits(self.optimizer.steps + 1 + i)), most)
         losses, norms, settings = np.empty(most), np.empty(most), update.settings(self.optimizer, most)
-        work = self.work(batches[:most], each, budget, losses)
+        work = self.work(batches, most, each, budget, losses)
         begin = time.perf_counter()
         done = (self.clipped if self.clip else self.burst)(work, update, settings, norms)
         if done:
@@ -339,21 +351,20 @@ class CompiledSteps:
             work.store(int(work.lanes[done]))
         return losses[:done].tolist(), norms[:done].tolist()
 
-    def work(self, batches: Sequence[Sequence[int]], each: int, budget: float, losses: Floats) -> _Work:
+    def work(self, batches: Batches, most: int, each: int, budget: float, losses: Floats) -> _Work:
         """Prepares what steps compute before their updates. Within a step, samples are ordered by form.
 
         Args:
             batches: the samples of each step.
+            most: the most steps to do.
             each: the work of an update.
             budget: the most work to do, except that the first step is always done. A step that needs a new program is
                 always the first of its call.
             losses: the array for the losses.
         """
-        lanes = np.cumsum([0, *map(len, batches)])
-        if all(batch is batches[0] for batch in batches):
-            samples = np.tile(np.asarray(batches[0]), len(batches))
-        else:
-            samples = np.concatenate([np.asarray(batch) for batch in batches])
+        lanes = np.array(batches.ends[: most + 1])
+        samples = np.asarray(batches.indexes[lanes[0] : lanes[-1]])
+        lanes -= lanes[0]
         arguments: Callable[[int], tuple[Any, ...]] = self.sample
         drawn: list[Floats] = []
         if not self.is_fixed:
@@ -397,7 +408,7 @@ class CompiledSteps:
             instructions.append(program.batch(inputs, out, 0, 0, width, picked=picked))
         pairs = zip(instructions, programs, strict=True)
         table = np.array([[address_of(one), address_of(program.u)] for one, program in pairs])
-        slopes = instruction(SLOPES, 0, 0, len(parts), parts, table, self.numbers, len(self.place), 0, losses)
+        slopes = instruction(SLOPES, 0, 0, len(parts), parts, table, self.numbers[0], len(self.place), 0, losses)
         sums = np.zeros(len(self.place) + len(self.others) + LANES)
         kept = [parts, picked, x, table, instructions]
         begin = np.searchsorted(begins, lanes)
@@ -411,8 +422,7 @@ class CompiledSteps:
             TRAIN, 0, len(work.units), work.parts, work.lanes, its_v, its_u, count, work.slopes, finish
         )  # fmt: skip
         done = run(train, work.v, its_u, work.sums, int(work.lanes[-1]))
-        if done % 2:
-            self.numbers, self.after = self.after, self.numbers
+        self.side = (self.side + done) % 2
         return done
 
     def clipped(self, work: _Work, update: _Update, settings: Floats, norms: Floats) -> int:
@@ -443,7 +453,7 @@ class CompiledSteps:
         if not run(finish, its_v, update.program.u, work.sums, len(self.place)):
             numbers[:] = kept
             return 0
-        self.numbers, self.after = self.after, self.numbers
+        self.side = 1 - self.side
         self.slopes[:] = [other._grad for other in self.others]
         self.flow.add(before)
         norms[0] = math.hypot(*before)
@@ -455,9 +465,11 @@ class CompiledSteps:
         program, count = update.program, len(self.place)
         width = program.width(count)
         runs, biases, arriving, squares, heard, sums = self.layers
-        self.batch = program.batch(self.numbers, self.after, 0, count, width)
+        numbers, after = self.memory[2 + self.side :: 2], self.memory[1 - self.side :: 2]
+        self.batch = program.batch(numbers, after, 0, count, width)
         finish = instruction(
-            FINISH, 0, self.batch, self.numbers, self.after, self.kept, settings, settings.shape[1], 0, norms, 1,
+            FINISH, 0, self.batch, numbers[0], after[1], 2 * self.rows * count,
+            settings, settings.shape[1], 0, norms, 1,
             runs, len(runs), biases, len(biases), arriving, squares, heard, sums, len(sums),
             self.slopes, self.remain, 0 if self.clip else len(self.slopes),
         )  # fmt: skip
@@ -533,7 +545,7 @@ class _Work(NamedTuple):
 
 
 class _Update:
-    # The traced update rule of an optimizer: (parameter, gradient, state) → (parameter, state). The learning rate and
+    # The traced update rule of an optimizer: (parameter, state, gradient) → (parameter, state). The learning rate and
     # the number of the step are Values, so one program serves all steps in which the rule takes the same branches.
 
     def __init__(self, optimizer: Optimizer, step: int) -> None:
@@ -543,14 +555,15 @@ class _Update:
         self.step = step
         twin = _twin(optimizer, self.lr)
 
-        def update(parameter: Value, gradient: Value, *state: Value) -> Any:
-            parameter, state = twin.update(parameter, gradient, state, self.number)
-            return [parameter, gradient, *state]
+        def update(parameter: Value, *rest: Value) -> Any:
+            *state, gradient = rest
+            parameter, changed = twin.update(parameter, gradient, tuple(state), self.number)
+            return [parameter, *changed]
 
-        self.program, traced = make_program(update, (0.75, 0.5, *optimizer.first_state(0.75)), "", False)
+        self.program, traced = make_program(update, (0.75, *optimizer.first_state(0.75), 0.5), "", False)
         self.captured = traced.captured
         traced.release()
-        if len(self.program.rows) != 3 + len(optimizer.state[0]):
+        if len(self.program.rows) != 2 + len(optimizer.state[0]):
             raise TraceError(f"{type(optimizer).__name__}.update() gives another state than it takes")
 
     def ask(self, what: str, other: int) -> Any:

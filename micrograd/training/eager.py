@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ..engine import Value, accumulate
@@ -16,7 +17,7 @@ from .flow import FlowRecord
 from .interrupts import Interrupts
 from .weights import Weights
 
-__all__ = ["EagerSteps", "SampleError", "Steps", "arguments_of", "warn_not_compiled"]
+__all__ = ["Batches", "EagerSteps", "SampleError", "Steps", "arguments_of", "warn_not_compiled"]
 
 
 class SampleError(Exception):
@@ -27,6 +28,33 @@ class SampleError(Exception):
         self.sample = sample
 
 
+@dataclass(frozen=True)
+class Batches:
+    """The samples of several steps.
+
+    Attributes:
+        indexes: those of all steps.
+        ends: where each step begins in ``indexes``, and where the last one ends.
+
+    >>> batches = Batches([3, 1, 0, 2], [0, 2, 4])
+    >>> len(batches), batches[0], batches.after(1)
+    (2, [3, 1], Batches(indexes=[3, 1, 0, 2], ends=[2, 4]))
+    """
+
+    indexes: Sequence[int]
+    ends: list[int]
+
+    def __len__(self) -> int:
+        return len(self.ends) - 1
+
+    def __getitem__(self, step: int) -> Sequence[int]:
+        return self.indexes[self.ends[step] : self.ends[step + 1]]
+
+    def after(self, steps: int) -> Batches:
+        """Returns the batches of all later steps."""
+        return Batches(self.indexes, self.ends[steps:])
+
+
 class Steps(Protocol):
     """A way to do steps."""
 
@@ -34,8 +62,8 @@ class Steps(Protocol):
     def is_predictable(self) -> bool:
         """Whether steps leave random generators alone, so that several epochs may be shuffled before they are done."""
 
-    def run(self, batches: Sequence[Sequence[int]], most: int) -> tuple[list[float], list[float]]:
-        """Does the next steps: at least one, at most ``most``. ``batches`` has the sample indexes of each step.
+    def run(self, batches: Batches, most: int) -> tuple[list[float], list[float]]:
+        """Does the next steps: at least one, at most ``most``.
 
         Returns two lists, with one entry per step that was done: the sum of the losses before the update, and the norm
         of the gradient. If the first step fails, the state before it is restored.
@@ -86,7 +114,7 @@ class EagerSteps:
     def is_predictable(self) -> bool:
         return False  # the loss may draw numbers
 
-    def run(self, batches: Sequence[Sequence[int]], most: int) -> tuple[list[float], list[float]]:
+    def run(self, batches: Batches, most: int) -> tuple[list[float], list[float]]:
         batch, restore = [int(i) for i in batches[0]], self.weights.snapshot(self.generators)
         at: int | None = None
         norms: list[float] = []

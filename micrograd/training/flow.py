@@ -206,9 +206,10 @@ class FlowRecord:
 
     def end_epoch(self) -> None:
         """Starts a new record; a report now covers the epoch that ended."""
-        if self._last is not None:
-            self._last = self._now
-        self._now = self._new()
+        if self._last is None:  # there are no layers
+            self._now.steps = 0
+        else:
+            self._last, self._now = self._now, self._new()
 
     def _new(self) -> _Epoch:
         zeros = [0.0] * len(self._layers)

@@ -11,6 +11,7 @@ from ..compiler.machine import Kernel
 
 __all__ = ["FINISH", "FINISH_SAMPLES", "SLOPES", "TRAIN"]
 
+_BLOCK = 1024  # parameters that are updated at a time: what stays in a core's first cache
 _OPERANDS = 2  # before an instruction's operands are its address and its length
 FINISH_SAMPLES = _OPERANDS + 9  # where in the instruction FINISH the number of samples is
 
@@ -28,7 +29,10 @@ def _write_slopes(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) -
         batch, its_u = f.wholes_at(program[0]), f.reals_at(program[1])
         one = batch + _OPERANDS
         its_u[0] = 0.0
-        with f.loop(0, c[6]) as k:
+        whole = c[6] // LANES * LANES
+        with f.loop(0, whole, LANES) as k:
+            its_u.put(k + 1, numbers.vector(k))
+        with f.loop(whole, c[6]) as k:
             its_u[k + 1] = numbers[k]
         execute(f, f.wholes_at(one[1]), 0, one[2], (its_u, its_u, g), f.whole(1))
         one[9], one[10] = part[1], part[2]
@@ -43,42 +47,42 @@ def _write_slopes(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) -
 
 
 def _write_finish(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) -> None:
-    # The update of n parameters by sums over samples, which become 0: whether all is finite; if it is not, only the
-    # check is changed. The instruction "batch" of the update's program; the numbers, what becomes of them, place for
-    # the gradients before; the settings of each step, how many, the step; the norms of all steps; how many samples the
-    # step has; runs of parameters of a layer, how many, biases, how many, of each layer how many, place for two numbers
-    # for each layer; and what is added to: for each parameter, for each layer, how many these are.
+    # The update of n parameters by sums over samples, which become 0: whether all is finite; if it is not, the numbers
+    # are as before. The instruction "batch" of the update's program; the numbers, what becomes of them, how far after
+    # the numbers the gradients are; the settings of each step, how many, the step; the norms of all steps; how many
+    # samples the step has; runs of parameters of a layer, how many, biases, how many, of each layer how many, place for
+    # two numbers for each layer; and what is added to: for each parameter, for each layer, how many these are.
     # Last, the gradients of other Values, which follow in the sums; what remains of each (0 or 1); how many.
-    # Numbers have a column for each parameter: itself, its gradient, and what the optimizer remembers of it.
-    n, batch, numbers, after, kept = f.lanes, f.wholes_at(c[1]), f.reals_at(c[2]), f.reals_at(c[3]), f.reals_at(c[4])
-    settings = f.reals_at(c[5]) + c[7] * c[6]
+    # Numbers have a column for each parameter: itself, what the optimizer remembers of it, and its gradient.
+    n, batch, settings, slopes = f.lanes, f.wholes_at(c[1]), f.reals_at(c[5]) + c[7] * c[6], f.reals_at(c[2]) + c[4]
     scale = 1.0 / c[9].as_real()
     with f.loop(0, c[6]) as i:
         u[i + 1] = settings[i]
-    slopes, squares = numbers + n, f.variable(f.reals(0.0))
-    whole = n // LANES * LANES
-    with f.loop(0, whole, LANES) as k:
-        slope = g.vector(k) * f.splat(scale)
-        kept.put(k, slopes.vector(k))
-        slopes.put(k, slope)
-        g.put(k, f.reals(0.0))
-        squares.value = f.add_product(slope, slope, squares.value)
-    square = f.variable(f.sum(squares.value))
-    with f.loop(whole, n) as k:
-        single = g[k] * scale
-        kept[k] = slopes[k]
-        slopes[k] = single
-        g[k] = 0.0
-        square.value = square.value + single * single
     one = batch + _OPERANDS
-    one[4], one[8] = c[2], c[3] - n * 8  # its first row is the check
+    one[4], one[8] = c[2], c[3] - one[15] * 8  # its first row is the check
     u[0] = 0.0
     execute(f, f.wholes_at(one[1]), 0, one[2], (u, u, u), f.whole(1))
-    f.run(batch[0], [v, u, u, one], n)
-    is_finite = (square.value < float("inf")) & (u[0] == 0.0) & (one[0] == 1)
-    c[0] = f.choose_whole(is_finite, 1, 0)
-    with f.when(c[0] == 0), f.loop(0, n) as k:
-        slopes[k] = kept[k]
+    c[0] = 1
+    squares, square = f.variable(f.reals(0.0)), f.variable(0.0)
+    with f.loop(0, n, _BLOCK) as first:
+        last = f.least(first + _BLOCK, n)
+        whole = first + (last - first) // LANES * LANES
+        with f.loop(first, whole, LANES) as k:
+            slope = g.vector(k) * f.splat(scale)
+            slopes.put(k, slope)
+            g.put(k, f.reals(0.0))
+            squares.value = f.add_product(slope, slope, squares.value)
+        with f.loop(whole, last) as k:
+            single = g[k] * scale
+            slopes[k] = single
+            g[k] = 0.0
+            square.value = square.value + single * single
+        one[9], one[10] = first, last
+        f.run(batch[0], [v, u, u, one], n)
+        c[0] = f.choose_whole(one[0] == 1, c[0], 0)
+    square.value = f.sum(squares.value) + square.value
+    is_finite = (square.value < float("inf")) & (u[0] == 0.0)
+    c[0] = f.choose_whole(is_finite, c[0], 0)
     f.leave_when(c[0] == 0)
     others, remain = f.reals_at(c[19]), f.reals_at(c[20])
     with f.loop(0, c[21]) as k:
@@ -87,7 +91,7 @@ def _write_finish(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) -
     norms = f.reals_at(c[8])
     norms[c[7]] = f.sqrt(square.value)
     # Notes for the report of the gradient flow.
-    out, runs, biases, arriving = after + n, f.wholes_at(c[10]), f.wholes_at(c[12]), f.reals_at(c[14])
+    out, runs, biases, arriving = slopes, f.wholes_at(c[10]), f.wholes_at(c[12]), f.reals_at(c[14])
     sums, heard, layers = f.reals_at(c[15]), f.reals_at(c[16]), f.reals_at(c[17])
     with f.loop(0, c[18] * 2) as i:
         sums[i] = 0.0

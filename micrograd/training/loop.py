@@ -17,7 +17,7 @@ from ..nn.module import modules
 from ..optim import Optimizer
 from ..watching import resting_collector
 from .checks import check_arguments
-from .eager import EagerSteps, SampleError, Steps, arguments_of, warn_not_compiled
+from .eager import Batches, EagerSteps, SampleError, Steps, arguments_of, warn_not_compiled
 from .flow import FlowRecord
 from .history import History
 from .interrupts import Interrupts
@@ -161,7 +161,7 @@ def fit(
                 model.train()
             steps = choose_steps(eager, batch_size, compile if pays else False)
         try:
-            todo: list[Sequence[int]] = []
+            todo = Batches([], [0])
             while run.epoch < epochs and not run.stopped and not interrupts.count:
                 if run.position < len(batches):  # one step, or several if nothing looks in between
                     if not todo:
@@ -177,7 +177,7 @@ def fit(
                         _step(schedule, history.loss[-1])
                         if is_foreign:
                             steps.look_again()
-                    del todo[: len(losses)]
+                    todo = todo.after(len(losses))
                     if any(type(watcher) is not GradientNorm for watcher in watchers):
                         steps.write()
                     run.stop_if(condition.after_step(history) for condition in stops)

@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from ..data import DataLoader, draw_order
 from ..files import lock_file
 from ..optim import Optimizer
 from . import checkpoints
+from .eager import Batches
 from .history import History
 from .stopping import StopCondition
 from .weights import Weights
@@ -64,34 +65,30 @@ class RunState:
     shuffled_from: Any = None
     ahead: int = 1
 
-    def order(self, epochs: int = 1) -> list[Sequence[int]]:
+    def order(self, epochs: int = 1) -> Batches:
         """Returns the remaining batches of this epoch, and all batches of the next ones, of ``epochs`` in all.
 
         A resumed epoch keeps the order with which it began. If not all batches are used: see :meth:`take_back`.
         """
-        shuffler, now, size = self.batches.rng, None, self.batches.batch_size
-        batches: list[Sequence[int]] = []
-        if not self.batches.shuffle:
-            batches += self.batches
-            return (batches * epochs)[self.position :]
-        if self.position:
+        shuffler, now, size, count = self.batches.rng, None, self.batches.batch_size, len(self.batches.data)
+        if self.batches.shuffle and self.position:
             now = shuffler.getstate()
             shuffler.setstate(self.shuffled_from)
-        else:
+        elif self.batches.shuffle:
             self.shuffled_from = shuffler.getstate()
-        if epochs == 1:
-            batches += self.batches
-        else:
+        if epochs > 1:  # which are compiled
             from ..compiler.draws import draw_orders
 
-            orders = draw_orders(shuffler, len(self.batches.data), epochs)
-            batches += [order[i : i + size] for order in orders for i in range(0, len(order), size)]
+            indexes: Any = draw_orders(shuffler if self.batches.shuffle else None, count, epochs).ravel()
+        else:
+            indexes = draw_order(count, shuffler) if self.batches.shuffle else range(count)
         if now is not None:
             shuffler.setstate(now)
         self.ahead = epochs
-        return batches[self.position :]
+        ends = [first + k for first in range(0, epochs * count, count) for k in range(0, count, size)]
+        return Batches(indexes, [*ends, epochs * count]).after(self.position)
 
-    def take_back(self, batches: Sequence[Sequence[int]]) -> None:
+    def take_back(self, batches: Batches) -> None:
         """Gives the generator the state as if the epochs of these batches, which were not begun, had not been drawn."""
         unused = len(batches) // len(self.batches)
         if self.batches.shuffle and unused:
@@ -99,15 +96,15 @@ class RunState:
             for _ in range(self.ahead - unused):
                 draw_order(len(self.batches.data), self.batches.rng)
 
-    def record(self, batches: Iterable[Sequence[int]], losses: list[float], norms: list[float]) -> None:
+    def record(self, batches: Batches, losses: list[float], norms: list[float]) -> None:
         """Records steps that were done, and the epochs that they completed, except the last one."""
-        history = self.history
+        history, count, ends = self.history, len(self.batches), batches.ends
         history.gradient_norm += norms
         history.lr += [self.optimizer.lr] * len(losses)
-        for batch, loss in zip(batches, losses, strict=False):
-            if self.position == len(self.batches):
+        for i, loss in enumerate(losses):
+            if self.position == count:
                 self.end_epoch({})
-            history.loss.append(loss / len(batch))
+            history.loss.append(loss / (ends[i + 1] - ends[i]))
             self.epoch_loss += loss
             self.position += 1
 

@@ -11,7 +11,7 @@ from ..engine import Value
 from ..nn import Module
 from ..optim import Optimizer
 from .checks import check_kinds
-from .eager import EagerSteps, SampleError, Steps
+from .eager import Batches, EagerSteps, SampleError, Steps
 from .flow import FlowRecord
 from .history import History
 from .interrupts import Interrupts
@@ -91,7 +91,7 @@ class Stepper:
             if self._steps is None:
                 self._steps = choose_steps(self._eager, len(samples), self._compile)
             try:
-                losses, _ = self._steps.run([range(len(samples))], 1)
+                losses, _ = self._steps.run(Batches(range(len(samples)), [0, len(samples)]), 1)
             except SampleError as error:
                 raise TrainingError(
                     str(error).replace("data[", "samples["), History(), error.sample
