@@ -604,7 +604,8 @@ def _stack(form: Any, shape: tuple[int, ...] | None, rows: Floats) -> Any:
     parts, first = [], 0
     for item in items[1::2] if issubclass(kind, dict) else items:
         size = count_leaves(item)
-        parts.append(_stack(item, find_shape(item), rows[first : first + size]))
+        shape = find_shape(item) if item is None or item[0] is ARRAY else None
+        parts.append(_stack(item, shape, rows[first : first + size]))
         first += size
     return build(kind, dict(zip(items[::2], parts, strict=True)) if issubclass(kind, dict) else parts)
 
