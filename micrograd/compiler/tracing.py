@@ -1,8 +1,8 @@
-"""The first stage: the function is called once on Values that stand for its arguments, and what they become is noted.
+"""The first stage: call the function once on Values in place of its arguments, and record the graph that it makes.
 
-The numbers of the call are those of a sample, so that every node of the trace knows what Python's floats give there.
-What the program depends on without being told would be frozen in it: a trace that reads a number or branches on one
-is refused.
+The numbers of the call are those of a sample, so every node of the trace knows what Python's floats give there. A
+number that the function reads, or branches on, would be the same for all samples of the program: such a function is
+refused.
 """
 
 from __future__ import annotations
