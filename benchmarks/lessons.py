@@ -208,7 +208,7 @@ def learn(
 
 def reinforce_ours(compiled: bool, seed: int) -> str:
     from micrograd import compile, nn, optim  # noqa: A004
-    from micrograd.functional import cross_entropy, softmax
+    from micrograd.functional import log_softmax, softmax
     from micrograd.training import Stepper
 
     model = nn.MLP(4, [16, 2], activation="tanh")
@@ -221,7 +221,7 @@ def reinforce_ours(compiled: bool, seed: int) -> str:
         return softmax(model(state))
 
     def loss(state, action, weight):
-        return weight * cross_entropy(model(state), action)
+        return -weight * log_softmax(model(state))[action]
 
     policy = compile(chances) if compiled else chances
     stepper = Stepper(loss, optim.Adam(model.parameters(), lr=RATE), compile=compiled)

@@ -38,6 +38,9 @@ FUNCTIONS = {
     "tied weights": (lambda i, j: functional.cross_entropy(model(i), j), (6, 6)),
     "a comprehension": (lambda *word: functional.sum([EMBEDDING[t][0] * WEIGHTS[t] for t in word]), (5, 5)),
     "a result": (lambda i, j: WEIGHTS[i], (7, 7)),
+    "a list that is made": (lambda i, j: functional.log_softmax([w * 2 for w in WEIGHTS])[i] * EMBEDDING[j][0], (7, 5)),
+    "an item of a model's outputs": (lambda i, j: functional.softmax(model(i))[j] * 2.0, (6, 6)),
+    "a result that is made": (lambda i, j: [w * EMBEDDING[j][1] for w in WEIGHTS][i], (7, 5)),
     "int": (lambda i, j: WEIGHTS[int(i)] * EMBEDDING[int(j)][1], (7, 5)),
     "a partial function": (functools.partial(lambda table, i, j: table[i] - table[j], WEIGHTS), (7, 7)),
     "a list among the arguments": (lambda i, j: [i * 2.0, WEIGHTS[j]][0] * EMBEDDING[j][0], (5, 5)),
@@ -98,7 +101,8 @@ def test_an_index_out_of_range_is_pythons_error(index):
         lambda i: WEIGHTS[[0, 2, 1][i]] * 1.0,
         lambda i: functional.sum(WEIGHTS[:i]),
         lambda i: functional.sum([WEIGHTS[0]] * 3) if [True, True, False][i] else WEIGHTS[0] * 1.0,
-        lambda i: [w * 2 for w in WEIGHTS][i],  # a list of what was computed
+        lambda i: [WEIGHTS[0] * k for k in range(40)][i],  # too long a list of what was computed
+        lambda i: [WEIGHTS[0] * 2, Value(1.0)][i] * 1.0,
         lambda i: WEIGHTS[i + 1] * 1.0,
         lambda i: functional.sum([WEIGHTS[0] for _ in range(i)]),
         lambda i: [WEIGHTS[0], WEIGHTS[0]][i] * 1.0,

@@ -2,7 +2,8 @@
 
 Python's lists take an index as a plain number, so a trace holds the Values at the index of the sample alone. The
 function is therefore called with other indexes too. Where only the Values differ that it read, and these lie in lists
-at the indexes, each becomes a sum of products of the whole list with a vector that is 1 at the index.
+at the indexes, each becomes a sum of products of the whole list with a vector that is 1 at the index. The list may also
+be one that the function makes, as in ``softmax(scores)[i]``: then another index reads another node of the same trace.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import inspect
 import random
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from .. import rules
@@ -25,9 +26,10 @@ __all__ = ["Choices", "TraceError", "find_choices", "gather"]
 
 _PROBES = 32  # calls with other indexes, at most: a list that is no longer is tried wholly
 _DEPTH = 12  # lists in lists and attributes of attributes, at most
+_MADE = "made by the function"
 
 Path = tuple[Any, ...]
-"""Where a Value lies: names of attributes, keys, and indexes."""
+"""Where a Value lies: names of attributes, keys, and indexes. Of a list that the function makes, its nodes' numbers."""
 
 
 Lines = list[tuple[Any, list[Any]]]
@@ -62,7 +64,7 @@ def find_choices(function: Callable[..., Any], call: Call, again: Callable[[dict
     indexes = {place_of[node]: int(node._data) for node in call.tracing.indexed if node in place_of}
     if len(indexes) < len(call.tracing.indexed):
         raise TraceError("an index is computed from arguments: give it as an argument of its own")
-    where_is = _Addresses(function, call)
+    where_is = _Addresses(function, call, partial(_measure, again, indexes))
     probes = [(lines, indexes)]
 
     def probe(numbers: dict[int, int]) -> None:
@@ -77,18 +79,34 @@ def find_choices(function: Callable[..., Any], call: Call, again: Callable[[dict
         probes.append((other, numbers))
 
     probe({place: k - 1 if k > 0 else 1 if k == 0 else k + 1 for place, k in indexes.items()})
-    sizes: dict[int, int] = {}
-    for found in _find(probes, where_is).values():
-        for _, places, size in found[1]:  # two indexes that have been equal may both be meant
-            sizes |= {place: min(size, sizes.get(place, size)) for place in places}
-    if len(sizes) < len(indexes):
-        raise TraceError("an index reads nothing from a list of Values")
-    rng = random.Random(0)
-    count = min(_PROBES, max(sizes.values()))
-    orders = {place: [rng.sample(range(size), size) for _ in range(count)] for place, size in sizes.items()}
-    for t in range(count):
-        probe({place: orders[place][t // size][t % size] for place, size in sizes.items()})
-    return _find(probes, where_is), where_is.lists
+    rng, known = random.Random(0), dict[int, int]()
+    while True:
+        choices, sizes = _find(probes, where_is), dict[int, int]()
+        for _, steps in choices.values():
+            for _, places, size in steps:  # of two indexes that have been equal so far, both may be meant
+                sizes |= {place: min(size, sizes.get(place, size)) for place in places}
+        if len(sizes) < len(indexes):
+            raise TraceError("an index reads nothing from a list of Values")
+        if sizes == known:
+            return choices, where_is.lists
+        known, count = sizes, min(_PROBES, max(sizes.values()))
+        orders = {place: [rng.sample(range(size), size) for _ in range(count)] for place, size in sizes.items()}
+        for t in range(count):
+            probe({place: orders[place][t // size][t % size] for place, size in sizes.items()})
+
+
+def _measure(again: Callable[[dict[int, float]], Call], indexes: dict[int, int], place: int) -> int:
+    # The length of the shortest list that is read at an index.
+    numbers = {other: float(k) for other, k in indexes.items()}
+    for k in range(_PROBES + 1):
+        try:
+            again({**numbers, place: float(k)})
+        except IndexError:
+            return k
+    raise TraceError(
+        f"a list that the function makes, and reads at an index, has more than {_PROBES} items: use "
+        "dot(values, one_hot(index, len(values))) of micrograd.functional"
+    )
 
 
 def _describe(call: Call) -> Lines:
@@ -111,7 +129,8 @@ def _describe(call: Call) -> Lines:
 class _Addresses:
     # Where Values lie among what a function can reach, its arguments included; and the lists on the way.
 
-    def __init__(self, function: Any, call: Call) -> None:
+    def __init__(self, function: Any, call: Call, measure: Callable[[int], int]) -> None:
+        self.measure = cache(measure)
         self.paths: dict[Any, list[Path]] = {}
         self.lists: dict[Path, list[Any]] = {}
         self._marks = {leaf: ("input", i) for i, leaf in enumerate(call.inputs)}
@@ -174,8 +193,18 @@ def _choose(seen: Sequence[Any], numbers: Sequence[dict[int, int]], where_is: _A
                     steps.append(_index(step, paths, numbers, where_is))
             if all(places for _, places, _ in steps):
                 return path, steps
+    nodes = [mark[1] for mark in seen if isinstance(mark, tuple) and mark[0] == "node"]
+    tables: dict[int, Path] = {}
+    for place in numbers[0] if len(nodes) == len(seen) else ():
+        size, table = where_is.measure(place), dict[int, int]()
+        calls = [(node, its[place]) for node, its in zip(nodes, numbers, strict=True)]
+        if all(-size <= k < size and table.setdefault(k % size, node) == node for node, k in calls):
+            tables[place] = tuple([table.get(k) for k in range(size)])
+    if tables:
+        path = min(tables.values(), key=len)
+        return (_MADE, *path), [(0, list(tables), len(path))]
     raise TraceError(
-        "what is read at an index lies in no list that the function can reach before it is called: use "
+        "what is read at an index lies in no list of Values that the function can reach or makes: use "
         "dot(values, one_hot(index, len(values))) of micrograd.functional"
     )
 
@@ -209,12 +238,15 @@ def gather(call: Call, choices: Choices) -> None:
             return lift(lists[path[:-1]][path[-1]])
         key = path, *[(step, place) for step, (place, *_), _ in steps]
         if key not in gathered:
-            (step, (place, *_), _), *rest = steps
-            size = len(lists[path[:step]])
+            (step, (place, *_), size), *rest = steps
+            size = size if path[0] == _MADE else len(lists[path[:step]])
             if (place, size) not in hot:
                 i = call.inputs[place]
                 hot[place, size] = where(i < 0, i + float(size), i)._one_hot(size)  # type: ignore[attr-defined]
-            items = [take((*path[:step], k, *path[step + 1 :]), rest) for k in range(size)]
+            if path[0] == _MADE:
+                items = [nodes[k] for k in path[1:]]
+            else:
+                items = [take((*path[:step], k, *path[step + 1 :]), rest) for k in range(size)]
             gathered[key] = operation(rules.dot)(*items, *hot[place, size])
         return gathered[key]
 
