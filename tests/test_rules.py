@@ -270,7 +270,9 @@ def test_a_constant_that_a_rule_has_not():
     assert Value(-1.0).leaky_relu().data == -0.01
 
 
-@pytest.mark.parametrize(("operands", "message"), [("*x, y", "there can be no others"), ("**x", "can't name")])
+@pytest.mark.parametrize(
+    ("operands", "message"), [("*x, y", "beside 'x', .* there can be no others"), ("**x", "can't name")]
+)
 def test_any_number_of_operands_stands_alone(operands, message):
     with pytest.raises(ValueError, match=message):
         rule("broken", operands, "1.0", *["1.0"] * len(operands.split(",")))
@@ -285,7 +287,7 @@ def test_a_text_is_a_string(texts):
 
 
 def test_a_rule_that_is_no_expression():
-    for texts in (("x +", "1.0"), ("x", "1.0 # the slope"), ("x # the same", "1.0")):
+    for texts in (("x +", "1.0"), ("x", "1.0 +"), ("x", "1.0 # the slope"), ("x # the same", "1.0")):
         with pytest.raises(SyntaxError):
             rule("broken", "x", *texts)
     with pytest.raises(ValueError, match="'a, b', and needs a local gradient for each, not 1"):
