@@ -19,11 +19,11 @@ multiply   = rule("*",          "a, b",   "a * b",               "b", "a")
 divide     = rule("/", "a, b", "a / b", "1 / b", "-a / (b * b) if abs(b) < 1 and 0 < abs(out) < 2.3e-308 else -out / b")
 negate     = rule("neg",        "a",      "-a",                  "-1.0")
 power      = rule("power",      "a",      "real(a ** n)",        "2 * a if n == 2 else n * a ** (n - 1) if 1 <= n <= 3 "
-                  "or 0.001 < abs(a) < 1000 and -50 < n - 1 + 1 == n < 50 else power_slope(n, a, n) if n >= 1 or n == "
-                  "0 or not 0 <= a <= 0 else inf - out", n=2.0)
-power_of   = rule("**", "a, b", "real(a ** b)", "b * a ** (b - 1) if 1 <= b <= 3 else power_slope(b, a, b) if b > 1 or "
-                  "not 0 <= a <= 0 else inf - out if b > 0 else 0.0", "out * log(a) if out > 1e-290 and a > 0 else a "
-                  "** (b / 2) * log(a) * a ** (b / 2) if a > 0 else 0.0 if 0 <= a else nan")
+                  "or 0.001 < abs(a) < 1000 and -50 < n - 1 + 1 == n < 50 else inf - out if 0 < n < 1 and a <= 0 else "
+                  "power_slope(n, a, n)", n=2.0)
+power_of   = rule("**", "a, b", "real(a ** b)", "b * a ** (b - 1) if 1 <= b <= 3 else inf - out if 0 < b < 1 and a <= 0"
+                  " else power_slope(b, a, b)", "nan if a < 0 else 0.0 if a <= 0 else out * log(a) if out > 1e-290 "
+                  "else a ** (b / 2) * log(a) * a ** (b / 2)")
 exp        = rule("exp",        "a",      "exp(a)",              "out")
 expm1      = rule("expm1",      "a",      "expm1(a)",            "exp(a)")
 log        = rule("log",        "a",      "log(a)",              "1 / a")
@@ -80,12 +80,11 @@ exp_sum    = rule("exp_sum", "*ab", "fsum([exp_difference(x, ab[-1]) for x in ab
 exp_difference = rule("exp_difference", "a, b", "(g := exp(d := a - b)) + g * (a - (d - (z := d - a)) - (b + z)) if "
                   "abs(a - b) < 1000 else exp(a - b)", "out", "-out")  # d misses what rounding takes from a - b
 # slopes whose formula in the books, such as 1 - tanh(a)², loses digits or overflows; power_slope is c aⁿ⁻¹
-rule("power_slope", "c, a, n", "0.0 if c == 0 else c * a ** (n - 1) if a == 0 or isinf(a) else y if abs(y := (c / a * "
-     "real(a ** n) if 1e-290 < abs(a) < 1e290 else c * real(a ** n) / a) if abs(t := n * log(abs(a))) < 640 else c * ("
-     "real(a ** n) / a) if t > 0 and abs(a) > 1 else c * real(a ** (n - 2)) * a if t < 0 and 2 <= n < 64 and n - 2 + 2 "
-     "== n else 0.0 if t < -2200 else c * abs(a) ** (n / 2) / a * abs(a) ** (n / 2) * real(copysign(1.0, a) ** n)) < "
-     "inf else c * a ** (n - 1)", "0.0 if 0 <= a <= 0 and n < 1 else power_slope(1.0, a, n)", "power_slope(c * (n - 1),"
-     " a, n - 1) if n <= n - 1 + 1 <= n else (n - 1) * out / a", "out * log(a) if a > 0 else 0.0 if 0 <= a else nan")
+rule("power_slope", "c, a, n", "0.0 if c == 0 else y if a != 0 and abs(y := (p := (c * abs(a) ** d if abs((d := n - 1) "
+     "* (t := log(abs(a)))) < 700 else c * (h := abs(a) ** (d / 2)) * h) * (s := copysign(1.0, a)) ** n * s) + p * (("
+     "n - (d - (z := d - n)) - (1 + z)) * t)) < inf else c * a ** (n - 1)",  # d misses what rounding takes from n - 1
+     "0.0 if 0 <= a <= 0 and n < 1 else power_slope(1.0, a, n)", "power_slope(c * (n - 1), a, n - 1) if n <= n - 1 + 1 "
+     "<= n else (n - 1) * out / a", "out * log(a) if a > 0 else 0.0 if 0 <= a else nan")
 rule("sqrt_slope", "a", "0.5 / sqrt(a) if a != 0 else inf", "-0.5 * out / a if not 0 <= a <= 0 else -out")
 rule("cbrt_slope", "a", "cbrt(a) / a / 3 if a != 0 else inf", "-2 / 3 * out / a if not 0 <= a <= 0 else nan")
 rule("hypot_slope", "x, y", "x * (s := 2.0 ** 600 if abs(x) + abs(y) < 1 else 0.25) / hypot(x * s, y * s) if "

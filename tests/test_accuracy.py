@@ -1,11 +1,14 @@
 """Compares every rule of the table with 60 digits. A new line is measured without a new test."""
 
+import itertools
 import math
 import random
+from fractions import Fraction
+from functools import partial
 
 import mpmath
 import pytest
-from exact import bounds, list_cases, ours, sample, subtract_rounding, thresholds, ulps, write_id
+from exact import bounds, exact, list_cases, ours, sample, subtract_rounding, thresholds, ulps, write_id
 
 from micrograd import Value, functional, grad
 from micrograd.rules import RULES
@@ -51,6 +54,8 @@ def test_values_and_derivatives_are_right_to_the_last_digit(rule, by):
         ("floor", -2.0, 0.0),
         ("round", 2.5, 1.0),
         ("stop_gradient", 3.0, 0.0),
+        ("log_odds", 0.0, 0.0),
+        ("log_odds", 1.0, 0.0),
         ("upper_half", 0.3, 1.0),
     ],
 )
@@ -78,6 +83,81 @@ def test_the_slope_of_a_tiny_power_by_its_exponent(a, n):
     (found,) = grad(Value(a) ** (b := Value(n)), [b])
     with mpmath.workdps(60):
         assert ulps(found, mpmath.mpf(a) ** n * mpmath.log(a)) <= 4
+
+
+def test_the_second_derivative_of_silu_far_out():
+    (slope,) = grad((x := Value(744.0)).silu(), [x], create_graph=True)
+    assert grad(slope, [x])[0] == pytest.approx(-742 * math.exp(-744 / 2) * math.exp(-744 / 2), rel=1e-3)
+
+
+EDGES = [sign * x for x in (5e-324, 3e-310, 1e-300, 1e-160, 1e-100, 1.0, 1e100, 1e160, 1e300) for sign in (1, -1)]
+
+
+@pytest.mark.parametrize("name", ["hypot", "atan2", "hypot_slope", "atan2_slope"])
+def test_two_sides_of_any_size(name):
+    rule = RULES[name]
+    for at in itertools.product(EDGES, EDGES):
+        for by in (0, 1):
+            true, found = exact(rule, at, by), ours(rule, at, by)
+            for order, bound in enumerate(bounds(rule)[:2]):
+                assert bound is None or ulps(found[order], true[order]) <= bound, (at, by, order)
+                if found[order] is None or math.isinf(found[order]):
+                    break  # it overflows
+
+
+@pytest.mark.parametrize(
+    ("name", "operands"),
+    [
+        ("sqrt_slope", [-1.0]),
+        ("asin_slope", [2.0]),
+        ("asin_slope", [-1.1]),
+        ("log_odds", [1.1]),
+        ("log_odds", [-0.1]),
+        ("bce_slope", [1.1, 0.5]),
+        ("bce", [1.1, 0.5]),
+        ("bce", [-0.1, 0.5]),
+        ("bce", [0.5, 1.1]),
+    ],
+)
+def test_a_slope_is_defined_where_its_function_is(name, operands):
+    with pytest.raises(ValueError, match=r"domain|expected|probability"):
+        RULES[name](*operands)
+
+
+@pytest.mark.parametrize("t", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("p", [0.0, 1e-50, 3.8e-44, 1e-30, 1e-13, 0.25, 0.5, 0.75, 1 - 1e-13, 1 - 2**-53, 1.0])
+def test_binary_cross_entropy_within_pytorchs_bounds(p, t):
+    tiny, eps = RULES["bce"].constants["tiny"], RULES["bce_slope"].constants["eps"]
+    log_p, log_q = math.log(max(p, tiny)), math.log1p(-p) if p < 1 else -100.0
+    odds = -100.0 if p < tiny else log_p - log_q if p < 1 else 100.0
+    below = max(p * (1 - p), eps)
+    close = partial(pytest.approx, rel=1e-13, abs=1e-300)
+    assert RULES["bce"](p, t) == close(-t * log_p - (1 - t) * log_q)
+    assert RULES["log_odds"](p) == close(odds)
+    x, y = Value(p), Value(t)
+    by_p, by_t = grad(RULES["bce"](x, y), [x, y], create_graph=True)
+    assert (by_p.data, by_t.data) == close(((p - t) / below, -odds))
+    assert grad(by_p, [x, y]) == close((((p - t) ** 2 + t * (1 - t)) / below**2, -1 / below))
+    assert grad(by_t, [x]) == close((-1 / (p * (1 - p)) if tiny < p < 1 else 0.0,))
+
+
+def test_a_difference_of_infinite_logits():
+    exp_difference = RULES["exp_difference"]
+    assert exp_difference(-math.inf, 1.0) == exp_difference(-1e308, 1e308) == exp_difference(-1000.0, 0.0) == 0.0
+    assert exp_difference(0.0, math.inf) == 0.0
+    assert exp_difference(1e308, -1e308) == math.inf
+    with pytest.raises(OverflowError):
+        exp_difference(1000.0, 0.0)
+
+
+def test_the_upper_half_of_a_number_has_an_exact_square():
+    rng = random.Random(0)
+    for _ in range(200):
+        x = rng.uniform(-40, 40)
+        half = RULES["upper_half"](x)
+        assert Fraction(half) ** 2 == Fraction(half * half)
+        assert abs(x - half) <= 2**-26 * abs(x)
+    assert grad(RULES["upper_half"](v := Value(0.3)), [v], create_graph=True)[0].data == 1.0
 
 
 OF_MATH = [name for name in RULES if hasattr(math, name) and len(RULES[name].names) == 1 and name != "floor"]
@@ -147,3 +227,65 @@ def test_gradients_of_softmax_are_right_in_every_entry(seed):
             loss = functional.cross_entropy(values, i)
             for j, found in enumerate(grad(loss, values)):
                 assert ulps(found, -others[i] if i == j else shares[j]) <= 8, (i, j)
+
+
+# Powers at the edges of doubles: each of their formulas
+
+EXPONENTS = (0.0, 1e-20, 0.1, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 50.0, 60.0, 1070.0, -0.3, -1.0, -2.0, -50.0, -1070.0)
+BASES = (5e-324, 3e-310, 1e-200, 2e-31, 1e-3, 0.5, 1 - 2**-53, 1.0, 2.0, 700.0, 1e31, 1e200, 1.5e308, math.inf)
+
+
+def power(c, a, n):
+    """Returns c·aⁿ with many digits."""
+    return c and mpmath.mpf(c) * (mpmath.mpf(a) ** n if a or n >= 0 else mpmath.inf)
+
+
+def times_log(x, a):
+    return x and x * mpmath.log(a) if 0 <= a < math.inf else x * a if a > 0 else math.nan
+
+
+def assert_derivatives(function, operands, expected):
+    """Compares the derivatives by each operand, if all of them are doubles: else ``backward()`` raises an error."""
+    values = [Value(x) for x in operands]
+    if all(math.isnan(x) or abs(x) < 1.7e308 for x in expected):
+        for found, true in zip(grad(function(*values), values), expected, strict=True):
+            assert math.isnan(found) if math.isnan(true) else ulps(found, true) <= 4, (operands, found, true)
+
+
+def list_bases(n, least):
+    """Returns bases of which the power n is real, and 0 if n is not below the least exponent for it."""
+    signs = (1, -1) if n == int(n) else (1,)
+    return [0.0] * (n >= least) + [sign * a for a in BASES for sign in signs]
+
+
+@mpmath.workdps(60)
+@pytest.mark.parametrize("n", [mpmath.mpf(n) for n in EXPONENTS], ids=str)
+def test_powers_at_edges(n):
+    for a in list_bases(n, least=0):
+        value, slope = power(1, a, n), power(n, a, n - 1)
+        if abs(value) < 1.7e308:
+            assert_derivatives(RULES["power"].bind("power", n=float(n)), [a], [slope])
+            assert_derivatives(RULES["**"], [a, float(n)], [slope, times_log(value, a)])
+
+
+@mpmath.workdps(60)
+@pytest.mark.parametrize("n", [mpmath.mpf(n) for n in EXPONENTS], ids=str)
+def test_slopes_of_powers_at_edges(n):
+    for a in list_bases(n, least=1):
+        for c in (0.0, 1.0, -0.3, 50.0, 1e-300):
+            out = power(c, a, n - 1)
+            if abs(out) < 1.7e308:
+                assert ulps(RULES["power_slope"](c, a, float(n)), out) <= 2, (c, a)
+            elif c == 1 and math.isfinite(a):
+                with pytest.raises(OverflowError):
+                    RULES["power_slope"](c, a, float(n))
+            if not 0 < abs(out) < 1e-290:
+                slopes = [power(1, a, n - 1), power(c * (n - 1), a, n - 2), times_log(out, a)]
+                assert_derivatives(RULES["power_slope"], [c, a, float(n)], slopes)
+
+
+@pytest.mark.parametrize("n", [2.0**54, -(2.0**54), 2.0**53 + 2])
+@pytest.mark.parametrize("a", [-1.0, 1 + 2**-49, 1 - 2**-50])
+def test_the_slope_of_a_power_whose_exponent_less_1_is_no_double(n, a):
+    with mpmath.workdps(60):
+        assert_derivatives(RULES["power"].bind("power", n=n), [a], [power(n, a, mpmath.mpf(n) - 1)])

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tracemalloc
+import weakref
 from fractions import Fraction
 
 import numpy as np
@@ -14,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from micrograd import Value, functional, grad
-from micrograd.engine import topological_order
+from micrograd.engine import operation, topological_order
+from micrograd.rules import RULES, rule
 
 
 def test_parents_operations_and_labels():
@@ -49,6 +51,26 @@ def test_a_number_that_was_looked_at_before_backward():
     one = y.parents[0]
     (y * y).backward()
     assert (one.grad, x.grad) == (-4.0, 4.0)
+
+
+def test_a_number_has_no_gradient_before_backward():
+    quotient = Value(1.0) / 1e-200  # the local gradient by the number is -inf
+    assert quotient.parents[1].grad == 0.0
+
+
+def test_numbers_where_a_local_gradient_is_undefined():
+    odd = rule("odd", "a, b", "a * b", "1 / (a - b)", "log(a)")
+    try:
+        x = Value(-2.0)
+        product = operation(odd)(x, 3.0)
+        product.backward()
+        assert x.grad == -0.2
+        assert math.isnan(product.parents[1].grad)
+        tie = operation(odd)(x, -2.0)
+        with pytest.raises(ZeroDivisionError, match=r"in the gradient of odd\(-2.0, -2.0\)"):
+            grad(tie, [x], create_graph=True)
+    finally:
+        del RULES["odd"]
 
 
 @given(st.lists(st.floats(-2, 2), min_size=3, max_size=3))
@@ -254,3 +276,15 @@ def test_models_and_leaves_can_be_copied_and_pickled():
         cloned.backward()
         assert (cloned.data, cloned_x.grad, x.grad) == (graph.data, grad(graph, [x])[0], 0.0)
     assert pickle.loads(pickle.dumps(x.tanh())).parents[0].label == "x"
+
+
+def test_a_bound_rule_is_freed_without_the_collector():
+    scaled = rule("scaled", "a, b", "a * b * by", "b * by", "a * by", by=1.0)
+    try:
+        gc.disable()
+        for operand in (2.0, Value(2.0)):
+            made_by = weakref.ref(operation(scaled.bind("scaled", by=3.0))(Value(1.0), operand).rule)
+            assert made_by() is None
+    finally:
+        gc.enable()
+        del RULES["scaled"]
