@@ -70,8 +70,8 @@ class GPT(nn.Module):
 def loss(model: GPT, name: list[list[float]]) -> Value:
     """Returns the mean of −log p(next token) over the tokens of a name.
 
-    Tokens are one-hot vectors, which are multiplied by the embedding. A compiled function would make the same of indexes,
-    but look for what they choose first. All names of the same length share one compiled program.
+    Tokens are one-hot vectors, which are multiplied by the embedding. A compiled function would make the same of
+    indexes, but look for what they choose first. All names of the same length share one compiled program.
     """
     keys, values = [], []
     logits = [model(token, keys, values) for token in name[:-1]]
