@@ -244,9 +244,9 @@ class Compiled:
         # What the function gives without a program, and the arguments as it got them. It takes the random numbers that
         # were drawn for it, if they were.
         def call(values: Any) -> Any:
-            if draws is None:
+            if draws is None and keeps:
                 return self.function(*values)
-            with watch(Replay(draws, keeps)):
+            with watch(Replay(draws or (), keeps)):
                 return self.function(*values)
 
         values = as_values(arguments, make)
@@ -284,7 +284,7 @@ class Compiled:
         count = x.shape[1]
         found = None if is_watched() else self._of(form, sample(0), "captured", True)
         if found is None:
-            return self._mean(sample, [None] * count)
+            return self._mean(sample, count)
         program, traced = found
         self._single(traced, "batch()")
         with self._lock:
@@ -292,19 +292,21 @@ class Compiled:
             program.capture(traced.captured)
             out, sums, is_finite = program(x)
         if not (is_finite and np.isfinite(sums).all()):
-            return self._mean(sample, draws)
+            return self._mean(sample, count, draws)
         for numbers in out[2:].T if traced.stores else ():
             traced.store(numbers.tolist())
         mean, slopes = float(out[1].sum()) / count, (sums / count).tolist()
         parents = tuple(traced.captured)
-        return _node(
-            f"mean of {self.name}", mean, slopes, parents, lambda _: self._mean(sample, draws, False), len(parents)
-        )
+        again = partial(self._mean, sample, count, draws, False)
+        return _node(f"mean of {self.name}", mean, slopes, parents, lambda _: again(), len(parents))
 
-    def _mean(self, sample: Callable[[int], Any], draws: Sequence[Sequence[float] | None], keeps: bool = True) -> Value:
+    def _mean(
+        self, sample: Callable[[int], Any], count: int, draws: list[list[float]] | None = None, keeps: bool = True
+    ) -> Value:
         from ..functional import mean
 
-        return mean([self._eagerly(sample(i), draws=row, keeps=keeps)[0] for i, row in enumerate(draws)])
+        rows: Sequence[list[float] | None] = draws or [None] * count
+        return mean([self._eagerly(sample(i), draws=row, keeps=keeps)[0] for i, row in enumerate(rows)])
 
     def _single(self, traced: Trace, where: str) -> None:
         if traced.structure is not None:
@@ -428,7 +430,7 @@ class Compiled:
             if is_finite or i not in bad:
                 traced.store(out[1 + count : 1 + stored, i].tolist())
                 continue
-            values, row = self._row(sample(int(i)), differentiate, draws[i])
+            values, row = self._row(sample(int(i)), differentiate, draws[i] if draws else None)
             out[1 : 1 + count, i], slopes[:, i] = values, row
         return out[1 : 1 + count], slopes
 
@@ -520,10 +522,10 @@ for _name, _part in {
 _ONE = np.zeros(1, dtype=np.int64)
 
 
-def _with_draws(x: Floats, traced: Trace) -> tuple[Floats, list[list[float]]]:
+def _with_draws(x: Floats, traced: Trace) -> tuple[Floats, list[list[float]] | None]:
     # The inputs of all samples, with the random numbers that are drawn for them; these also as a list for each sample.
     if not traced.draws:
-        return x, [[]] * x.shape[1]
+        return x, None
     draws = draw_for([traced.draws], np.zeros(x.shape[1], dtype=np.int64))[0]
     return np.ascontiguousarray(np.concatenate([x, draws.T])), draws.tolist()
 
@@ -599,7 +601,8 @@ def _stack(form: Any, shape: tuple[int, ...] | None, rows: Floats) -> Any:
     # Rows, of one leaf of all samples each, as an array whose first axis is that of the samples. Dicts, and lists whose
     # items differ in length, stay what they are: of an array each.
     if shape is not None:
-        return np.ascontiguousarray(rows.T).reshape(rows.shape[1], *shape) if shape else rows[0].copy()
+        # A row is not copied: the program leaves its memory alone while somebody has it.
+        return np.ascontiguousarray(rows.T).reshape(rows.shape[1], *shape) if shape else rows[0]
     kind, *items = form
     parts, first = [], 0
     for item in items[1::2] if issubclass(kind, dict) else items:

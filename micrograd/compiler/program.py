@@ -19,7 +19,7 @@ from ..watching import resting_collector
 from .code import LANES
 from .graph import CAPTURED, INPUT, Graph
 from .loops import BATCH, ONE, REPEAT
-from .machine import CALL, Floats, Kernel, Whole, address_of, assemble, bind, instruction, run
+from .machine import Floats, Kernel, Whole, assemble, bind, instruction, run
 from .plan import Instruction, Plan, make_plan
 from .surroundings import Surroundings
 from .tracing import Trace, Traced, TraceError, trace, undrawn
@@ -70,6 +70,7 @@ class Program:
         self.height = 1 + plan.inputs if plan.is_fused else plan.rows
         # It is no cached_property, which has a lock, at which a forked process would hang.
         self._single: _Single | None = None
+        self._uniform: tuple[Whole, Callable[[], None]] | None = None
         self._v: list[Floats] = []
         self._places: list[_Place] = []
 
@@ -125,24 +126,18 @@ class Program:
             raise ValueError(f"the program takes {self.plan.inputs} inputs, not an array of {x.shape}")
         lanes = x.shape[1]
         self.begin()
-        place, sums = self._find_place(lanes), np.zeros(self.plan.sums + LANES)
-        count = max(1, min(threads(), self.work * lanes // _WORTH_A_THREAD, lanes // LANES))
-        if count == 1:
-            batch = place.batch
-            batch[_X], batch[_STEP] = _begin_of(x), x.strides[0] // 8
-            place.run(address_of(sums), lanes)
-            is_finite = batch[2] == 1
-        else:
-            is_finite = self._share(count, x, place.out, sums)
-        if math.isnan(self.u[0]):
+        place = self._find_place(lanes)
+        count = min(threads(), self.work * lanes // _WORTH_A_THREAD, lanes // LANES)
+        is_finite = place.run(x) if count <= 1 else self._share(count, x, place.out, place.sums)
+        if self.ends[0] and math.isnan(self.u[0]):
             place.out[0] = math.nan
             is_finite = False
         if not is_finite:  # the check is 0 in a new place
             self._places.remove(place)
-        return place.out, sums[: self.plan.sums], bool(is_finite)
+        return place.out, place.sums[: self.plan.sums].copy(), is_finite
 
     def _share(self, count: int, x: Floats, out: Floats, sums: Floats) -> bool:
-        # Runs all lanes in threads, each of which has code and memory of its own.
+        # Runs all lanes in threads, each of which has code, memory and sums of its own.
         lanes = out.shape[1]
         width = self.width(-(-lanes // count))
         self.memory(width, count - 1)
@@ -154,7 +149,7 @@ class Program:
             return run(batch, self.memory(width, i), self.u, parts[i], lanes)
 
         is_finite = all(list(_pool(count).map(work, range(count))))
-        sums += np.sum(parts, axis=0)
+        np.sum(parts, axis=0, out=sums)
         return is_finite
 
     def _find_place(self, lanes: int) -> _Place:
@@ -168,9 +163,12 @@ class Program:
 
     def begin(self) -> None:
         """Computes what is the same in all lanes."""
-        self.u[0] = 0.0
         if self.ends[0]:
-            run(instruction(REPEAT, 1, self.code, 0, self.ends[0]), self.u, self.u, self.u, 1)
+            self.u[0] = 0.0
+            if self._uniform is None:
+                one = instruction(REPEAT, 1, self.code, 0, self.ends[0])
+                self._uniform = one, bind(one, self.u, self.u, self.u, 1)
+            self._uniform[1]()
 
     def capture(self, leaves: Sequence[Value]) -> None:
         """Takes the numbers of the captured Values over."""
@@ -257,19 +255,21 @@ class Program:
 
 
 class _Place:
-    # Memory for the outputs of so many lanes, and the instruction that computes them.
+    # Memory for the outputs and the sums of so many lanes, and the instruction that computes them.
 
     def __init__(self, program: Program, lanes: int) -> None:
         self.out, width = np.zeros((len(program.rows), lanes)), program.width(lanes)
-        v = program.memory(width)
+        self.sums, self._v = np.zeros(program.plan.sums + LANES), program.memory(width)
         # A fused program has no rows that a block would keep in the cache.
-        self.batch = program.batch(np.empty((1, 0)), self.out, 0, lanes, lanes if program.plan.is_fused else width)
-        call, pointers = CALL(int(self.batch[0])), [address_of(array) for array in (v, program.u, self.batch[2:])]
+        self._batch = program.batch(np.empty((1, 0)), self.out, 0, lanes, lanes if program.plan.is_fused else width)
+        self._run = bind(self._batch, self._v, program.u, self.sums, lanes)
 
-        def run_batch(sums: int, lanes: int) -> None:
-            call(pointers[0], pointers[1], sums, pointers[2], lanes)
-
-        self.run, self._kept = run_batch, v  # which may give way to a larger one
+    def run(self, x: Floats) -> bool:
+        # Runs all lanes, and tells whether all is finite.
+        self._batch[_X], self._batch[_STEP] = _begin_of(x), x.strides[0] // 8
+        self.sums.fill(0.0)
+        self._run()
+        return bool(self._batch[2])
 
 
 def _begin_of(x: Floats) -> int:
