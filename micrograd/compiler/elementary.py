@@ -220,11 +220,13 @@ def exp_pair(x: Lanes, x_low: Lanes | None = None) -> tuple[Bits, Lanes, Lanes, 
 
 def exp(x: Lanes) -> Lanes:
     """``2^k e^r``; the exponent's bits are added to the mantissa's, save near overflow and underflow."""
-    within = clamp(x, -746.0, 710.0)
-    bits, k, high, low = exp_pair(within)
+    bits, k, high, low = exp_pair(x)
     mantissa = high + low
-    far = ~(absolute(within) < 708.0)
-    return where_rare(far, (mantissa.bits() + (bits << 52)).double(), lambda: scale(mantissa, k))
+
+    def of_far() -> Lanes:
+        return select(x > 710.0, math.inf, select(x < -746.0, 0.0, scale(mantissa, k)))
+
+    return where_rare(~(absolute(x) < 708.0), (mantissa.bits() + (bits << 52)).double(), of_far)
 
 
 def exp2(x: Lanes) -> Lanes:
