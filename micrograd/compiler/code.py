@@ -489,7 +489,7 @@ def _cube(x: Number) -> Number:
     fused = x.function.fused
     square = x * x
     cube = square * x
-    return cube - (fused(-x, x, square) * x + fused(-square, x, cube))
+    return cube - x.function.add_product(fused(-x, x, square), x, fused(-square, x, cube))
 
 
 _POWERS: dict[Any, Callable[[Number], Number]] = {

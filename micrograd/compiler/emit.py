@@ -288,15 +288,14 @@ def define(operation: Operation) -> str:
 
 class _Evaluation:
     # Emits a body: ``values`` are the leaves, and then what each step gives; ``failed`` is 0 in the lanes where all is
-    # finite, None if nothing may fail.
+    # finite, None if no number had to be noted.
 
     def __init__(self, function: Function, body: Body, leaves: Sequence[Number], is_checked: bool) -> None:
         given = [*leaves, *map(function.reals, body.constants)]
         self.function, self.body, self.first = function, body, len(given)
         self.values: dict[int, Number] = dict(enumerate(given))
+        self._check = function.variable(function.reals(0.0))
         self.failed: Variable | None = None
-        if any(may_fail(operation.text) for operation, _ in body.steps):
-            self.failed = function.variable(function.reals(0.0))
         self.sides = self._find_sides()
         self.is_shown = self._find_shown() if is_checked else set()
         inner = {step for sides in self.sides.values() for steps in sides for step in steps}
@@ -348,10 +347,10 @@ class _Evaluation:
             return
 
         def fail(number: Number, inner: Number | None) -> None:
-            assert self.failed is not None
             for test in (needed, inner):
                 number = number if test is None else self.function.choose(test, number, 0.0)
-            self.failed.value = self.function.add_lost(self.failed.value, number)
+            self.failed = self._check
+            self._check.value = self.function.add_lost(self._check.value, number)
 
         operands_ = [self.values[x] for x in operands]
         self.values[k] = apply(self.function, operation, operands_, fail, k in self.is_shown)
@@ -430,12 +429,16 @@ def _write_sums(body: Body, sums: int, f: Function, v: Pointer, u: Pointer, g: P
         vectors = [same[s] if s in same else leaf.vector(i * LANES) for s, leaf in enumerate(leaves)]
         done = _Evaluation(f, body, vectors, True)
         numbers = [done.values[x] for x in body.results]
-        failed = done.failed.value if done.failed else f.reals(0.0)
+        before = added[-1].value
+        check = f.reals(0.0) if sums else before
+        if done.failed:
+            check = check + done.failed.value
         for result, number in zip(results, numbers[:outputs], strict=True):
             result.put(i * LANES, number)
-            failed = f.add_lost(failed, number)
-        for total, number in zip(added, [*numbers[outputs:], failed], strict=True):
-            total.value = total.value + (f.choose(is_counted, number, 0.0) if sums else number)
+            check = f.add_lost(check, number)
+        for total, number in zip(added, numbers[outputs:], strict=False):
+            total.value = total.value + f.choose(is_counted, number, 0.0)
+        added[-1].value = before + f.choose(is_counted, check, 0.0) if sums else check
     for pointer, total in zip(totals, added, strict=True):
         pointer.put(0, pointer.vector() + total.value)
 
