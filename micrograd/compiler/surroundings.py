@@ -64,6 +64,10 @@ class Surroundings:
             seen.add(id(held))
             self.reached.append(held)
             waiting += self._look(name, held)
+        # One comparison of all lists, dicts and sets takes half the time of one for each.
+        self._arrays = [(held, copy) for _, held, copy in self._items if hasattr(type(held), "__array__")]
+        plain = [(held, copy) for _, held, copy in self._items if not hasattr(type(held), "__array__")]
+        self._now, self._before = [held for held, _ in plain], [copy for _, copy in plain]
 
     @property
     def generators(self) -> list[Any]:
@@ -143,12 +147,14 @@ class Surroundings:
             for name, scope, value in self._globals:
                 if scope[name] is not value:
                     return False
-            for _, held, copy in self._items:
-                if held is not copy and held != copy:
-                    return not self.find_changes()
+            for held, copy in self._arrays:
+                if held.tobytes() != copy.tobytes():
+                    return False
+            if self._now == self._before:
+                return True
         except (KeyError, ValueError, TypeError):  # a variable is gone; an array, a Value where a number was
-            return not self.find_changes()
-        return True
+            pass
+        return not self.find_changes()
 
     def find_changes(self) -> list[str]:
         """The names of what is not as it was: variables, attributes, and lists, dicts and sets by such a name."""
