@@ -559,6 +559,15 @@ def test_kinks_of_parameters_are_compiled():
     assert not w > u
 
 
+def test_arrays_of_earlier_calls_keep_their_numbers():
+    f = compile(lambda x: x * 2)
+    x = np.arange(20.0)
+    arrays = [part for i in range(4) for part in f.values_and_gradients(x + i)]
+    for i, (values, slopes) in enumerate(zip(arrays[::2], arrays[1::2], strict=True)):
+        assert values.tolist() == (2 * (x + i)).tolist()
+        assert slopes.tolist() == [2.0] * 20
+
+
 def test_what_is_not_finite_stays_so():
     values = compile(lambda x: x * 0.0 + 1).values([1.0, math.inf])
     assert values[0] == 1.0

@@ -61,6 +61,7 @@ if TYPE_CHECKING:
 __all__ = ["Compiled", "compile"]
 
 _all: weakref.WeakSet[Compiled] = weakref.WeakSet()
+_COPIED = 4096  # numbers of a row that are copied in less time than it takes to find where they are
 _KEPT = 64  # programs, of as many forms of arguments: those that were used last
 
 
@@ -347,9 +348,9 @@ class Compiled:
         k = 0
         for array in arrays:
             if isinstance(array, np.ndarray) or not _is_nested(array[0]):
-                shape = np.shape(array)
+                shape = array.shape if isinstance(array, np.ndarray) else (len(array),)
                 size = math.prod(shape[1:])
-                parts.append(slopes[k : k + size].T.reshape(shape))
+                parts.append(slopes[k] if len(shape) == 1 else slopes[k : k + size].T.reshape(shape))
             else:
                 leaves, form = flatten(array[0])
                 size = len(leaves)
@@ -421,14 +422,14 @@ class Compiled:
             program.capture(traced.captured)
             if lanes == 1:
                 out, is_finite = program.one(x[:, 0])
-                out = out.reshape(-1, 1).copy()
+                out = out.copy()[:, None]
             else:
                 out, _, is_finite = program(x)
-        slopes, stored = out[1 + len(program.plan.outputs) :], count + traced.stored_count
+        slopes = out[1 + len(program.plan.outputs) :]
         bad: Any = () if is_finite else np.flatnonzero(~np.isfinite(out).all(axis=0))
         for i in range(lanes) if traced.stores else bad:
             if is_finite or i not in bad:
-                traced.store(out[1 + count : 1 + stored, i].tolist())
+                traced.store(out[1 + count : 1 + count + traced.stored_count, i].tolist())
                 continue
             values, row = self._row(sample(int(i)), differentiate, draws[i] if draws else None)
             out[1 : 1 + count, i], slopes[:, i] = values, row
@@ -561,8 +562,7 @@ def _samples(arrays: Sequence[Any]) -> tuple[Floats, Any, Callable[[int], Any]]:
 
     if all(map(_is_plain, arrays)):
         form = (tuple, *[(ARRAY, *array.shape[1:]) if array.ndim > 1 else None for array in arrays])
-        columns = [array.reshape(count, -1).T for array in arrays]
-        return _join(columns), form, sample
+        return _join([array.reshape(count, -1).T if array.ndim > 1 else array[None] for array in arrays]), form, sample
     first = flatten(sample(0))[1]
     rows = []
     for i in range(count):
@@ -575,12 +575,18 @@ def _samples(arrays: Sequence[Any]) -> tuple[Floats, Any, Callable[[int], Any]]:
 
 def _join(parts: list[npt.NDArray[Any]]) -> Floats:
     # Arrays, one below the other; the numbers of a row follow each other in memory.
-    if len(parts) == 2 and all(len(x) == 1 and x.dtype == np.float64 and x.strides[1] == 8 for x in parts):
-        x, y = parts
+    if len(parts) == 1:
+        return np.ascontiguousarray(parts[0], np.float64)
+    x, y, lanes = parts[0], parts[1], parts[0].shape[1]
+    if (
+        lanes > _COPIED
+        and len(parts) == 2
+        and all(len(z) == 1 and z.dtype == float and z.strides[1] == 8 for z in parts)
+    ):
         step = y.ctypes.data - x.ctypes.data
         if step % 8 == 0:  # two rows are an array as they are
-            return as_strided(x, (2, x.shape[1]), (step, 8))
-    return np.ascontiguousarray(parts[0] if len(parts) == 1 else np.concatenate(parts, dtype=np.float64), np.float64)
+            return as_strided(x, (2, lanes), (step, 8))
+    return np.ascontiguousarray(np.concatenate(parts, dtype=np.float64))
 
 
 def _is_plain(array: Any) -> bool:

@@ -25,7 +25,7 @@ from ..arguments import to_float
 from ..engine import Number, Value, grad, lift, operation
 from ..randomness import Kind
 from ..rule import FLOATS, Rule
-from ..watching import Watcher, find_watcher, watch
+from ..watching import Watcher, find_watcher, watch, watchers
 from .draws import Draw
 from .gather import Choices, TraceError, find_choices, gather
 from .surroundings import Surroundings
@@ -140,7 +140,7 @@ class Traced(Value):
 
 def is_watched() -> bool:
     """Whether somebody watches this thread, as :func:`micrograd.detect_anomaly` and traces do."""
-    watcher = find_watcher()
+    watcher = find_watcher() if watchers else None
     return watcher is not None and not watcher.is_silent
 
 
