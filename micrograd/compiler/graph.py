@@ -11,12 +11,16 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache, reduce
+from itertools import chain
 from operator import mul
 from types import CodeType
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from .. import rules
-from ..engine import Value, lift, operation
+from ..engine import Number, Value, lift, operation
 from ..rule import VALUES, Rule, write_choices
 from ..watching import watch
 from .tracing import WHERE, Trace, TraceError, Tracing, combine
@@ -119,7 +123,10 @@ class Graph:
         varying: those that differ between lanes.
         forward: how many operations are the function's, and not those of its gradients.
         outputs: the function's results, and what it stores.
-        gradients: its derivatives.
+        slopes: its derivatives, each a sum of products: for each product the derivative that it is part of, by its
+            number, and the two factors.
+        gradients: the derivatives as operations, once :meth:`make_gradients` is called.
+        derivatives: how many there are.
         leaves: the captured Values, then the inputs.
         captured: how many Values were captured.
         inputs: how many inputs there are: numbers among the arguments, and random ones.
@@ -150,16 +157,53 @@ class Graph:
             self._add(node)
         self.forward = self.forward or len(self.ops)
         self.outputs = [self._find(out) for out in (*trace.outputs, *trace.stored)]
-        self.gradients = [self._find(slope) for slope in trace.gradients]
-        self._ids.clear()
-        self._known.clear()
+        self.slopes, self.derivatives = self._find_slopes(trace.gradients), len(trace.gradients)
+        self.gradients: list[int] = []
+
+    def _find_slopes(self, gradients: Sequence[Sequence[tuple[Number, Number]]]) -> npt.NDArray[np.int64]:
+        ids, flat = self._ids, list(chain.from_iterable(chain.from_iterable(gradients)))
+        if float in map(type, flat):
+            flat = [self.constant(x) if x.__class__ is float else ids[x] if x in ids else self._find(x) for x in flat]
+        else:
+            try:
+                flat = list(map(ids.__getitem__, flat))
+            except KeyError:
+                flat = list(map(self._find, flat))
+        factors = np.array(flat, np.int64).reshape(-1, 2)
+        places = np.repeat(np.arange(len(gradients)), list(map(len, gradients)))
+        zeros = [i for i in self.constants if self.numbers[i] == 0]  # as is_lost(): no product with one is computed
+        is_kept = ~np.isin(factors, zeros).any(axis=1)
+        return np.stack([places, *factors.T])[:, is_kept]
+
+    def make_gradients(self) -> None:
+        """Makes each derivative one operation."""
+        if not self.gradients and self.derivatives:
+            self._is_gradient = True
+            pairs: list[list[int]] = [[] for _ in range(self.derivatives)]
+            for place, a, b in self.slopes.T.tolist():
+                pairs[place] += a, b
+            numbers = self.find_gradients()
+            self.gradients = [
+                self._simplify(DOT, tuple(args), number) if args else self.zero
+                for args, number in zip(pairs, numbers, strict=True)
+            ]
+
+    def find_gradients(self) -> list[float]:
+        """What the derivatives are in the sample that was traced."""
+        numbers, (places, a, b) = np.array(self.numbers), self.slopes
+        with np.errstate(all="ignore"):
+            return np.bincount(places, numbers[a] * numbers[b], self.derivatives).tolist()
 
     def __str__(self) -> str:
         lines = []
         for i, (op, args) in enumerate(zip(self.ops, self.args, strict=True)):
             of = repr(self.numbers[i]) if op is CONSTANT else ", ".join(map(str, args))
             lines.append(f"{i}: {op.name}({of})" + "  (the same in all lanes)" * (i not in self.varying))
-        return "\n".join([*lines, f"outputs {self.outputs}", f"gradients {self.gradients}"])
+        terms: list[list[str]] = [[] for _ in range(self.derivatives)]
+        for place, a, b in self.slopes.T.tolist():
+            terms[place].append(f"{a}·{b}")
+        gradients = [" + ".join(products) or "0" for products in terms]
+        return "\n".join([*lines, f"outputs {self.outputs}", f"gradients [{', '.join(gradients)}]"])
 
     def new(self, op: Operation, args: tuple[int, ...], number: float) -> int:
         """A new operation's number."""

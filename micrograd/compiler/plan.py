@@ -147,6 +147,8 @@ def make_plan(graph: Graph, sums: bool | None) -> Plan:
             they are summed if the program is large, for that is shorter.
     """
     graph.outputs += _find_unused(graph)
+    if sums is False or len(graph.outputs) + graph.derivatives <= _FUSED:
+        graph.make_gradients()
     planner = _Planner(graph, bool(sums))
     small = planner.find_small()
     if small is not None:
@@ -163,15 +165,11 @@ def _find_unused(graph: Graph) -> list[int]:
     # noticed.
     risky = [i for i in range(graph.leaves.stop, graph.forward) if emit.may_fail(graph.ops[i].text)]
     if risky:
-        is_used = bytearray(len(graph.ops))
-        waiting = [*graph.outputs, *graph.gradients]
-        while waiting:
-            i = waiting.pop()
-            if not is_used[i]:
-                is_used[i] = True
-                if i not in graph.leaves:
-                    waiting += graph.args[i]
-        risky = [i for i in risky if not is_used[i]]
+        used = {*graph.outputs, *graph.slopes[1:].ravel().tolist()}
+        for i in range(len(graph.ops) - 1, graph.leaves.stop - 1, -1):
+            if i in used:
+                used.update(graph.args[i])
+        risky = [i for i in risky if i not in used]
     return risky
 
 
@@ -194,7 +192,7 @@ class _Planner:
     def __init__(self, graph: Graph, sums: bool) -> None:
         self.graph, self.sums = graph, sums
         self.plan = Plan(graph.captured, graph.inputs, graph.traced)
-        self.plan.sums = len(graph.gradients) if sums else 0
+        self.plan.sums = graph.derivatives if sums else 0
         # By operation: its number in u if it is the same in all lanes, else its row in v. First those that are given.
         rows = [*range(1, 1 + graph.captured), *range(1, 1 + graph.inputs)]
         self.row: dict[int, int] = dict(zip(graph.leaves, rows, strict=True))
@@ -214,6 +212,8 @@ class _Planner:
     def find_small(self) -> list[int] | None:
         # All operations that are needed, in order, if the program is small.
         graph = self.graph
+        if len(graph.gradients) < graph.derivatives:
+            return None
         waiting, found, work = [*graph.outputs, *graph.gradients], set[int](), 0
         summed = sum([g not in graph.constants for g in graph.gradients]) if self.sums else 0
         if len(waiting) > _FUSED or summed > _FUSED_SUMS:
@@ -293,34 +293,28 @@ class _Planner:
     def find_products(self) -> None:
         # What has to be computed: outputs and gradients. Of a gradient that is summed over lanes only the factors of
         # its products are: each product is summed by itself, unless it is a factor of other gradients, as a bias' is.
-        graph, varying = self.graph, self.graph.varying
-        self.roots = [*graph.outputs, *graph.gradients]
+        graph = self.graph
         if not self.sums:
+            self.roots = [*graph.outputs, *graph.gradients]
             return
-        places, pairs = list[int](), list[tuple[int, ...]]()
-        for place, g in enumerate(graph.gradients):
-            if g in varying:
-                op, args = graph.ops[g], graph.args[g]
-                is_sum = op is not DOT and op is not MULTIPLY
-                pairs.append(tuple([x for term in graph.terms(g) for x in term]) if is_sum else args)
-                places.append(place)
-        both = np.fromiter(chain.from_iterable(pairs), np.int64)
-        factors = set(both.tolist())
-        pairs = [
-            (graph.gradients[place], graph.one) if graph.gradients[place] in factors else args
-            for place, args in zip(places, pairs, strict=True)
+        places, a, b = graph.slopes
+        is_bare = (np.bincount(places, minlength=graph.derivatives)[places] == 1) & ((a == graph.one) | (b == graph.one))
+        bare = np.where(a == graph.one, b, a)[is_bare].tolist()
+        terms = [graph.terms(x) if x in graph.varying else [(x, graph.one)] for x in bare]
+        factors = {*a[~is_bare].tolist(), *b[~is_bare].tolist(), *chain.from_iterable(chain.from_iterable(terms))}
+        split = [
+            (place, *term)
+            for place, x, its in zip(places[is_bare].tolist(), bare, terms, strict=True)
+            for term in ([(x, graph.one)] if x in factors else its)
         ]
-        both = np.fromiter(chain.from_iterable(pairs), np.int64)
-        counts = [len(args) // 2 for args in pairs]
-        self.products = np.stack([np.repeat(np.array(places, np.int64), counts), both[::2], both[1::2]])
+        self.products = np.concatenate([graph.slopes[:, ~is_bare], np.array(split, np.int64).reshape(-1, 3).T], axis=1)
         # Products that are the same in all lanes are summed first.
         is_uniform = ~self.find_varying()[self.products[1:]].any(axis=0)
         together: dict[int, list[Term]] = defaultdict(list)
-        for place, a, b in self.products[:, is_uniform].T.tolist():
-            together[place].append((a, b))
+        for place, x, y in self.products[:, is_uniform].T.tolist():
+            together[place].append((x, y))
         self.products = self.products[:, ~is_uniform]
         self.rests = {place: self.sum_uniform(terms) for place, terms in together.items()}
-        self.rests |= {place: g for place, g in enumerate(graph.gradients) if g not in varying}
         self.roots = [*graph.outputs, *self.rests.values(), *self.products[1:].ravel().tolist()]
 
     def find_varying(self) -> npt.NDArray[np.bool_]:

@@ -207,9 +207,9 @@ class Program:
         Raises:
             DisagreementError: at the first operation that differs.
         """
-        where = np.array([*self.plan.places[:, 0], *graph.outputs, *graph.gradients], dtype=np.int64)
+        where = np.array([*self.plan.places[:, 0], *graph.outputs], dtype=np.int64)
         numbers = np.array(graph.numbers)
-        expected, leaves = numbers[where], numbers[list(graph.leaves)]
+        expected, leaves = np.append(numbers[where], graph.find_gradients()), numbers[list(graph.leaves)]
         captured, inputs = leaves[: graph.captured], leaves[graph.captured :]
         # What cancels on the way is rounded as the largest number is, whether the program has a row for it or not.
         numbers[list(graph.constants)] = 0.0
@@ -234,7 +234,8 @@ class Program:
                         spread = np.fmax(spread, change)
                     differ &= ~(np.abs(computed - expected) <= allowed + 16 * spread)
                 for k in np.flatnonzero(differ):
-                    raise DisagreementError(_explain(graph, where.tolist(), int(k), float(computed[k]), labels))
+                    numbers_ = float(expected[k]), float(computed[k])
+                    raise DisagreementError(_explain(graph, where.tolist(), int(k), *numbers_, labels))
         self.u[1 : 1 + len(captured)] = captured
         self.release()
 
@@ -281,15 +282,15 @@ def _resolve(one: Instruction) -> tuple[Kernel, Whole]:
     return one.kernel, np.insert(one.operands, 0, one.expression.address) if one.expression else one.operands
 
 
-def _explain(graph: Graph, where: Sequence[int], k: int, number: float, labels: Sequence[str]) -> str:
-    i, gradients = where[k], len(where) - len(graph.gradients)
-    what = f"the gradient by {one_line(labels[(k - gradients) % len(labels)]) or 'a leaf'}, " if k >= gradients else ""
-    op, args = graph.ops[i], graph.args[i]
-    operands = ", ".join([repr(graph.numbers[x]) for x in args[:4]]) if op not in (CAPTURED, INPUT) else ""
-    return (
-        f"the compiled program and Python's floats disagree: {what}{op.name}({operands}) is {graph.numbers[i]!r}, and "
-        f"{number!r} when compiled"
-    )
+def _explain(graph: Graph, where: Sequence[int], k: int, expected: float, number: float, labels: Sequence[str]) -> str:
+    if k >= len(where):
+        what = f"the gradient by {one_line(labels[(k - len(where)) % len(labels)]) or 'a leaf'}"
+    else:
+        i = where[k]
+        op, args = graph.ops[i], graph.args[i]
+        operands = ", ".join([repr(graph.numbers[x]) for x in args[:4]]) if op not in (CAPTURED, INPUT) else ""
+        what = f"{op.name}({operands})"
+    return f"the compiled program and Python's floats disagree: {what} is {expected!r}, and {number!r} when compiled"
 
 
 def make_program(
