@@ -112,6 +112,17 @@ _INVERSE = intern("inverse", ("a",), "1 / a")
 PASSING = {ADD, SUBTRACT, MULTIPLY, NEGATE, SUM, DOT, _SQUARE, _CUBE}  # what is not finite makes these not finite
 
 
+class _Numbers(dict[Number, int]):
+    # The number of each Value's operation. What was neither captured nor made before is a constant.
+
+    def __init__(self, constant: Callable[[float], int]) -> None:
+        self.constant = constant
+
+    def __missing__(self, node: Number) -> int:
+        number = self[node] = self.constant(node._data if isinstance(node, Value) else node)
+        return number
+
+
 class Graph:
     """Operations by number.
 
@@ -140,7 +151,7 @@ class Graph:
         # Sets: whether one of many operands is among them takes no loop in Python.
         self.constants: set[int] = set()
         self.varying: set[int] = set()
-        self._ids: dict[Value, int] = {}
+        self._ids = _Numbers(self.constant)
         self._known: dict[Any, int] = {}
         self._operations: dict[Rule, Operation] = {rules.dot: DOT, rules.total: SUM}
         self._is_gradient, self.forward = False, 0
@@ -148,32 +159,27 @@ class Graph:
         inputs = [*trace.inputs, *trace.drawn]
         self.captured, self.inputs, self.traced = len(trace.captured), len(inputs), len(trace.nodes)
         self.leaves = range(len(self.ops), len(self.ops) + self.captured + self.inputs)
-        for what, leaves in ((CAPTURED, trace.captured), (INPUT, inputs)):
-            for i, leaf in enumerate(leaves):
-                self._ids[trace.stands.get(leaf, leaf)] = self.new(what, (i,), leaf._data)
+        self.ops += [CAPTURED] * self.captured + [INPUT] * self.inputs
+        self.args += zip(chain(range(self.captured), range(self.inputs)))
+        self.numbers += [leaf._data for leaf in (*trace.captured, *inputs)]
+        self.varying.update(self.leaves[self.captured :])
+        self._ids.update(zip([*map(trace.stands.get, trace.captured, trace.captured), *inputs], self.leaves, strict=True))
         for i, node in enumerate(trace.nodes):
             if i == trace.forward:
                 self._is_gradient, self.forward = True, len(self.ops)
             self._add(node)
         self.forward = self.forward or len(self.ops)
-        self.outputs = [self._find(out) for out in (*trace.outputs, *trace.stored)]
+        self.outputs = [self._ids[out] for out in (*trace.outputs, *trace.stored)]
         self.slopes, self.derivatives = self._find_slopes(trace.gradients), len(trace.gradients)
         self.gradients: list[int] = []
 
     def _find_slopes(self, gradients: Sequence[Sequence[tuple[Number, Number]]]) -> npt.NDArray[np.int64]:
-        ids, flat = self._ids, list(chain.from_iterable(chain.from_iterable(gradients)))
-        if float in map(type, flat):
-            flat = [self.constant(x) if x.__class__ is float else ids[x] if x in ids else self._find(x) for x in flat]
-        else:
-            try:
-                flat = list(map(ids.__getitem__, flat))
-            except KeyError:
-                flat = list(map(self._find, flat))
-        factors = np.array(flat, np.int64).reshape(-1, 2)
+        flat = map(self._ids.__getitem__, chain.from_iterable(chain.from_iterable(gradients)))
+        factors = np.fromiter(flat, np.int64).reshape(-1, 2)
         places = np.repeat(np.arange(len(gradients)), list(map(len, gradients)))
-        zeros = [i for i in self.constants if self.numbers[i] == 0]  # as is_lost(): no product with one is computed
-        is_kept = ~np.isin(factors, zeros).any(axis=1)
-        return np.stack([places, *factors.T])[:, is_kept]
+        is_zero = np.zeros(len(self.ops), bool)  # see is_lost()
+        is_zero[[i for i in self.constants if self.numbers[i] == 0]] = True
+        return np.stack([places, *factors.T])[:, ~is_zero[factors].any(axis=1)]
 
     def make_gradients(self) -> None:
         """Makes each derivative one operation."""
@@ -213,7 +219,7 @@ class Graph:
         i = len(self.numbers) - 1
         if op is CONSTANT:
             self.constants.add(i)
-        elif op is INPUT or (op is not CAPTURED and not self.varying.isdisjoint(args)):
+        elif not self.varying.isdisjoint(args):
             self.varying.add(i)
         return i
 
@@ -232,18 +238,9 @@ class Graph:
             return [(x, self.one) for x in args]
         return [(args[0], args[1])] if op is MULTIPLY else [(i, self.one)]
 
-    def _find(self, node: Value) -> int:
-        found = self._ids.get(node)
-        if found is None:  # a constant: all else was captured or made before
-            found = self._ids[node] = self.constant(node._data)
-        return found
-
     def _add(self, node: Value) -> None:
         rule, ids = node.rule, self._ids
-        try:
-            args = tuple([ids[parent] for parent in node._parents])
-        except KeyError:  # a constant that was not met before
-            args = tuple([self._find(parent) for parent in node._parents])
+        args = tuple(map(ids.__getitem__, node._parents))
         if rule.number:
             number = self.constant(node._number)
             args = (number, *args) if rule.names[0] == rule.number else (*args, number)
@@ -266,7 +263,7 @@ class Graph:
         has_constant = not self.constants.isdisjoint(args)
         if not args or (has_constant and self.constants.issuperset(args)):
             return self.constant(number)
-        if has_constant or op in _WITHOUT_CONSTANTS:
+        if has_constant or op in _WITHOUT_CONSTANTS or (len(args) < 3 and op in _SUMS):
             for pattern in _PATTERNS.get(op, ()):
                 found = pattern(self, number, *args)
                 if found is not None:
@@ -312,7 +309,7 @@ class Graph:
                 ) from error
         for part in tracing.made:
             self._add(part)
-        return self._find(out)
+        return self._ids[out]
 
 
 @cache
@@ -334,8 +331,6 @@ _Pattern = Callable[..., "int | None"]
 
 
 def _sum_of(g: Graph, number: float, *args: int) -> int | None:
-    if len(args) > 1 and g.constants.isdisjoint(args):
-        return None
     left = tuple([x for x in args if not g.is_number(x, 0)])
     if len(left) == 1:
         return left[0]
@@ -345,8 +340,6 @@ def _sum_of(g: Graph, number: float, *args: int) -> int | None:
 def _dot_of(g: Graph, number: float, *args: int) -> int | None:
     if len(args) == 2:
         return g.make(MULTIPLY, number, *args)
-    if g.constants.isdisjoint(args):
-        return None
     pairs = list(zip(args[::2], args[1::2], strict=True))
     left = [(x, y) for x, y in pairs if not g.is_lost(x, y)]
     if not left:
@@ -390,7 +383,7 @@ _PATTERNS: dict[Operation, list[_Pattern]] = {
     SUM: [_sum_of],
     DOT: [_dot_of],
 }
-_WITHOUT_CONSTANTS = {NEGATE, CHOICE, SUM, DOT}  # have a pattern in which no operand is a constant
+_WITHOUT_CONSTANTS, _SUMS = {NEGATE, CHOICE}, {SUM, DOT}  # have patterns in which no operand is a constant
 
 
 def _interleave(a: Sequence[int], b: Sequence[int]) -> tuple[int, ...]:
