@@ -155,7 +155,8 @@ class Graph:
         self._known: dict[Any, int] = {}
         self._operations: dict[Rule, Operation] = {rules.dot: DOT, rules.total: SUM}
         self._is_gradient, self.forward = False, 0
-        self.one, self.zero, self.minus = self.units = [self.constant(x) for x in (1.0, 0.0, -1.0)]
+        self.one, self.zero, self.minus = map(self.constant, (1.0, 0.0, -1.0))
+        self.units = frozenset((self.one, self.zero, self.minus))
         inputs = [*trace.inputs, *trace.drawn]
         self.captured, self.inputs, self.traced = len(trace.captured), len(inputs), len(trace.nodes)
         self.leaves = range(len(self.ops), len(self.ops) + self.captured + self.inputs)
@@ -180,6 +181,17 @@ class Graph:
         is_zero = np.zeros(len(self.ops), bool)  # see is_lost()
         is_zero[[i for i in self.constants if self.numbers[i] == 0]] = True
         return np.stack([places, *factors.T])[:, ~is_zero[factors].any(axis=1)]
+
+    def count_uses(self, roots: Sequence[int]) -> list[int]:
+        """How often each operation is used by what these are computed from; 0 if it is not needed."""
+        first, args = self.leaves.stop, self.args  # leaves have no operands
+        operands = chain(roots, chain.from_iterable(args[first:]))
+        uses = np.bincount(np.fromiter(operands, np.int64), minlength=len(args)).tolist()
+        for i in range(len(args) - 1, first - 1, -1):  # an operation has a greater number than its operands
+            if not uses[i]:
+                for x in args[i]:
+                    uses[x] -= 1
+        return uses
 
     def make_gradients(self) -> None:
         """Makes each derivative one operation."""

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import emit, products
-from .graph import ADD, DOT, MULTIPLY, SUBTRACT, SUM, Body, Graph
+from .graph import ADD, DOT, MULTIPLY, SUBTRACT, SUM, Body, Graph, Operation
 from .grouping import Layer, Steps, Term, Tile, find_layers, find_steps, find_tiles, split_terms
 from .machine import Floats, Kernel, Whole
 
@@ -164,13 +164,8 @@ def _find_unused(graph: Graph) -> list[int]:
     # What the function computes and does not use. It becomes a further output if it may raise an error, which has to be
     # noticed.
     risky = [i for i in range(graph.leaves.stop, graph.forward) if emit.may_fail(graph.ops[i].text)]
-    if risky:
-        used = {*graph.outputs, *graph.slopes[1:].ravel().tolist()}
-        for i in range(len(graph.ops) - 1, graph.leaves.stop - 1, -1):
-            if i in used:
-                used.update(graph.args[i])
-        risky = [i for i in risky if i not in used]
-    return risky
+    uses = graph.count_uses([*graph.outputs, *graph.slopes[1:].ravel().tolist()]) if risky else []
+    return [i for i in risky if not uses[i]]
 
 
 _Lines = tuple[tuple[tuple[int, ...], int], ...]  # of a layer, for each sum: the rows of its weights, and of its start
@@ -267,7 +262,8 @@ class _Planner:
         self.bodies: dict[Any, Body] = {}
         self.lines: dict[tuple[int, ...], tuple[int, ...]] = {}  # the rows of weights
         self.find_products()
-        self.count_uses()
+        self.uses = graph.count_uses(self.roots)
+        self.live = [i for i, count in enumerate(self.uses) if count]
         self.absorb_chains()
         layers = find_layers(graph, self.live)
         self.split(layers)
@@ -286,9 +282,10 @@ class _Planner:
             rows = range(plan.rows - len(self.filled), plan.rows)
             one = _instruction(emit.ROWS, operands, "fill", "the same in all", len(rows), 0, [], rows, kernel)
             plan.lanes.append(one)
-        given = {*graph.leaves, *graph.constants}
-        places = [(i, i in graph.varying, row) for i, row in self.row.items() if i not in given]
-        plan.places = np.array(places, np.int64).reshape(-1, 3)
+        made, rows = np.array(list(self.row)), np.array(list(self.row.values()))
+        is_made = made >= graph.leaves.stop
+        is_made[np.isin(made, list(graph.constants))] = False
+        plan.places = np.stack([made, self.find_varying()[made], rows], axis=1)[is_made]
 
     def find_products(self) -> None:
         # What has to be computed: outputs and gradients. Of a gradient that is summed over lanes only the factors of
@@ -322,17 +319,6 @@ class _Planner:
         varies = np.zeros(len(self.graph.ops), dtype=bool)
         varies[list(self.graph.varying)] = True
         return varies
-
-    def count_uses(self) -> None:
-        # How often each operation is used by what has to be computed; those that are, in order.
-        ops, args = self.graph.ops, self.graph.args
-        uses = np.bincount(np.array(self.roots, np.int64), minlength=len(ops)).tolist()
-        first = self.graph.leaves.stop  # leaves have no operands
-        for i in range(len(ops) - 1, first - 1, -1):  # an operation has a greater number than its operands
-            if uses[i]:
-                for x in args[i]:
-                    uses[x] += 1
-        self.uses, self.live = uses, [i for i, count in enumerate(uses) if count]
 
     def absorb_chains(self) -> None:
         # a + b + c + …, added from left to right, is a sum of products, and a · b in it one of them. So is a long sum
@@ -428,6 +414,8 @@ class _Planner:
         layer_of = {i: layer for layer in layers for i in layer.members}
         apart = {i for i in todo if i in layer_of or self.is_long(i)}
         is_part = self.find_parts([i for i in todo if i not in apart])
+        varying, count = self.graph.varying, len(self.graph.ops)
+        kind_of = "L" * count if is_uniform else ["L" if x in varying else "U" for x in range(count)]
         of: dict[int, _Unit] = {}
         units: list[_Unit] = []
         for i in todo:
@@ -438,7 +426,7 @@ class _Planner:
             elif i in apart:
                 unit = _Unit([i], "dot", [x for term in self.terms_of(i) for x in term])
             else:
-                body, leaves = self.find_body(i, is_part, is_uniform)
+                body, leaves = self.find_body(i, is_part, kind_of)
                 unit = _Unit([i], body, leaves)
             for member in unit.members:
                 of[member] = unit
@@ -479,38 +467,38 @@ class _Planner:
     def terms_of(self, i: int) -> list[Term]:
         return self.terms[i] if i in self.terms else self.graph.terms(i)
 
-    def find_body(self, root: int, is_part: set[int], is_uniform: bool) -> tuple[Body, list[int]]:
+    def find_body(self, root: int, is_part: set[int], kind_of: Sequence[str]) -> tuple[Body, list[int]]:
         # The expression of an operation, with those that are part of it, and its leaves.
-        graph, varying = self.graph, self.graph.varying
-        args = graph.args[root]
-        # Most are of one step, and of a shape that was seen before.
-        if is_part.isdisjoint(args) and not any(x in graph.units for x in args):
-            single = list(dict.fromkeys(args))
-            shape = tuple(map(single.index, args)) if len(single) < len(args) else range(len(args))
-            kinds = "".join(["L" if is_uniform or x in varying else "U" for x in single])
-            return self.make_body(kinds, (), ((graph.ops[root], shape),), len(single)), single
+        graph, args = self.graph, self.graph.args[root]
+        # Most are of one step.
+        if is_part.isdisjoint(args) and graph.units.isdisjoint(args):
+            leaves = list(dict.fromkeys(args))
+            shape = tuple(map(leaves.index, args)) if len(leaves) < len(args) else tuple(range(len(args)))
+            kinds = "".join(map(kind_of.__getitem__, leaves))
+            return self.make_body(kinds, (), ((graph.ops[root], shape),), len(leaves)), leaves
         inner = [root]
         for i in inner:  # grows in the loop
-            inner += [x for x in dict.fromkeys(graph.args[i]) if x in is_part]
+            inner += is_part.intersection(graph.args[i])
         inner.sort()
-        operands = dict.fromkeys([x for i in inner for x in graph.args[i] if x not in is_part])
-        units = [x for x in graph.units if x in operands]
-        leaves = [x for x in operands if x not in units]
+        operands = dict.fromkeys(chain.from_iterable([graph.args[i] for i in inner]))
+        units = sorted(graph.units.intersection(operands))
+        leaves = [x for x in operands if x not in is_part and x not in units]
         index = {x: k for k, x in enumerate([*leaves, *units])}
         steps = []
         for i in inner:
-            steps.append((graph.ops[i], tuple([index[x] for x in graph.args[i]])))
+            steps.append((graph.ops[i], tuple(map(index.__getitem__, graph.args[i]))))
             index[i] = len(index)
-        kinds = "".join(["L" if is_uniform or x in varying else "U" for x in leaves])
+        kinds = "".join(map(kind_of.__getitem__, leaves))
         numbers = tuple([graph.numbers[x] for x in units])
         return self.make_body(kinds, numbers, tuple(steps), index[root]), leaves
 
-    def make_body(self, kinds: str, units: tuple[float, ...], steps: Any, result: int) -> Body:
+    def make_body(
+        self, kinds: str, units: tuple[float, ...], steps: tuple[tuple[Operation, tuple[int, ...]], ...], result: int
+    ) -> Body:
         shape = kinds, units, steps, result
         body = self.bodies.get(shape)
         if body is None:
-            body = Body(kinds, units, tuple([(op, tuple(operands)) for op, operands in steps]), (result,))
-            body = self.bodies[shape] = self.bodies.setdefault(body, body)
+            body = self.bodies[shape] = Body(kinds, units, steps, (result,))
         return body
 
     def find_layer(self, layer: Layer) -> _Unit:
