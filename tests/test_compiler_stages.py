@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 import tracemalloc
+from weakref import WeakValueDictionary
 
 import pytest
 from hypothesis import given, settings
@@ -246,7 +247,7 @@ def test_a_wrong_sum_is_caught(monkeypatch):
     monkeypatch.setattr(
         emit, "apply", lambda f, what, *more: apply(f, what, *more) * (1.0 + 1e-7 * (what.name == "dot"))
     )
-    monkeypatch.setattr(machine, "_addresses", {})
+    monkeypatch.setattr(machine, "_codes", WeakValueDictionary())
     monkeypatch.setattr(machine, "find_folder", lambda: None)
     with pytest.raises(DisagreementError, match="disagree"):
         compile(lambda x: functional.dot(x, x[::-1]))([0.5, 0.25, 2.0])

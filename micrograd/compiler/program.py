@@ -56,6 +56,7 @@ class Program:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
+        self._codes = [one.expression.code for one in (*plan.uniform, *plan.lanes) if one.expression]
         uniform, lanes = (assemble(map(_resolve, part)) for part in (plan.uniform, plan.lanes))
         self.code, self.ends = np.concatenate([uniform, lanes]), (len(uniform), len(uniform) + len(lanes))
         end = 0
@@ -279,7 +280,7 @@ def _begin_of(x: Floats) -> int:
 
 def _resolve(one: Instruction) -> tuple[Kernel, Whole]:
     # An instruction with the address of its expression.
-    return one.kernel, np.insert(one.operands, 0, one.expression.address) if one.expression else one.operands
+    return one.kernel, np.insert(one.operands, 0, one.expression.code.address) if one.expression else one.operands
 
 
 def _explain(graph: Graph, where: Sequence[int], k: int, expected: float, number: float, labels: Sequence[str]) -> str:
