@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache, partial
+from itertools import filterfalse
 from typing import TYPE_CHECKING, Any, Union
 
 from . import rules
@@ -25,7 +26,7 @@ from .watching import find_watcher, report_look, watchers
 if TYPE_CHECKING:
     from .stepping import BackwardStep, ForwardStep
 
-__all__ = ["Number", "Value", "accumulate", "grad", "lift", "operation", "topological_order"]
+__all__ = ["Number", "Value", "accumulate", "find_terms", "grad", "lift", "operation", "topological_order"]
 
 Number = Union["Value", float]
 
@@ -160,8 +161,8 @@ class Value(Scalar):
         >>> x.grad
         12.0
         """
-        operations, leaves = _order(self)
-        before = [(leaf, leaf._grad) for leaf in dict.fromkeys(leaves)] if leaves else []
+        operations, leaves, _ = _order(self)
+        before = [(leaf, leaf._grad) for leaf in leaves]
         for leaf, _ in before:
             leaf._grad = 0.0
         try:
@@ -202,31 +203,33 @@ def lift(x: Any) -> Value:
     return out
 
 
-def _order(root: Value) -> tuple[list[Value], list[Value]]:
-    # The operations of the graph, each after its parents; and the leaves with a gradient, once per use.
+def _order(root: Value) -> tuple[list[Value], list[Value], set[Value]]:
+    # The operations of the graph, each after its parents; the leaves with a gradient; and all nodes.
     operations: list[Value] = []
     leaves: list[Value] = []
-    is_open: dict[Value, bool] = {}  # for every visited node: whether it is still on the stack
+    is_open: set[Value] = set()  # nodes that were on the stack
+    done: set[Value] = set()
     # A depth-first search. It keeps its own stack, because Python's recursion limit would bound the graph's depth.
     stack: list[tuple[Value, Iterator[Value]]] = []
     node, parents = root, iter((root,))
     while True:
-        for parent in parents:
+        for parent in parents:  # those that are not done when their turn comes
             if not parent._parents:
+                done.add(parent)
                 if parent._grad:
                     leaves.append(parent)
-            elif parent not in is_open:
-                is_open[parent] = True
-                stack.append((node, parents))
-                node, parents = parent, iter(parent._parents)
-                break
-            elif is_open[parent]:
+            elif parent in is_open:
                 raise ValueError(f"the graph has a cycle: {parent!r} is made of itself; nodes can't be changed by hand")
+            else:
+                is_open.add(parent)
+                stack.append((node, parents))
+                node, parents = parent, filterfalse(done.__contains__, parent._parents)
+                break
         else:
             if not stack:
-                return operations, leaves
+                return operations, leaves, done
             operations.append(node)
-            is_open[node] = False
+            done.add(node)
             node, parents = stack.pop()
 
 
@@ -255,6 +258,9 @@ def _collect(pairs: Any) -> Any:
     if not isinstance(pairs, list):
         return pairs  # they were summed before
     if len(pairs) > 1:
+        local, upstream = zip(*pairs, strict=True)
+        if float not in map(type, (*local, *upstream)):
+            return operation(rules.dot)(*local, *upstream)
         pairs = [(a, b) for a, b in pairs if float not in (a.__class__, b.__class__) or not _vanishes(a, b)]
     if len(pairs) < 2:
         local, upstream = pairs[0] if pairs else (0.0, 1.0)
@@ -323,23 +329,38 @@ def grad(output: Value, inputs: Value | Iterable[Value], create_graph: bool = Fa
     >>> grad(slope, [x])
     (12.0,)
     """
+    gradients = _differentiate(output, inputs, _collect if create_graph else None)
+    return tuple(map(lift, gradients) if create_graph else gradients)
+
+
+def find_terms(output: Value, inputs: Iterable[Value]) -> list[list[tuple[Number, Number]]]:
+    """Returns the products whose sums are the derivatives that :func:`grad` returns, as pairs of factors.
+
+    >>> x, y = Value(2.0), Value(5.0)
+    >>> find_terms(x * y, [x])
+    [[(Value(data=5.0, grad=0.0), 1.0)]]
+    """
+    found = _differentiate(output, inputs, lambda pairs: pairs)
+    return [pairs if isinstance(pairs, list) else [(1.0, pairs)] for pairs in found]
+
+
+def _differentiate(output: Value, inputs: Value | Iterable[Value], collect: Callable[[Any], Any] | None) -> list[Any]:
+    # Runs the chain rule on floats, or on Values if what arrives at each input is to be collected.
     _check_values("grad()", [output])
     inputs = [inputs] if isinstance(inputs, Value) else sequence(inputs, "grad()")
     _check_values("grad()", inputs)
-    operations = _order(output)[0]
-    before = {parent: parent._grad for node in operations for parent in node._parents}
-    before[output] = output._grad
+    operations, _, nodes = _order(output)
+    before = {node: node._grad for node in nodes}
     try:
         for node in before:
-            node._grad = [] if create_graph else 0.0  # type: ignore[assignment]  # pairs, see _collect()
-        _chain_rule(output, operations, create_graph)
-        for x in inputs if create_graph else ():
-            x._grad = _collect(x._grad)
-        gradients = [x._grad if x in before else 0.0 for x in inputs]
+            node._grad = [] if collect else 0.0  # type: ignore[assignment]  # pairs, see _collect()
+        _chain_rule(output, operations, collect is not None)
+        for x in inputs if collect else ():
+            x._grad = collect(x._grad)
+        return [x._grad if x in before else 0.0 for x in inputs]
     finally:
         for node, gradient in before.items():
             node._grad = gradient
-    return tuple([lift(gradient) for gradient in gradients] if create_graph else gradients)
 
 
 _create: Callable[[], Value] = partial(object.__new__, Value)

@@ -9,6 +9,7 @@ import random
 import subprocess
 import sys
 import threading
+from weakref import WeakValueDictionary
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -361,7 +362,7 @@ def test_a_wrong_kernel_is_caught(monkeypatch):
     monkeypatch.setattr(
         emit, "apply", lambda f, what, *more: apply(f, what, *more) * (1.0 + 1e-7 * (what.name == "tanh"))
     )
-    monkeypatch.setattr(machine, "_addresses", {})
+    monkeypatch.setattr(machine, "_codes", WeakValueDictionary())
     monkeypatch.setattr(machine, "find_folder", lambda: None)
     with pytest.raises(DisagreementError, match=r"tanh\(0\.5\) is 0\.462117157\d+, and 0\.4621172\d+ when"):
         compile(lambda x: x.tanh())(0.5)
@@ -657,7 +658,7 @@ def increment():
 
 
 def run_increment(monkeypatch):
-    monkeypatch.setattr(machine, "_addresses", {})
+    monkeypatch.setattr(machine, "_codes", WeakValueDictionary())
     numbers = np.array([1.0])
     machine.run(machine.instruction(increment(), 0), numbers, numbers, numbers, 1)
     return numbers[0]

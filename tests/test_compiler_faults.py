@@ -11,8 +11,10 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections import OrderedDict, namedtuple
 from functools import partial
+from weakref import WeakValueDictionary
 
 import pytest
 
@@ -684,7 +686,7 @@ def increment():
 
 
 def run_increment(monkeypatch):
-    monkeypatch.setattr(machine, "_addresses", {})
+    monkeypatch.setattr(machine, "_codes", WeakValueDictionary())
     numbers = np.array([1.0])
     machine.run(machine.instruction(increment(), 0), numbers, numbers, numbers, 1)
     return numbers[0]
@@ -711,6 +713,45 @@ def test_whatever_byte_is_damaged_the_kernel_is_made_again(cache, monkeypatch):
         assert len(made) == i + 1
         assert file.read_bytes() == sound
     assert list(cache.iterdir()) == [file]
+
+
+def test_files_that_were_used_last_are_kept(cache, monkeypatch):
+    monkeypatch.setattr(machine, "_FOLDER", 5000)
+    monkeypatch.setattr(machine, "_written", 0)
+    cache.mkdir()
+    for k in range(9):
+        (cache / f"{k}").write_bytes(b"x" * 1000)
+        os.utime(cache / f"{k}", (k, k))
+    assert run_increment(monkeypatch) == 2.0
+    (own,) = (file for file in cache.iterdir() if len(file.name) == 40)
+    left = sorted(file.name for file in cache.iterdir() if file != own)
+    assert left == [str(k) for k in range(9 - len(left), 9)]
+    assert 0 < len(left) < 4
+    os.utime(own, (0, 0))
+    assert run_increment(monkeypatch) == 2.0
+    assert own.stat().st_mtime > 0
+
+
+def test_machine_code_is_freed_with_its_last_program(monkeypatch):
+    monkeypatch.setattr(machine, "_codes", WeakValueDictionary())
+    first, second = (compile(lambda x: (x * 0.5).sin() * x) for _ in range(2))
+    assert (first(1.0).data, second(2.0).data) == (math.sin(0.5), 2 * math.sin(1.0))
+    (code,) = (code for (key, _), code in machine._codes.items() if key.startswith("expression"))
+    code = weakref.ref(code)
+    del first
+    assert code() is not None
+    assert second(1.0).data == math.sin(0.5)
+    del second
+    assert code() is None
+
+
+def test_other_constants_need_no_other_kernel(cache):
+    made = [compile(lambda x, c=1 + k / 7, n=0.3 + k / 9: (x * c) ** n) for k in range(40)]
+    assert made[0](2.0).data == 2.0**0.3
+    files = sorted(cache.iterdir())
+    for f in made:
+        assert f(2.0).data == f.function(Value(2.0)).data
+    assert sorted(cache.iterdir()) == files
 
 
 def test_a_full_disk(cache, monkeypatch):

@@ -15,7 +15,7 @@ import builtins
 import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from typing import Any
 
 from ..rule import RULES, Rule, write_choices
@@ -388,7 +388,7 @@ def find_stride(f: Function, lanes: Number | None = None) -> Number:
     return f.choose_whole(lanes > 1, (lanes + (LANES - 1)) // LANES * LANES, 1)
 
 
-@cache
+@lru_cache(1024)
 def express(body: Body, sums: int | None = None) -> Kernel:
     """The kernel that computes an expression of vectors: it does what :data:`ROWS` and :data:`FUSED` make of it.
 
@@ -403,7 +403,8 @@ def express(body: Body, sums: int | None = None) -> Kernel:
     """
     operations = dict.fromkeys(operation for operation, _ in body.steps)
     key = "\n".join([f"expression, {sums} sums", repr(body), *map(define, operations)])
-    return Kernel(key, partial(_write_expression, body) if sums is None else partial(_write_sums, body, sums))
+    write = partial(_write_expression, body) if sums is None else partial(_write_sums, body, sums)
+    return Kernel(key, write, stays=False)
 
 
 def _write_expression(body: Body, f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) -> None:

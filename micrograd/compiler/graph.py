@@ -11,12 +11,16 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache, reduce
+from itertools import chain
 from operator import mul
 from types import CodeType
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from .. import rules
-from ..engine import Value, lift, operation
+from ..engine import Number, Value, lift, operation
 from ..rule import VALUES, Rule, write_choices
 from ..watching import watch
 from .tracing import WHERE, Trace, TraceError, Tracing, combine
@@ -108,6 +112,17 @@ _INVERSE = intern("inverse", ("a",), "1 / a")
 PASSING = {ADD, SUBTRACT, MULTIPLY, NEGATE, SUM, DOT, _SQUARE, _CUBE}  # what is not finite makes these not finite
 
 
+class _Numbers(dict[Number, int]):
+    # The number of each Value's operation. What was neither captured nor made before is a constant.
+
+    def __init__(self, constant: Callable[[float], int]) -> None:
+        self.constant = constant
+
+    def __missing__(self, node: Number) -> int:
+        number = self[node] = self.constant(node._data if isinstance(node, Value) else node)
+        return number
+
+
 class Graph:
     """Operations by number.
 
@@ -119,7 +134,10 @@ class Graph:
         varying: those that differ between lanes.
         forward: how many operations are the function's, and not those of its gradients.
         outputs: the function's results, and what it stores.
-        gradients: its derivatives.
+        slopes: its derivatives, each a sum of products: for each product the derivative that it is part of, by its
+            number, and the two factors.
+        gradients: the derivatives as operations, once :meth:`make_gradients` is called.
+        derivatives: how many there are.
         leaves: the captured Values, then the inputs.
         captured: how many Values were captured.
         inputs: how many inputs there are: numbers among the arguments, and random ones.
@@ -133,33 +151,77 @@ class Graph:
         # Sets: whether one of many operands is among them takes no loop in Python.
         self.constants: set[int] = set()
         self.varying: set[int] = set()
-        self._ids: dict[Value, int] = {}
+        self._ids = _Numbers(self.constant)
         self._known: dict[Any, int] = {}
         self._operations: dict[Rule, Operation] = {rules.dot: DOT, rules.total: SUM}
         self._is_gradient, self.forward = False, 0
-        self.one, self.zero, self.minus = self.units = [self.constant(x) for x in (1.0, 0.0, -1.0)]
+        self.one, self.zero, self.minus = map(self.constant, (1.0, 0.0, -1.0))
+        self.units = frozenset((self.one, self.zero, self.minus))
         inputs = [*trace.inputs, *trace.drawn]
         self.captured, self.inputs, self.traced = len(trace.captured), len(inputs), len(trace.nodes)
         self.leaves = range(len(self.ops), len(self.ops) + self.captured + self.inputs)
-        for what, leaves in ((CAPTURED, trace.captured), (INPUT, inputs)):
-            for i, leaf in enumerate(leaves):
-                self._ids[trace.stands.get(leaf, leaf)] = self.new(what, (i,), leaf._data)
+        self.ops += [CAPTURED] * self.captured + [INPUT] * self.inputs
+        self.args += zip(chain(range(self.captured), range(self.inputs)))
+        self.numbers += [leaf._data for leaf in (*trace.captured, *inputs)]
+        self.varying.update(self.leaves[self.captured :])
+        self._ids.update(zip([*map(trace.stands.get, trace.captured, trace.captured), *inputs], self.leaves, strict=True))
         for i, node in enumerate(trace.nodes):
             if i == trace.forward:
                 self._is_gradient, self.forward = True, len(self.ops)
             self._add(node)
         self.forward = self.forward or len(self.ops)
-        self.outputs = [self._find(out) for out in (*trace.outputs, *trace.stored)]
-        self.gradients = [self._find(slope) for slope in trace.gradients]
-        self._ids.clear()
-        self._known.clear()
+        self.outputs = [self._ids[out] for out in (*trace.outputs, *trace.stored)]
+        self.slopes, self.derivatives = self._find_slopes(trace.gradients), len(trace.gradients)
+        self.gradients: list[int] = []
+
+    def _find_slopes(self, gradients: Sequence[Sequence[tuple[Number, Number]]]) -> npt.NDArray[np.int64]:
+        flat = map(self._ids.__getitem__, chain.from_iterable(chain.from_iterable(gradients)))
+        factors = np.fromiter(flat, np.int64).reshape(-1, 2)
+        places = np.repeat(np.arange(len(gradients)), list(map(len, gradients)))
+        is_zero = np.zeros(len(self.ops), bool)  # see is_lost()
+        is_zero[[i for i in self.constants if self.numbers[i] == 0]] = True
+        return np.stack([places, *factors.T])[:, ~is_zero[factors].any(axis=1)]
+
+    def count_uses(self, roots: Sequence[int]) -> list[int]:
+        """How often each operation is used by what these are computed from; 0 if it is not needed."""
+        first, args = self.leaves.stop, self.args  # leaves have no operands
+        operands = chain(roots, chain.from_iterable(args[first:]))
+        uses = np.bincount(np.fromiter(operands, np.int64), minlength=len(args)).tolist()
+        for i in range(len(args) - 1, first - 1, -1):  # an operation has a greater number than its operands
+            if not uses[i]:
+                for x in args[i]:
+                    uses[x] -= 1
+        return uses
+
+    def make_gradients(self) -> None:
+        """Makes each derivative one operation."""
+        if not self.gradients and self.derivatives:
+            self._is_gradient = True
+            pairs: list[list[int]] = [[] for _ in range(self.derivatives)]
+            for place, a, b in self.slopes.T.tolist():
+                pairs[place] += a, b
+            numbers = self.find_gradients()
+            self.gradients = [
+                self._simplify(DOT, tuple(args), number) if args else self.zero
+                for args, number in zip(pairs, numbers, strict=True)
+            ]
+
+    def find_gradients(self) -> list[float]:
+        """What the derivatives are in the sample that was traced."""
+        numbers, (places, a, b) = np.array(self.numbers), self.slopes
+        with np.errstate(all="ignore"):
+            return np.bincount(places, numbers[a] * numbers[b], self.derivatives).tolist()
 
     def __str__(self) -> str:
         lines = []
         for i, (op, args) in enumerate(zip(self.ops, self.args, strict=True)):
             of = repr(self.numbers[i]) if op is CONSTANT else ", ".join(map(str, args))
             lines.append(f"{i}: {op.name}({of})" + "  (the same in all lanes)" * (i not in self.varying))
-        return "\n".join([*lines, f"outputs {self.outputs}", f"gradients {self.gradients}"])
+        terms: list[list[str]] = [[] for _ in range(self.derivatives)]
+        for place, a, b in self.slopes.T.tolist():
+            terms[place].append(f"{a}·{b}")
+        gradients = [" + ".join(products) or "0" for products in terms]
+        return "\n".join([*lines, f"outputs {self.outputs}", f"gradients [{', '.join(gradients)}]"])
 
     def new(self, op: Operation, args: tuple[int, ...], number: float) -> int:
         """A new operation's number."""
@@ -169,7 +231,7 @@ class Graph:
         i = len(self.numbers) - 1
         if op is CONSTANT:
             self.constants.add(i)
-        elif op is INPUT or (op is not CAPTURED and not self.varying.isdisjoint(args)):
+        elif not self.varying.isdisjoint(args):
             self.varying.add(i)
         return i
 
@@ -188,18 +250,9 @@ class Graph:
             return [(x, self.one) for x in args]
         return [(args[0], args[1])] if op is MULTIPLY else [(i, self.one)]
 
-    def _find(self, node: Value) -> int:
-        found = self._ids.get(node)
-        if found is None:  # a constant: all else was captured or made before
-            found = self._ids[node] = self.constant(node._data)
-        return found
-
     def _add(self, node: Value) -> None:
         rule, ids = node.rule, self._ids
-        try:
-            args = tuple([ids[parent] for parent in node._parents])
-        except KeyError:  # a constant that was not met before
-            args = tuple([self._find(parent) for parent in node._parents])
+        args = tuple(map(ids.__getitem__, node._parents))
         if rule.number:
             number = self.constant(node._number)
             args = (number, *args) if rule.names[0] == rule.number else (*args, number)
@@ -222,7 +275,7 @@ class Graph:
         has_constant = not self.constants.isdisjoint(args)
         if not args or (has_constant and self.constants.issuperset(args)):
             return self.constant(number)
-        if has_constant or op in _WITHOUT_CONSTANTS:
+        if has_constant or op in _WITHOUT_CONSTANTS or (len(args) < 3 and op in _SUMS):
             for pattern in _PATTERNS.get(op, ()):
                 found = pattern(self, number, *args)
                 if found is not None:
@@ -268,7 +321,7 @@ class Graph:
                 ) from error
         for part in tracing.made:
             self._add(part)
-        return self._find(out)
+        return self._ids[out]
 
 
 @cache
@@ -290,8 +343,6 @@ _Pattern = Callable[..., "int | None"]
 
 
 def _sum_of(g: Graph, number: float, *args: int) -> int | None:
-    if len(args) > 1 and g.constants.isdisjoint(args):
-        return None
     left = tuple([x for x in args if not g.is_number(x, 0)])
     if len(left) == 1:
         return left[0]
@@ -301,8 +352,6 @@ def _sum_of(g: Graph, number: float, *args: int) -> int | None:
 def _dot_of(g: Graph, number: float, *args: int) -> int | None:
     if len(args) == 2:
         return g.make(MULTIPLY, number, *args)
-    if g.constants.isdisjoint(args):
-        return None
     pairs = list(zip(args[::2], args[1::2], strict=True))
     left = [(x, y) for x, y in pairs if not g.is_lost(x, y)]
     if not left:
@@ -346,7 +395,7 @@ _PATTERNS: dict[Operation, list[_Pattern]] = {
     SUM: [_sum_of],
     DOT: [_dot_of],
 }
-_WITHOUT_CONSTANTS = {NEGATE, CHOICE, SUM, DOT}  # have a pattern in which no operand is a constant
+_WITHOUT_CONSTANTS, _SUMS = {NEGATE, CHOICE}, {SUM, DOT}  # have patterns in which no operand is a constant
 
 
 def _interleave(a: Sequence[int], b: Sequence[int]) -> tuple[int, ...]:

@@ -53,13 +53,17 @@ def find_layers(graph: Graph, live: Iterable[int]) -> list[Layer]:
             weights, inputs = a, b
         elif varying.isdisjoint(b) and varying.issuperset(a):
             weights, inputs = b, a
+        elif varying.issuperset(args):
+            continue
         else:
             terms, rest = split_terms(graph, i)
             if any(x in varying and y in varying for x, y in terms):
                 continue
             weights = tuple([y if x in varying else x for x, y in terms])
             inputs = tuple([x if x in varying else y for x, y in terms])
-        layer = found.setdefault(inputs, Layer(inputs, [], [], []))
+        layer = found.get(inputs)
+        if layer is None:
+            layer = found[inputs] = Layer(inputs, [], [], [])
         layer.members.append(i)
         layer.weights.append(weights)
         layer.rests.append(rest)

@@ -2,6 +2,7 @@
 
 A program is an array of whole numbers: for each instruction the address of its function, its length, and its operands.
 Each function is compiled once, for all programs, and its machine code kept in the user's cache folder, with a checksum.
+Both are bounded: code in memory lives as long as a program that uses it, and of the files those used last are kept.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ import hashlib
 import os
 import stat
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +29,7 @@ from .lanes import Lanes, Writer, call_per_lane
 from .targets import TARGETS, Target, host, llvm
 
 __all__ = [
-    "CALL", "FOREIGN", "Floats", "Kernel", "Whole", "address_of", "assemble", "bind", "find_target", "instruction",
+    "CALL", "Code", "FOREIGN", "Floats", "Kernel", "Whole", "address_of", "assemble", "bind", "find_target", "instruction",
     "run",
 ]  # fmt: skip
 
@@ -34,8 +37,24 @@ Floats = npt.NDArray[np.float64]
 Whole = npt.NDArray[np.int64]
 CALL = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 4, ctypes.c_int64)
 _INLINED = 6  # occurrences of a function of math, its definition among them, up to which it is inlined
+_FOLDER = 64 << 20  # bytes of machine code that are kept on disk
+_TOGETHER = 16  # functions that share an engine, which frees its memory when the last of them is not used any more
 _lock = threading.RLock()
-_addresses: dict[tuple[str, Target], int] = {}
+_codes: weakref.WeakValueDictionary[tuple[str, Target], Code] = weakref.WeakValueDictionary()
+_staying: list[Code] = []  # that of kernels of the package, which is never freed
+
+
+@dataclass(eq=False)
+class Code:
+    """Machine code in memory, as long as there is a reference to it.
+
+    Attributes:
+        address: where it is.
+        engine: what holds it.
+    """
+
+    address: int
+    engine: Any = field(repr=False)
 
 
 class Kernel:
@@ -47,10 +66,13 @@ class Kernel:
     Args:
         key: what it is. Functions of the same key are the same.
         write: writes its instructions.
+        stays: whether its machine code stays in memory; otherwise who uses it keeps :attr:`code`.
     """
 
-    def __init__(self, key: str, write: Callable[[Function, Pointer, Pointer, Pointer, Pointer], None]) -> None:
-        self.key, self._write = key, write
+    def __init__(
+        self, key: str, write: Callable[[Function, Pointer, Pointer, Pointer, Pointer], None], stays: bool = True
+    ) -> None:
+        self.key, self._write, self._stays = key, write, stays
 
     def text(self) -> str:
         """The function in LLVM's language."""
@@ -64,13 +86,15 @@ class Kernel:
         return "k" + hashlib.sha256(self.key.encode()).hexdigest()[:24]
 
     @property
-    def address(self) -> int:
-        """Where its machine code is, which is made when it is first asked for."""
+    def code(self) -> Code:
+        """Its machine code, which is made when it is first asked for."""
         place = self.key, find_target()
-        found = _addresses.get(place)
+        found = _codes.get(place)
         if found is None:
             with _lock:
-                found = _addresses[place] = _addresses.get(place) or _load(self)
+                found = _codes[place] = _codes.get(place) or _load(self)
+                if self._stays:
+                    _staying.append(found)
         return found
 
 
@@ -102,13 +126,19 @@ def find_target() -> Target:
     return TARGETS[name] if name else _find_host()
 
 
-def _load(kernel: Kernel) -> int:
+def _load(kernel: Kernel) -> Code:
     target = find_target()
     code = _keep(kernel, "\n".join([_version(), llvm.get_process_triple(), str(target), kernel.key]))
-    engine = _make_engine(target)
+    if _engines.get(target, (None, _TOGETHER))[1] == _TOGETHER:
+        _engines[target] = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _make_machine(target)), 0
+    engine, count = _engines[target]
+    _engines[target] = engine, count + 1
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
-    return int(engine.get_function_address(kernel.name))
+    return Code(int(engine.get_function_address(kernel.name)), engine)
+
+
+_engines: dict[Target, tuple[Any, int]] = {}  # the one that takes the next function, and how many it has
 
 
 def _keep(kernel: Kernel, what: str) -> bytes:
@@ -120,6 +150,8 @@ def _keep(kernel: Kernel, what: str) -> bytes:
     try:
         checksum, code = (content := file.read_bytes())[:32], content[32:]
         if hashlib.sha256(what.encode() + code).digest() == checksum:
+            with contextlib.suppress(OSError):
+                os.utime(file)  # it was used last
             return code
     except OSError:
         pass
@@ -128,15 +160,33 @@ def _keep(kernel: Kernel, what: str) -> bytes:
     try:
         unfinished.write_bytes(hashlib.sha256(what.encode() + code).digest() + code)
         unfinished.replace(file)
+        _count_written(folder)
     except OSError:  # the disk is full, or can't be written to
         with contextlib.suppress(OSError):
             unfinished.unlink(missing_ok=True)
     return code
 
 
+def _count_written(folder: Path) -> None:
+    # Removes files when there are too many, those first that were not used for the longest time.
+    global _written
+    _written += 1
+    if _written % 64 == 1:
+        files = [(about.st_mtime, about.st_size, entry.path) for entry in os.scandir(folder) if (about := entry.stat())]
+        size = sum([size for _, size, _ in files])
+        for _, its, path in sorted(files) if size > _FOLDER else ():
+            if size <= _FOLDER * 3 // 4:
+                break
+            os.unlink(path)
+            size -= its
+
+
+_written = 0
+
+
 def compile_text(text: str) -> bytes:
     """The machine code of a module in LLVM's language."""
-    machine = _make_machine(find_target())
+    machine = _find_machine(find_target())
     module = llvm.parse_assembly(text)
     module.triple, module.data_layout = machine.triple, str(machine.target_data)
     for function in module.functions:
@@ -152,7 +202,6 @@ def compile_text(text: str) -> bytes:
     return bytes(machine.emit_object(module))
 
 
-@cache
 def _make_machine(target: Target) -> Any:
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
@@ -160,10 +209,7 @@ def _make_machine(target: Target) -> Any:
     return triple.create_target_machine(cpu=target.cpu, features=target.features, opt=2, jit=True)
 
 
-@cache
-def _make_engine(target: Target) -> Any:
-    # It holds all machine code that is loaded, for good.
-    return llvm.create_mcjit_compiler(llvm.parse_assembly(""), _make_machine(target))
+_find_machine = cache(_make_machine)  # an engine has one of its own
 
 
 @cache
@@ -192,7 +238,7 @@ def assemble(instructions: Iterable[tuple[Kernel, Sequence[int] | Whole]]) -> Wh
     """The code of several instructions, given by their kernels and operands."""
     parts = [np.empty(0, dtype=np.int64)]
     for kernel, operands in instructions:
-        parts += [np.array([kernel.address, len(operands) + 2]), np.asarray(operands, dtype=np.int64)]
+        parts += [np.array([kernel.code.address, len(operands) + 2]), np.asarray(operands, dtype=np.int64)]
     return np.concatenate(parts)
 
 

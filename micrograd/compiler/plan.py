@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import emit, products
-from .graph import ADD, DOT, MULTIPLY, SUBTRACT, SUM, Body, Graph
+from .graph import ADD, DOT, MULTIPLY, SUBTRACT, SUM, Body, Graph, Operation
 from .grouping import Layer, Steps, Term, Tile, find_layers, find_steps, find_tiles, split_terms
 from .machine import Floats, Kernel, Whole
 
@@ -147,6 +147,8 @@ def make_plan(graph: Graph, sums: bool | None) -> Plan:
             they are summed if the program is large, for that is shorter.
     """
     graph.outputs += _find_unused(graph)
+    if sums is False or len(graph.outputs) + graph.derivatives <= _FUSED:
+        graph.make_gradients()
     planner = _Planner(graph, bool(sums))
     small = planner.find_small()
     if small is not None:
@@ -162,17 +164,8 @@ def _find_unused(graph: Graph) -> list[int]:
     # What the function computes and does not use. It becomes a further output if it may raise an error, which has to be
     # noticed.
     risky = [i for i in range(graph.leaves.stop, graph.forward) if emit.may_fail(graph.ops[i].text)]
-    if risky:
-        is_used = bytearray(len(graph.ops))
-        waiting = [*graph.outputs, *graph.gradients]
-        while waiting:
-            i = waiting.pop()
-            if not is_used[i]:
-                is_used[i] = True
-                if i not in graph.leaves:
-                    waiting += graph.args[i]
-        risky = [i for i in risky if not is_used[i]]
-    return risky
+    uses = graph.count_uses([*graph.outputs, *graph.slopes[1:].ravel().tolist()]) if risky else []
+    return [i for i in risky if not uses[i]]
 
 
 _Lines = tuple[tuple[tuple[int, ...], int], ...]  # of a layer, for each sum: the rows of its weights, and of its start
@@ -194,7 +187,7 @@ class _Planner:
     def __init__(self, graph: Graph, sums: bool) -> None:
         self.graph, self.sums = graph, sums
         self.plan = Plan(graph.captured, graph.inputs, graph.traced)
-        self.plan.sums = len(graph.gradients) if sums else 0
+        self.plan.sums = graph.derivatives if sums else 0
         # By operation: its number in u if it is the same in all lanes, else its row in v. First those that are given.
         rows = [*range(1, 1 + graph.captured), *range(1, 1 + graph.inputs)]
         self.row: dict[int, int] = dict(zip(graph.leaves, rows, strict=True))
@@ -214,6 +207,8 @@ class _Planner:
     def find_small(self) -> list[int] | None:
         # All operations that are needed, in order, if the program is small.
         graph = self.graph
+        if len(graph.gradients) < graph.derivatives:
+            return None
         waiting, found, work = [*graph.outputs, *graph.gradients], set[int](), 0
         summed = sum([g not in graph.constants for g in graph.gradients]) if self.sums else 0
         if len(waiting) > _FUSED or summed > _FUSED_SUMS:
@@ -267,7 +262,8 @@ class _Planner:
         self.bodies: dict[Any, Body] = {}
         self.lines: dict[tuple[int, ...], tuple[int, ...]] = {}  # the rows of weights
         self.find_products()
-        self.count_uses()
+        self.uses = graph.count_uses(self.roots)
+        self.live = [i for i, count in enumerate(self.uses) if count]
         self.absorb_chains()
         layers = find_layers(graph, self.live)
         self.split(layers)
@@ -286,41 +282,36 @@ class _Planner:
             rows = range(plan.rows - len(self.filled), plan.rows)
             one = _instruction(emit.ROWS, operands, "fill", "the same in all", len(rows), 0, [], rows, kernel)
             plan.lanes.append(one)
-        given = {*graph.leaves, *graph.constants}
-        places = [(i, i in graph.varying, row) for i, row in self.row.items() if i not in given]
-        plan.places = np.array(places, np.int64).reshape(-1, 3)
+        made, rows = np.array(list(self.row)), np.array(list(self.row.values()))
+        is_made = made >= graph.leaves.stop
+        is_made[np.isin(made, list(graph.constants))] = False
+        plan.places = np.stack([made, self.find_varying()[made], rows], axis=1)[is_made]
 
     def find_products(self) -> None:
         # What has to be computed: outputs and gradients. Of a gradient that is summed over lanes only the factors of
         # its products are: each product is summed by itself, unless it is a factor of other gradients, as a bias' is.
-        graph, varying = self.graph, self.graph.varying
-        self.roots = [*graph.outputs, *graph.gradients]
+        graph = self.graph
         if not self.sums:
+            self.roots = [*graph.outputs, *graph.gradients]
             return
-        places, pairs = list[int](), list[tuple[int, ...]]()
-        for place, g in enumerate(graph.gradients):
-            if g in varying:
-                op, args = graph.ops[g], graph.args[g]
-                is_sum = op is not DOT and op is not MULTIPLY
-                pairs.append(tuple([x for term in graph.terms(g) for x in term]) if is_sum else args)
-                places.append(place)
-        both = np.fromiter(chain.from_iterable(pairs), np.int64)
-        factors = set(both.tolist())
-        pairs = [
-            (graph.gradients[place], graph.one) if graph.gradients[place] in factors else args
-            for place, args in zip(places, pairs, strict=True)
+        places, a, b = graph.slopes
+        is_bare = (np.bincount(places, minlength=graph.derivatives)[places] == 1) & ((a == graph.one) | (b == graph.one))
+        bare = np.where(a == graph.one, b, a)[is_bare].tolist()
+        terms = [graph.terms(x) if x in graph.varying else [(x, graph.one)] for x in bare]
+        factors = {*a[~is_bare].tolist(), *b[~is_bare].tolist(), *chain.from_iterable(chain.from_iterable(terms))}
+        split = [
+            (place, *term)
+            for place, x, its in zip(places[is_bare].tolist(), bare, terms, strict=True)
+            for term in ([(x, graph.one)] if x in factors else its)
         ]
-        both = np.fromiter(chain.from_iterable(pairs), np.int64)
-        counts = [len(args) // 2 for args in pairs]
-        self.products = np.stack([np.repeat(np.array(places, np.int64), counts), both[::2], both[1::2]])
+        self.products = np.concatenate([graph.slopes[:, ~is_bare], np.array(split, np.int64).reshape(-1, 3).T], axis=1)
         # Products that are the same in all lanes are summed first.
         is_uniform = ~self.find_varying()[self.products[1:]].any(axis=0)
         together: dict[int, list[Term]] = defaultdict(list)
-        for place, a, b in self.products[:, is_uniform].T.tolist():
-            together[place].append((a, b))
+        for place, x, y in self.products[:, is_uniform].T.tolist():
+            together[place].append((x, y))
         self.products = self.products[:, ~is_uniform]
         self.rests = {place: self.sum_uniform(terms) for place, terms in together.items()}
-        self.rests |= {place: g for place, g in enumerate(graph.gradients) if g not in varying}
         self.roots = [*graph.outputs, *self.rests.values(), *self.products[1:].ravel().tolist()]
 
     def find_varying(self) -> npt.NDArray[np.bool_]:
@@ -328,17 +319,6 @@ class _Planner:
         varies = np.zeros(len(self.graph.ops), dtype=bool)
         varies[list(self.graph.varying)] = True
         return varies
-
-    def count_uses(self) -> None:
-        # How often each operation is used by what has to be computed; those that are, in order.
-        ops, args = self.graph.ops, self.graph.args
-        uses = np.bincount(np.array(self.roots, np.int64), minlength=len(ops)).tolist()
-        first = self.graph.leaves.stop  # leaves have no operands
-        for i in range(len(ops) - 1, first - 1, -1):  # an operation has a greater number than its operands
-            if uses[i]:
-                for x in args[i]:
-                    uses[x] += 1
-        self.uses, self.live = uses, [i for i, count in enumerate(uses) if count]
 
     def absorb_chains(self) -> None:
         # a + b + c + …, added from left to right, is a sum of products, and a · b in it one of them. So is a long sum
@@ -434,6 +414,8 @@ class _Planner:
         layer_of = {i: layer for layer in layers for i in layer.members}
         apart = {i for i in todo if i in layer_of or self.is_long(i)}
         is_part = self.find_parts([i for i in todo if i not in apart])
+        varying, count = self.graph.varying, len(self.graph.ops)
+        kind_of = "L" * count if is_uniform else ["L" if x in varying else "U" for x in range(count)]
         of: dict[int, _Unit] = {}
         units: list[_Unit] = []
         for i in todo:
@@ -444,7 +426,7 @@ class _Planner:
             elif i in apart:
                 unit = _Unit([i], "dot", [x for term in self.terms_of(i) for x in term])
             else:
-                body, leaves = self.find_body(i, is_part, is_uniform)
+                body, leaves = self.find_body(i, is_part, kind_of)
                 unit = _Unit([i], body, leaves)
             for member in unit.members:
                 of[member] = unit
@@ -485,38 +467,38 @@ class _Planner:
     def terms_of(self, i: int) -> list[Term]:
         return self.terms[i] if i in self.terms else self.graph.terms(i)
 
-    def find_body(self, root: int, is_part: set[int], is_uniform: bool) -> tuple[Body, list[int]]:
+    def find_body(self, root: int, is_part: set[int], kind_of: Sequence[str]) -> tuple[Body, list[int]]:
         # The expression of an operation, with those that are part of it, and its leaves.
-        graph, varying = self.graph, self.graph.varying
-        args = graph.args[root]
-        # Most are of one step, and of a shape that was seen before.
-        if is_part.isdisjoint(args) and not any(x in graph.units for x in args):
-            single = list(dict.fromkeys(args))
-            shape = tuple(map(single.index, args)) if len(single) < len(args) else range(len(args))
-            kinds = "".join(["L" if is_uniform or x in varying else "U" for x in single])
-            return self.make_body(kinds, (), ((graph.ops[root], shape),), len(single)), single
+        graph, args = self.graph, self.graph.args[root]
+        # Most are of one step.
+        if is_part.isdisjoint(args) and graph.units.isdisjoint(args):
+            leaves = list(dict.fromkeys(args))
+            shape = tuple(map(leaves.index, args)) if len(leaves) < len(args) else tuple(range(len(args)))
+            kinds = "".join(map(kind_of.__getitem__, leaves))
+            return self.make_body(kinds, (), ((graph.ops[root], shape),), len(leaves)), leaves
         inner = [root]
         for i in inner:  # grows in the loop
-            inner += [x for x in dict.fromkeys(graph.args[i]) if x in is_part]
+            inner += is_part.intersection(graph.args[i])
         inner.sort()
-        operands = dict.fromkeys([x for i in inner for x in graph.args[i] if x not in is_part])
-        units = [x for x in graph.units if x in operands]
-        leaves = [x for x in operands if x not in units]
+        operands = dict.fromkeys(chain.from_iterable([graph.args[i] for i in inner]))
+        units = sorted(graph.units.intersection(operands))
+        leaves = [x for x in operands if x not in is_part and x not in units]
         index = {x: k for k, x in enumerate([*leaves, *units])}
         steps = []
         for i in inner:
-            steps.append((graph.ops[i], tuple([index[x] for x in graph.args[i]])))
+            steps.append((graph.ops[i], tuple(map(index.__getitem__, graph.args[i]))))
             index[i] = len(index)
-        kinds = "".join(["L" if is_uniform or x in varying else "U" for x in leaves])
+        kinds = "".join(map(kind_of.__getitem__, leaves))
         numbers = tuple([graph.numbers[x] for x in units])
         return self.make_body(kinds, numbers, tuple(steps), index[root]), leaves
 
-    def make_body(self, kinds: str, units: tuple[float, ...], steps: Any, result: int) -> Body:
+    def make_body(
+        self, kinds: str, units: tuple[float, ...], steps: tuple[tuple[Operation, tuple[int, ...]], ...], result: int
+    ) -> Body:
         shape = kinds, units, steps, result
         body = self.bodies.get(shape)
         if body is None:
-            body = Body(kinds, units, tuple([(op, tuple(operands)) for op, operands in steps]), (result,))
-            body = self.bodies[shape] = self.bodies.setdefault(body, body)
+            body = self.bodies[shape] = Body(kinds, units, steps, (result,))
         return body
 
     def find_layer(self, layer: Layer) -> _Unit:

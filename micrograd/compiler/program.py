@@ -56,6 +56,7 @@ class Program:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
+        self._codes = [one.expression.code for one in (*plan.uniform, *plan.lanes) if one.expression]
         uniform, lanes = (assemble(map(_resolve, part)) for part in (plan.uniform, plan.lanes))
         self.code, self.ends = np.concatenate([uniform, lanes]), (len(uniform), len(uniform) + len(lanes))
         end = 0
@@ -205,9 +206,9 @@ class Program:
         Raises:
             DisagreementError: at the first operation that differs.
         """
-        where = np.array([*self.plan.places[:, 0], *graph.outputs, *graph.gradients], dtype=np.int64)
+        where = np.array([*self.plan.places[:, 0], *graph.outputs], dtype=np.int64)
         numbers = np.array(graph.numbers)
-        expected, leaves = numbers[where], numbers[list(graph.leaves)]
+        expected, leaves = np.append(numbers[where], graph.find_gradients()), numbers[list(graph.leaves)]
         captured, inputs = leaves[: graph.captured], leaves[graph.captured :]
         # What cancels on the way is rounded as the largest number is, whether the program has a row for it or not.
         numbers[list(graph.constants)] = 0.0
@@ -232,7 +233,8 @@ class Program:
                         spread = np.fmax(spread, change)
                     differ &= ~(np.abs(computed - expected) <= allowed + 16 * spread)
                 for k in np.flatnonzero(differ):
-                    raise DisagreementError(_explain(graph, where.tolist(), int(k), float(computed[k]), labels))
+                    numbers_ = float(expected[k]), float(computed[k])
+                    raise DisagreementError(_explain(graph, where.tolist(), int(k), *numbers_, labels))
         self.u[1 : 1 + len(captured)] = captured
         self.release()
 
@@ -278,18 +280,18 @@ def _begin_of(x: Floats) -> int:
 
 def _resolve(one: Instruction) -> tuple[Kernel, Whole]:
     # An instruction with the address of its expression.
-    return one.kernel, np.insert(one.operands, 0, one.expression.address) if one.expression else one.operands
+    return one.kernel, np.insert(one.operands, 0, one.expression.code.address) if one.expression else one.operands
 
 
-def _explain(graph: Graph, where: Sequence[int], k: int, number: float, labels: Sequence[str]) -> str:
-    i, gradients = where[k], len(where) - len(graph.gradients)
-    what = f"the gradient by {one_line(labels[(k - gradients) % len(labels)]) or 'a leaf'}, " if k >= gradients else ""
-    op, args = graph.ops[i], graph.args[i]
-    operands = ", ".join([repr(graph.numbers[x]) for x in args[:4]]) if op not in (CAPTURED, INPUT) else ""
-    return (
-        f"the compiled program and Python's floats disagree: {what}{op.name}({operands}) is {graph.numbers[i]!r}, and "
-        f"{number!r} when compiled"
-    )
+def _explain(graph: Graph, where: Sequence[int], k: int, expected: float, number: float, labels: Sequence[str]) -> str:
+    if k >= len(where):
+        what = f"the gradient by {one_line(labels[(k - len(where)) % len(labels)]) or 'a leaf'}"
+    else:
+        i = where[k]
+        op, args = graph.ops[i], graph.args[i]
+        operands = ", ".join([repr(graph.numbers[x]) for x in args[:4]]) if op not in (CAPTURED, INPUT) else ""
+        what = f"{op.name}({operands})"
+    return f"the compiled program and Python's floats disagree: {what} is {expected!r}, and {number!r} when compiled"
 
 
 def make_program(

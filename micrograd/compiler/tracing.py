@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 
 from .. import rules
 from ..arguments import to_float
-from ..engine import Number, Value, grad, lift, operation
+from ..engine import Number, Value, find_terms, lift, operation
 from ..randomness import Kind
 from ..rule import FLOATS, Rule
 from ..watching import Watcher, find_watcher, watch, watchers
@@ -281,7 +281,8 @@ class Trace:
         nodes: all operations, parents first; those of the gradients, too.
         forward: how many of them are not those of the gradients.
         captured: the Values that the function reads besides its arguments: the parameters.
-        gradients: the derivative of the output by each captured Value, then by each input; empty if not wanted.
+        gradients: the derivative of the output by each captured Value, then by each input, as pairs of factors whose
+            products are summed; empty if not wanted.
         modes: the modules that were asked whether they are in training, with what they depend on then.
         stands: by captured Value, the leaf that stands for it in this graph: another thread may use it meanwhile.
         surroundings: what the function can reach besides its arguments, as it was when it was traced.
@@ -300,7 +301,7 @@ class Trace:
     nodes: list[Value]
     forward: int
     captured: list[Value]
-    gradients: list[Value]
+    gradients: list[list[tuple[Number, Number]]]
     modes: list[Mode]
     stands: dict[Value, Value]
     draws: list[Draw]
@@ -318,7 +319,8 @@ class Trace:
         """Lets the graph go: what is left is what belongs to the function."""
         self.count = len(self.outputs)
         self.stands.clear()
-        for values in (self.inputs, self.outputs, self.nodes, self.gradients, self.drawn, self.stored):
+        self.gradients.clear()
+        for values in (self.inputs, self.outputs, self.nodes, self.drawn, self.stored):
             values.clear()
 
     @property
@@ -370,12 +372,12 @@ def trace(
         captured = list(dict.fromkeys([*order, *captured]))
         stands = cut(made[:forward], captured) if differentiate else {}
         outputs, stored = ([stands.get(out, out) for out in outs] for outs in (outputs, stored))
-        gradients: list[Value] = []
+        gradients: list[list[tuple[Number, Number]]] = []
         if differentiate and outputs:
             wanted = [stands.get(x, x) for x in captured] if "captured" in differentiate else []
             wanted += inputs if "inputs" in differentiate else []
             for out in outputs:
-                gradients += grad(out, wanted, create_graph=True)
+                gradients += find_terms(out, wanted)
             _finished(made)
     draws, drawn = list(tracing.draws.values()), list(tracing.draws)
     stores = [(store, len(values)) for store, values in tracing.kept]
