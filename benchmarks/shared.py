@@ -5,9 +5,10 @@ The same networks for each peer; one step of gradient descent on a whole batch.
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -52,7 +53,7 @@ def draw(rng: random.Random, scale: float, *sizes: int) -> Any:
 def cnn() -> Sides:
     rng = random.Random(1337)
     weights = {}
-    for i, (nin, nout) in enumerate(zip(CHANNELS, CHANNELS[1:], strict=False)):
+    for i, (nin, nout) in enumerate(itertools.pairwise(CHANNELS)):
         weights[f"w{i}"], weights[f"b{i}"] = draw(rng, math.sqrt(2 / (9 * nin)), nout, nin, 3, 3), [0.0] * nout
     features = CHANNELS[-1] * (SIDE // 4) ** 2
     weights["w"], weights["b"] = draw(rng, math.sqrt(1 / features), CLASSES, features), [0.0] * CLASSES
