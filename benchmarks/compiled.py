@@ -53,6 +53,7 @@ from peers import (
     flat,
 )  # fmt: skip
 from points import hessian, many_points, one_call
+from shared import cnn, lstm
 
 MODULES = {
     **dict.fromkeys([OURS, STILL, ARRAYS], "llvmlite"),
@@ -79,6 +80,8 @@ ROWS = {
     "gpt5": Row(
         "microgpt step: a word of 5 letters", lambda: gpt([word for word in WORDS.split() if len(word) == 5]), 6
     ),
+    "cnn": Row("CNN step: 16 and 32 channels on 8×8 pixels, batch 32", cnn, 2),
+    "lstm": Row("LSTM step: 8 units, 100 steps of time, batch 32", lstm, 2),
     "expression": Row("small expression, 20,000 points", many_points),
     "call": Row("small expression, one call from Python", one_call),
     "hessian": Row("Hessian of Rosenbrock's function, 20 dimensions", hessian),

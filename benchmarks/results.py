@@ -26,6 +26,7 @@ from compiled import MODULES, format_ratio, format_time, prepare, table
 from microgpt import gpt, words_of_all_lengths
 from networks import moons
 from peers import EAGER, JAX, OURS, TORCH, Sides, flat
+from shared import lstm
 
 PEERS = [OURS, EAGER, TORCH, JAX]
 
@@ -50,9 +51,10 @@ ROWS: dict[str, tuple[str, Callable[[], lessons.Lesson]]] = {
     "moons10000": ("moons, 10,000 steps", lambda: steps(moons, 10_000)),
     "digits": ("digits, until 97 % of those never seen are right", lessons.digits),
     "gpt": ("microgpt, 1,000 words", lambda: steps(gpt_words, 1000)),
+    "lstm": ("LSTM of 8 units over 100 steps of time, 300 batches", lambda: steps(lstm, 300)),
     "reinforce": ("REINFORCE on a cart-pole, 150 episodes", lessons.reinforce),
 }
-SLOW = {("moons10000", EAGER), ("gpt", EAGER)}  # minutes: only with --all
+SLOW = {("moons10000", EAGER), ("gpt", EAGER), ("lstm", EAGER)}  # minutes: only with --all
 
 
 def work(row: str, peer: str, seed: str) -> None:

@@ -221,6 +221,13 @@ def test_numbers_of_machine_code_are_not_known_when_it_is_written():
         bool(function.pointers[0][0] > 0.0)
 
 
+def run_for(target, code):
+    """Runs code that prints "right" in a process that compiles for a kind of processor."""
+    environment = {**os.environ, "MICROGRAD_TARGET": target}
+    run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert run.stdout == "right\n", run.stderr
+
+
 @pytest.mark.parametrize("target", ["AVX2", "SSE2"])
 def test_other_processors(target):
     code = """if True:
@@ -235,9 +242,7 @@ def test_other_processors(target):
         np.testing.assert_allclose(loss.batch(x).data, np.mean(expected), rtol=1e-12)
         print("right")
     """
-    environment = {**os.environ, "MICROGRAD_TARGET": target}
-    run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
-    assert run.stdout == "right\n", run.stderr
+    run_for(target, code)
 
 
 def test_an_unknown_processor_is_an_error(monkeypatch):
@@ -277,6 +282,53 @@ def test_layers_of_any_size_give_what_floats_give(inputs, sums, places, count):
     out = compile(loss).batch(np.array(x))
     assert out.data == pytest.approx(expected.data, rel=1e-12, abs=1e-12)
     np.testing.assert_allclose(grad(out, parameters), grad(expected, parameters), rtol=1e-11, atol=1e-11)
+
+
+CONVOLUTION = """if True:
+    import random
+    import numpy as np
+    from micrograd import Value, compile, functional, grad
+    rng = random.Random(0)
+    kernels = [[[Value(rng.gauss(0, 1)) for _ in range(3)] for _ in range(4)] for _ in range(9)]
+    scale = Value(0.7)
+    parameters = [scale, *[w for kernel in kernels for line in kernel for w in line]]
+
+    def loss(x):
+        channels = [[(scale * xi).tanh() for xi in x[begin : begin + 6]] for begin in (0, 6, 12, 18)]
+        out = []
+        for p in range(6):
+            near = [d for d in range(3) if 0 < p + d < 7]
+            given = [channel[p + d - 1] for channel in channels for d in near]
+            out += [functional.dot([line[d] for line in kernel for d in near], given).tanh() for kernel in kernels]
+        return functional.sum(out)
+"""
+
+
+def test_weights_of_a_convolution_are_copied_nowhere():
+    """Where a place has fewer neighbours, those weights are in uneven steps."""
+    scope = {}
+    exec(CONVOLUTION, scope)
+    traced = trace(scope["loss"], [[0.01 * i for i in range(24)]], "captured", scope["parameters"])
+    plan = make_plan(Graph(traced), sums=True)
+    assert [one.name for one in plan.uniform] == []
+    assert sorted(one.note for one in plan.lanes if one.name == "layer") == [
+        "12 → 9, at 4 places", "18 → 4", "18 → 4", "27 → 4, at 4 places", "8 → 9", "8 → 9"
+    ]  # fmt: skip
+    assert len([one for one in plan.lanes if one.name == "outer"]) == 4  # of three kinds of places, and of the scale
+
+
+@pytest.mark.parametrize("target", ["", "AVX2", "SSE2"])
+def test_a_convolution_gives_what_floats_give(target):
+    code = f"""{CONVOLUTION}
+    for count in (1, 5, 19, 150):
+        x = np.random.default_rng(0).normal(size=(count, 24))
+        expected = functional.mean([loss(list(map(Value, row))) for row in x.tolist()])
+        out = compile(loss).batch(x)
+        np.testing.assert_allclose(out.data, expected.data, rtol=1e-12)
+        np.testing.assert_allclose(grad(out, parameters), grad(expected, parameters), rtol=1e-11, atol=1e-13)
+    print("right")
+    """
+    run_for(target, code)
 
 
 def test_two_arrays_are_read_where_they_are():

@@ -19,7 +19,7 @@ from functools import cache, lru_cache, partial
 from typing import Any
 
 from ..rule import RULES, Rule, write_choices
-from .code import LANES, Function, Number, Pointer, Variable, Vector
+from .code import LANES, Function, Number, Operand, Pointer, Variable, Vector
 from .elementary import FUNCTIONS
 from .graph import CHOICE, DIVIDE, DOT, PASSING, SUM, Body, Operation, UnsupportedError
 from .machine import FOREIGN, Kernel
@@ -392,8 +392,7 @@ def find_stride(f: Function, lanes: Number | None = None) -> Number:
 def express(body: Body, sums: int | None = None) -> Kernel:
     """The kernel that computes an expression of vectors: it does what :data:`ROWS` and :data:`FUSED` make of it.
 
-    It takes a number of vectors as the lanes. Operands: the address of each leaf; where each result goes; where the
-    check is added; whether this has a place for each vector, and whether uniform leaves have.
+    It takes a number of vectors as the lanes.
 
     Args:
         body: the expression.
@@ -408,16 +407,30 @@ def express(body: Body, sums: int | None = None) -> Kernel:
 
 
 def _write_expression(body: Body, f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) -> None:
+    # Of many rows, each of some vectors: where each leaf begins, the result, and the check; the rows, how many; the
+    # numbers of a row; the steps from a vector to the next of the check, and of a leaf that is the same in all lanes,
+    # which is a single number if it makes no step. A row of the rows is that of the result, and of each leaf.
     count = len(body.leaves)
     *leaves, result, check = (f.reals_at(c[k]) for k in range(count + 2))
-    step, its_step = c[count + 2] * LANES, c[count + 3] * LANES
-    with f.loop(0, f.lanes) as i:
-        places = [i * LANES if leaf == "L" else i * its_step for leaf in body.leaves]
-        vectors = [leaf.vector(place) for leaf, place in zip(leaves, places, strict=True)]
-        done = _Evaluation(f, body, vectors, False)
-        result.put(i * LANES, done.values[body.results[0]])
-        if done.failed:
-            check.put(i * step, check.vector(i * step) + done.failed.value)
+    rows, many, stride, step, its_step = f.wholes_at(c[count + 2]), *(c[count + 3 + k] for k in range(4))
+    is_single = f.splat(its_step == 0)
+    with f.loop(0, many) as m:
+        row = rows + m * (count + 1)
+        begins = [
+            (leaf + row[s + 1] * (stride if kind == "L" else 1), kind == "L")
+            for s, (leaf, kind) in enumerate(zip(leaves, body.leaves, strict=True))
+        ]
+        out = result + row[0] * stride
+        singles = [None if is_row else f.splat(begin[0]) for begin, is_row in begins]
+        with f.loop(0, f.lanes) as i:
+            vectors = [
+                begin.vector(i * LANES) if single is None else f.choose(is_single, single, begin.vector(i * its_step))
+                for (begin, _), single in zip(begins, singles, strict=True)
+            ]
+            done = _Evaluation(f, body, vectors, False)
+            out.put(i * LANES, done.values[body.results[0]])
+            if done.failed:
+                check.put(i * step, check.vector(i * step) + done.failed.value)
 
 
 def _write_sums(body: Body, sums: int, f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) -> None:
@@ -454,37 +467,37 @@ def _write_rows(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) -> 
     # rows that are computed follow each other.
     kernel, leaves, same, count, follow, stride = c[0], c[1], c[2], c[3], c[4], find_stride(f)
     width, members = leaves + 1, c + 5
-    table, scratch, checked = f.wholes(_LEAVES + 4), f.reals_on_stack((_LEAVES + 1) * _MEMBERS), f.reals_on_stack(LANES)
-    pointers = [v, u, g, table]
+    table, scratch, checked = f.wholes(_LEAVES + 7), f.reals_on_stack((_LEAVES + 1) * _MEMBERS), f.reals_on_stack(LANES)
+    pointers, rest = [v, u, g, table], table + width
+
+    def bit(s: Number) -> Number:
+        return same // f.power_of_two(s) % 2
+
+    def set_rest(check: Pointer, rows: Pointer, many: Operand, step: int, its_step: int) -> None:
+        for k, x in enumerate([f.address(check), f.address(rows), many, stride, step, its_step]):
+            rest[k] = x
+
     with f.either(f.lanes > 1) as (many, one):
         with many:
-            table[width] = f.address(v)
-            table[width + 1], table[width + 2] = 1, 0
-            with f.loop(0, count) as i:
-                member = members + i * width
-                with f.loop(0, leaves) as s:
-                    row = member[s + 1]
-                    with f.either(same // f.power_of_two(s) % 2 == 1) as (number, numbers):
-                        with number:
-                            scratch.put(s * LANES, f.splat(u[row]))
-                            table[s] = f.address(scratch + s * LANES)
-                        with numbers:
-                            table[s] = f.address(v + row * stride)
-                table[leaves] = f.address(v + member[0] * stride)
-                f.run(kernel, pointers, stride // LANES)
+            with f.loop(0, leaves) as s:
+                table[s] = f.choose_whole(bit(s) == 1, f.address(u), f.address(v))
+            table[leaves] = f.address(v)
+            set_rest(v, members, count, LANES, 0)
+            f.run(kernel, pointers, stride // LANES)
         with one:
             checked.put(0, f.reals(0.0))
-            table[width] = f.address(checked)
-            table[width + 1], table[width + 2] = 0, 1
+            begins = f.wholes(_LEAVES + 1)  # each leaf begins where the table says
+            with f.loop(0, width) as s:
+                begins[s] = 0
+            set_rest(checked, begins, 1, 0, LANES)
             with f.loop(0, count, _MEMBERS) as first:
                 here = f.least(count - first, _MEMBERS)
                 vectors = (here + (LANES - 1)) // LANES
                 is_whole = f.choose_whole(here % LANES == 0, 1, 0)
                 member = members + first * width
                 with f.loop(0, leaves) as s:
-                    bit = f.power_of_two(s)
-                    source = f.choose_whole(same // bit % 2 == 1, f.address(u), f.address(v))
-                    with f.either(follow // bit % 2 * is_whole == 1) as (row, rows):
+                    source = f.choose_whole(bit(s) == 1, f.address(u), f.address(v))
+                    with f.either(follow // f.power_of_two(s) % 2 * is_whole == 1) as (row, rows):
                         with row:
                             table[s] = source + member[s + 1] * 8
                         with rows:

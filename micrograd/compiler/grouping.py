@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -16,12 +17,12 @@ import numpy.typing as npt
 from .graph import DOT, Graph
 from .machine import Whole
 
-__all__ = ["Layer", "Steps", "Term", "Tile", "find_layers", "find_steps", "find_tiles", "split_terms"]
+__all__ = ["Layer", "Offsets", "Term", "Tile", "find_layers", "find_offsets", "find_tiles", "split_terms"]
 
 _LEAST = 8  # weights of a layer
 
 Term = tuple[int, int]  # a product of two operations; a single one is a product with the constant 1
-Steps = tuple[int, int, int]  # numbers in a grid: the first, the step down, the step to the right
+Offsets = tuple[list[int], list[int]]  # numbers in a grid are sums of one for its line and one for its column
 
 
 @dataclass
@@ -79,20 +80,15 @@ def split_terms(graph: Graph, i: int) -> tuple[list[Term], list[Term]]:
     return ([(a, b) for a, b in terms if a in varying or b in varying], rest) if rest else (terms, rest)
 
 
-def find_steps(grid: Sequence[Sequence[int]]) -> Steps | None:
-    """The steps of a grid of numbers, if they are the same everywhere.
+def find_offsets(grid: Sequence[Sequence[int]]) -> Offsets | None:
+    """A number for each line and one for each column, whose sums are the numbers of a grid; None if there are none.
 
-    >>> find_steps([[5, 6, 7], [15, 16, 17]])
-    (5, 10, 1)
+    >>> find_offsets([[5, 6, 9], [15, 16, 19]])
+    ([5, 15], [0, 1, 4])
     """
-    first = grid[0][0]
-    down = grid[1][0] - first if len(grid) > 1 else 0
-    right = grid[0][1] - first if len(grid[0]) > 1 else 0
-    for j, line in enumerate(grid):
-        start = first + j * down
-        if list(line) != (list(range(start, start + len(line) * right, right)) if right else [start] * len(line)):
-            return None
-    return first, down, right
+    numbers = np.array(grid)
+    lines, columns = numbers[:, 0], numbers[0] - numbers[0, 0]
+    return (lines.tolist(), columns.tolist()) if (numbers == lines[:, None] + columns).all() else None
 
 
 @dataclass
@@ -102,16 +98,20 @@ class Tile:
     Attributes:
         rows: the first factors.
         columns: the second factors.
-        steps: where the sum of each product goes.
+        places: where the sum of each product goes.
     """
 
     rows: list[int]
     columns: list[int]
-    steps: Steps
+    places: Offsets
+
+    def turn(self) -> Tile:
+        """The same products with rows for columns."""
+        return Tile(self.columns, self.rows, self.places[::-1])
 
 
 def find_tiles(places: Whole, rows: Whole, columns: Whole) -> list[Tile]:
-    """Puts products together that share their factors, so that the places of their sums are in even steps.
+    """Puts products together that share their factors, so that the places of their sums are a grid of offsets.
 
     Args:
         places: where the sum of each product goes.
@@ -120,7 +120,7 @@ def find_tiles(places: Whole, rows: Whole, columns: Whole) -> list[Tile]:
 
     >>> import numpy as np
     >>> find_tiles(np.array([10, 11, 12, 20, 21, 22]), np.array([1, 1, 1, 2, 2, 2]), np.array([5, 6, 7, 5, 6, 7]))
-    [Tile(rows=[1, 2], columns=[5, 6, 7], steps=(10, 10, 1))]
+    [Tile(rows=[1, 2], columns=[5, 6, 7], places=([10, 20], [0, 1, 2]))]
     """
     if not len(places):
         return []
@@ -154,23 +154,9 @@ def _count_repeats(rows: Whole, columns: Whole) -> Whole:
 
 
 def _cut(grid: Whole, rows: list[int], columns: list[int]) -> Iterator[Tile]:
-    # Cuts a grid of places into tiles of even steps.
+    # Cuts a grid of places where a step to the right is not the same in all rows.
     steps = np.diff(grid, axis=1)
-    is_even = (steps == steps[:1]).all(axis=0)  # whether a step to the right is the same in all rows
-    for left, right in _find_runs(grid[0].tolist(), is_even.tolist()):
-        begins = grid[:, left].tolist()
-        for top, bottom in _find_runs(begins, [True] * (len(begins) - 1)):
-            down = begins[top + 1] - begins[top] if bottom - top > 1 else 0
-            across = int(steps[0, left]) if right - left > 1 else 0
-            yield Tile(rows[top:bottom], columns[left:right], (begins[top], down, across))
-
-
-def _find_runs(numbers: list[int], may_follow: list[bool]) -> Iterator[tuple[int, int]]:
-    # From where to where numbers are in even steps, of those that may follow the one before.
-    begin = 0
-    for k in range(1, len(numbers)):
-        is_second = k == begin + 1
-        if not may_follow[k - 1] or not (is_second or numbers[k] - numbers[k - 1] == numbers[k - 1] - numbers[k - 2]):
-            yield begin, k
-            begin = k
-    yield begin, len(numbers)
+    cuts = np.flatnonzero((steps != steps[:1]).any(axis=0)) + 1
+    for left, right in pairwise([0, *cuts.tolist(), len(columns)]):
+        part = grid[:, left:right]
+        yield Tile(rows, columns[left:right], (part[:, 0].tolist(), (part[0] - part[0, 0]).tolist()))

@@ -22,8 +22,9 @@ import numpy as np
 import numpy.typing as npt
 
 from . import emit, products
+from .code import LANES
 from .graph import ADD, DOT, MULTIPLY, SUBTRACT, SUM, Body, Graph, Operation
-from .grouping import Layer, Steps, Term, Tile, find_layers, find_steps, find_tiles, split_terms
+from .grouping import Layer, Offsets, Term, Tile, find_layers, find_offsets, find_tiles, split_terms
 from .machine import Floats, Kernel, Whole
 
 if TYPE_CHECKING:
@@ -261,6 +262,7 @@ class _Planner:
         self.starts: dict[int, int] = {}  # and the sum of all others
         self.bodies: dict[Any, Body] = {}
         self.lines: dict[tuple[int, ...], tuple[int, ...]] = {}  # the rows of weights
+        self.offsets: dict[_Lines, Offsets] = {}  # where the weights of a layer are
         self.find_products()
         self.uses = graph.count_uses(self.roots)
         self.live = [i for i, count in enumerate(self.uses) if count]
@@ -581,21 +583,26 @@ class _Planner:
         return _instruction(products.DOT, operands, "dot", note, len(members), work, reads, rows)
 
     def run_layers(self, lines: _Lines, units: list[_Unit]) -> Instruction:
-        steps = find_steps([weights for weights, _ in lines])
         height, width, places = len(lines), len(lines[0][0]), len(units)
-        if steps is None:
-            steps = self.copy([w for weights, _ in lines for w in weights]), width, 1
+        if lines not in self.offsets:
+            self.offsets[lines] = find_offsets([weights for weights, _ in lines]) or self.copy(lines)
+        down, right = self.offsets[lines]
         rows = self.new_rows([i for unit in units for i in unit.members], False)
         reads = [self.row[x] for unit in units for x in unit.needs]
-        follow = all(_is_run(reads[i : i + width]) for i in range(0, len(reads), width))
+        follow = [
+            _is_run(down),
+            _is_run(right),
+            all(_is_run(reads[i : i + width]) for i in range(0, len(reads), width)),
+        ]
         starts = [start for _, start in lines]
-        operands = [height, width, places, *steps, rows.start, int(follow), *starts, *reads]
+        operands = [height, width, places, rows.start, *map(int, follow), *starts, *down, *right, *reads]
         note = f"{width} → {height}" + f", at {places} places" * (places > 1)
         work = 2 * width * len(rows)
         return _instruction(products.LAYER, operands, "layer", note, len(rows), work, reads, rows)
 
-    def copy(self, numbers: list[int]) -> int:
-        # Copies numbers of u to places that follow each other.
+    def copy(self, lines: _Lines) -> Offsets:
+        # Copies the weights of a layer to numbers of u that follow each other.
+        numbers, width = [w for weights, _ in lines for w in weights], len(lines[0][0])
         first = len(self.constants)
         self.constants += [0.0] * len(numbers)
         rows = range(first, len(self.constants))
@@ -603,7 +610,7 @@ class _Planner:
         kernel = emit.express(Body("L", (), (), (0,)))
         one = _instruction(emit.ROWS, operands, "copy", "", len(numbers), 0, numbers, rows, kernel)
         self.plan.uniform.append(one)
-        return first
+        return list(rows[::width]), list(range(width))
 
     # Sums over lanes
 
@@ -614,23 +621,23 @@ class _Planner:
         places, a, b = self.products
         varies_a, varies_b = varies[a], varies[b]
         both = varies_a & varies_b
-        shared: dict[tuple[int, int, Steps], list[Tile]] = defaultdict(list)
+        shared: dict[tuple[tuple[int, ...], tuple[int, ...]], list[Tile]] = defaultdict(list)
         for tile in find_tiles(places[both], row[b[both]], row[a[both]]):
-            first, down, right = tile.steps
-            if down == 1 != right:  # the sums of a row follow each other
-                tile = Tile(tile.columns, tile.rows, (first, right, down))
-            shared[len(tile.rows), len(tile.columns), tile.steps].append(tile)
-        for (high, wide, steps), tiles in shared.items():
+            tile = min(tile, tile.turn(), key=_cost)
+            shared[tuple(tile.places[0]), tuple(tile.places[1])].append(tile)
+        for offsets, tiles in shared.items():
+            high, wide = map(len, offsets)
             rows = [x for tile in tiles for x in tile.rows]
             columns = [x for tile in tiles for x in tile.columns]
-            follow = steps[2] == 1 and all(_is_run(tile.columns) for tile in tiles)
-            operands = [high, wide, len(tiles), *steps, int(follow), *rows, *columns]
+            follow = _is_run(offsets[1]) and all(_is_run(tile.columns) for tile in tiles)
+            near = [k + LANES <= wide and _is_run(offsets[1][k : k + LANES]) for k in range(0, wide, LANES)]
+            operands = [high, wide, len(tiles), int(follow), *chain(*offsets), *map(int, near), *rows, *columns]
             note = f"{high} × {wide}" + f", at {len(tiles)} places" * (len(tiles) > 1)
             count, reads = high * wide * len(tiles), [*rows, *columns]
             program.append(_instruction(products.OUTER, operands, "outer", note, count, 2 * count, reads, range(0)))
         if not both.all():
-            rows, factors = np.where(varies_a, a, b)[~both], np.where(varies_a, b, a)[~both]
-            totals = np.stack([places[~both], row[rows], row[factors]], axis=1)
+            sums, times_ = np.where(varies_a, a, b)[~both], np.where(varies_a, b, a)[~both]
+            totals = np.stack([places[~both], row[sums], row[times_]], axis=1)
             operands = [len(totals), *totals.ravel().tolist()]
             reads = totals[:, 1].tolist()
             program.append(
@@ -648,6 +655,11 @@ def _instruction(
 ) -> Instruction:  # fmt: skip
     arrays = np.array(operands, np.int64), np.array([*dict.fromkeys(reads)], np.int32)
     return Instruction(kernel, expression, arrays[0], name, note, count, work, arrays[1], writes)
+
+
+def _cost(tile: Tile) -> int:
+    # How long a tile takes, about: vectors of products of eight lanes, and what it takes to add them to their sums.
+    return -(-len(tile.columns) // LANES) * len(tile.rows) * (LANES + (2 if _is_run(tile.places[1]) else LANES))
 
 
 def _is_run(rows: Sequence[int]) -> bool:

@@ -53,15 +53,18 @@ def _each_tile(f: Function, stop: Number, sizes: Sequence[int]) -> Iterator[tupl
 
 
 _GATHERED = 2048  # inputs of all places of a layer of one lane that are put together, at most
+_PACKED = 512  # inputs of eight sums whose weights are put together, at most
 
 
 def _write_layer(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) -> None:
-    # The same sums of products of the inputs of several places: how many sums, inputs, places; the weight of sum j and
-    # input i is u[w0 + j wj + i wi]; the first row, of all places' sums; whether the inputs of each place follow each
-    # other; a start in u for each sum; the inputs of each place.
-    sums, inputs, places, w0, wj, wi, first, follow = (c[i] for i in range(8))
+    # The same sums of products of the inputs of several places: how many sums, inputs, places; the first row, of all
+    # places' sums; whether the weights of an input follow each other, those of a sum, and the inputs of each place. A
+    # start in u for each sum; its weights are where it says in u, plus what each input says. The inputs of each place.
+    sums, inputs, places, first = (c[i] for i in range(4))
+    is_columns, is_line, is_given = (c[i] == 1 for i in range(4, 7))
     stride = find_stride(f)
-    starts, rows, weights = c + 8, c + (sums + 8), u + w0
+    starts, downs = c + 7, c + (sums + 7)
+    rights, rows = downs + sums, downs + (sums + inputs)
     with f.either(f.lanes > 1) as (many, one):
         with many, f.loop(0, places) as p:
             mine, out = rows + p * inputs, first + p * sums
@@ -69,12 +72,13 @@ def _write_layer(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) ->
                 for width, chunk in _each_tile(f, stride // LANES, (2, 1) if height == 8 else (1,)):
                     lane = chunk * LANES
                     totals = [[f.variable(f.splat(u[starts[j + r]])) for _ in range(width)] for r in range(height)]
-                    lines = [weights + (j + r) * wj for r in range(height)]
+                    lines = [u + downs[j + r] for r in range(height)]
                     with f.loop(0, inputs) as i:
+                        right = rights[i]
                         row = v + (mine[i] * stride + lane)
                         x = [row.vector(LANES * w) for w in range(width)]
                         for r in range(height):
-                            weight = f.splat(lines[r][i * wi])
+                            weight = f.splat(lines[r][right])
                             for w in range(width):
                                 totals[r][w].value = f.add_product(weight, x[w], totals[r][w].value)
                     for r in range(height):
@@ -82,30 +86,38 @@ def _write_layer(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) ->
                             v.put((out + (j + r)) * stride + (lane + LANES * w), totals[r][w].value)
         with one:
             gathered, numbers = f.reals_on_stack(_GATHERED + LANES), f.reals_on_stack(LANES)
-            is_quick = ((wj == 1) | (wi == 1)) & ((follow == 1) | (places * inputs <= _GATHERED))
+            weights = f.reals_on_stack((_PACKED + 1) * LANES)
+            is_packed = ~(is_columns | is_line)
+            is_quick = (~is_packed | (inputs <= _PACKED)) & (is_given | (places * inputs <= _GATHERED))
             with f.either(is_quick) as (quick, slow):
                 with quick:
-                    with f.when(follow == 0), f.loop(0, places * inputs) as i:
+                    with f.when(~is_given), f.loop(0, places * inputs) as i:
                         gathered[i] = v[rows[i]]
 
                     def find_inputs(p: Number) -> Pointer:
                         there = f.address(v + rows[p * inputs])
-                        return f.reals_at(f.choose_whole(follow == 1, there, f.address(gathered + p * inputs)))
+                        return f.reals_at(f.choose_whole(is_given, there, f.address(gathered + p * inputs)))
 
                     with f.loop(0, sums, LANES) as j:
                         count = f.least(sums - j, LANES)
                         with f.loop(0, count) as k:
                             numbers[k] = u[starts[j + k]]
                         start = numbers.vector()
-                        with f.either(wj == 1) as (columns, lines):
+                        with f.either(is_columns) as (columns, lines):
                             with columns:
                                 for size, p in _each_tile(f, places, (4, 1)):
                                     given = [find_inputs(p + q) for q in range(size)]
-                                    found = _multiply_columns(f, weights + j, wi, given, inputs, start)
+                                    found = _multiply_columns(f, u + downs[j], rights, given, inputs, start)
                                     for q in range(size):
                                         _put_first(v + (first + ((p + q) * sums + j)), found[q], numbers, count)
                             with lines:
-                                each = [weights + f.least(j + r, sums - 1) * wj for r in range(LANES)]
+                                each = [u + downs[f.least(j + r, sums - 1)] for r in range(LANES)]
+                                with f.when(is_packed), f.loop(0, inputs) as i:
+                                    for r, line in enumerate(each):
+                                        weights[r * inputs + i] = line[rights[i]]
+                                for r, line in enumerate(each):
+                                    packed = f.address(weights + r * inputs)
+                                    each[r] = f.reals_at(f.choose_whole(is_packed, packed, f.address(line)))
                                 for size, p in _each_tile(f, places, (2, 1)):
                                     given = [find_inputs(p + q) for q in range(size)]
                                     found = _multiply_lines(f, each, given, inputs)
@@ -115,17 +127,17 @@ def _write_layer(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) ->
                 with slow, f.loop(0, places) as p, f.loop(0, sums) as j:
                     total = f.variable(u[starts[j]])
                     with f.loop(0, inputs) as i:
-                        total.value = f.add_product(weights[j * wj + i * wi], v[rows[p * inputs + i]], total.value)
+                        total.value = f.add_product(u[downs[j] + rights[i]], v[rows[p * inputs + i]], total.value)
                     v[first + (p * sums + j)] = total.value
 
 
 def _multiply_columns(
-    f: Function, weights: Pointer, step: Number, x: Sequence[Pointer], inputs: Number, start: Number
+    f: Function, weights: Pointer, rights: Pointer, x: Sequence[Pointer], inputs: Number, start: Number
 ) -> list[Number]:
     # Eight sums of products for each of several places: the weights of the eight follow each other.
     totals = [f.variable(start) for _ in x]
     with f.loop(0, inputs) as i:
-        line = weights.vector(i * step)
+        line = weights.vector(rights[i])
         for total, numbers in zip(totals, x, strict=True):
             total.value = f.add_product(line, f.splat(numbers[i]), total.value)
     return [total.value for total in totals]
@@ -168,53 +180,69 @@ _TURNED = 64  # lanes whose rows are turned around at a time
 
 
 def _write_outer(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) -> None:
-    # Sums over lanes, and over places, of products: g[g0 + i gi + j gj] += row i × row j. How many i, j, places; g0,
-    # gi, gj; whether the rows j follow each other, as their sums do; each place's rows i; each place's rows j.
-    high, wide, places, g0, gi, gj, follow = (c[i] for i in range(7))
-    stride, rows = find_stride(f), c + 7
+    # Sums over lanes, and over places, of products, row i × row j. How many i, j, places; whether the rows j follow
+    # each other, as their sums do; where the sums are in g: what each i says, plus what each j does; for each eight j
+    # whether there are so many, whose sums follow each other; each place's rows i; each place's rows j.
+    high, wide, places, follow = (c[i] for i in range(4))
+    stride, downs = find_stride(f), c + 4
+    rights, chunks = downs + high, (wide + (LANES - 1)) // LANES
+    near, rows = rights + wide, rights + (wide + chunks)
     columns = rows + places * high
     with f.either(f.lanes > 1) as (many, one):
         with many:
-            # Rows j of some lanes are turned around, so that a vector has eight rows of one lane.
+            # Rows j of some lanes and places are turned around, so that a vector has eight rows of one lane.
             turned, apart = f.reals_on_stack(_TURNED * 4 * LANES), f.reals_on_stack(LANES)
-            with f.loop(0, places) as p, f.loop(0, f.lanes, _TURNED) as begin:
-                count, mine = f.least(f.lanes - begin, _TURNED), columns + p * wide
 
-                def add_columns(j: Number, width: int) -> None:
-                    for w in range(width):
-                        places_ = [mine[f.least(j + (w * LANES + k), wide - 1)] * stride + begin for k in range(LANES)]
-                        with f.loop(0, count, LANES) as lane:
-                            vectors = f.transpose([v.vector(place + lane) for place in places_])
-                            for r, vector in enumerate(vectors):
-                                turned.put((lane + r) * (width * LANES) + w * LANES, vector)
-                    for height, i in _each_tile(f, high, (5, 1)):
-                        lines = [v + (rows[p * high + i + r] * stride + begin) for r in range(height)]
-                        totals = [[f.variable(f.reals(0.0)) for _ in range(width)] for _ in range(height)]
-                        with f.loop(0, count) as lane:
-                            right = [turned.vector((lane * width + w) * LANES) for w in range(width)]
+            def add_to_sums(down: Number, chunk: Number, vector: Number) -> None:
+                sums, right = g + down, rights + chunk * LANES
+                with f.either(near[chunk] == 1) as (whole, part):
+                    with whole:
+                        line = sums + right[0]
+                        line.put(0, line.vector() + vector)
+                    with part:
+                        apart.put(0, vector)
+                        with f.loop(0, f.least(wide - chunk * LANES, LANES)) as k:
+                            sums[right[k]] = sums[right[k]] + apart[k]
+
+            with f.loop(0, f.lanes, _TURNED) as begin:
+                count = f.least(f.lanes - begin, _TURNED)
+                step = (count + (LANES - 1)) // LANES * LANES
+                together = f.whole(_TURNED) // step
+                with f.loop(0, places, together) as first:
+                    here = f.least(places - first, together)
+
+                    def turn(j: Number, w: int, width: int) -> None:
+                        each = [f.least(j + k, wide - 1) for k in range(LANES)]
+                        with f.loop(0, here) as q:
+                            mine = columns + (first + q) * wide
+                            lines = [v + (mine[column] * stride + begin) for column in each]
+                            with f.loop(0, count, LANES) as lane:
+                                for r, vector in enumerate(f.transpose([line.vector(lane) for line in lines])):
+                                    turned.put(((q * step + lane + r) * width + w) * LANES, vector)
+
+                    for width, chunk in _each_tile(f, chunks, (4, 2, 1)):
+                        for w in range(width):
+                            turn((chunk + w) * LANES, w, width)
+                        for height, i in _each_tile(f, high, (4, 1)):
+                            totals = [[f.variable(f.reals(0.0)) for _ in range(width)] for _ in range(height)]
+                            with f.loop(0, here) as q:
+                                mine = rows + ((first + q) * high + i)
+                                lines = [v + (mine[r] * stride + begin) for r in range(height)]
+                                with f.loop(0, count) as lane:
+                                    vectors = turned + (q * step + lane) * (width * LANES)
+                                    right = [vectors.vector(w * LANES) for w in range(width)]
+                                    for r in range(height):
+                                        left = f.splat(lines[r][lane])
+                                        for w in range(width):
+                                            totals[r][w].value = f.add_product(left, right[w], totals[r][w].value)
                             for r in range(height):
-                                left = f.splat(lines[r][lane])
                                 for w in range(width):
-                                    totals[r][w].value = f.add_product(left, right[w], totals[r][w].value)
-                        for r in range(height):
-                            for w in range(width):
-                                column = j + w * LANES
-                                line, left_ = g + (g0 + (i + r) * gi + column * gj), f.least(wide - column, LANES)
-                                with f.either((gj == 1) & (left_ == LANES)) as (near, far):
-                                    with near:
-                                        line.put(0, line.vector() + totals[r][w].value)
-                                    with far:
-                                        apart.put(0, totals[r][w].value)
-                                        with f.loop(0, left_) as k:
-                                            line[k * gj] = line[k * gj] + apart[k]
-
-                for width, chunk in _each_tile(f, (wide + (LANES - 1)) // LANES, (4, 2, 1)):
-                    add_columns(chunk * LANES, width)
+                                    add_to_sums(downs[i + r], chunk + w, totals[r][w].value)
         with one:
-            whole = f.choose_whole(follow == 1, wide // LANES * LANES, 0)
+            whole_ = f.choose_whole(follow == 1, wide // LANES * LANES, 0)
             for height, i in _each_tile(f, high, (4, 1)):
-                lines = [g + (g0 + (i + r) * gi) for r in range(height)]
-                with f.loop(0, whole, LANES) as j:
+                lines = [g + (downs[i + r] + rights[0]) for r in range(height)]
+                with f.loop(0, whole_, LANES) as j:
                     sums_ = [f.variable(line.vector(j)) for line in lines]
                     with f.loop(0, places) as p:
                         numbers, mine = v.vector(columns[p * wide] + j), rows + (p * high + i)
@@ -222,8 +250,8 @@ def _write_outer(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) ->
                             total.value = f.add_product(f.splat(v[mine[r]]), numbers, total.value)
                     for line, total in zip(lines, sums_, strict=True):
                         line.put(j, total.value)
-            with f.loop(0, places) as p, f.loop(0, high) as i, f.loop(whole, wide) as j:
-                place = g0 + i * gi + j * gj
+            with f.loop(0, places) as p, f.loop(0, high) as i, f.loop(whole_, wide) as j:
+                place = downs[i] + rights[j]
                 g[place] = f.add_product(v[rows[p * high + i]], v[columns[p * wide + j]], g[place])
 
 
