@@ -90,6 +90,13 @@ def test_the_second_derivative_of_silu_far_out():
     assert grad(slope, [x])[0] == pytest.approx(-742 * math.exp(-744 / 2) * math.exp(-744 / 2), rel=1e-3)
 
 
+def test_tanh_where_one_formula_takes_over_from_another():
+    for k in range(-200, 201):
+        x = 0.55 * (1 + k / 4096) if k % 2 else k / 10
+        with mpmath.workdps(60):
+            assert ulps(RULES["tanh"](x), mpmath.tanh(mpmath.mpf(x))) <= 2
+
+
 EDGES = [sign * x for x in (5e-324, 3e-310, 1e-300, 1e-160, 1e-100, 1.0, 1e100, 1e160, 1e300) for sign in (1, -1)]
 
 
