@@ -70,7 +70,7 @@ log_odds   = rule("log_odds",   "p",      "-100.0 if chance(p) < tiny else -log1
                   "1 / (p * (1 - p)) if tiny < p < 1 else 0.0", tiny=3.720075976020836e-44)
 # of any number of operands: dot's are a₁…aₙ b₁…bₙ; weigh is dot with constants x for b; exp_sum's are a₁…aₙ b
 total      = rule("sum",        "*a",     "sum(a, 0.0)",         "(1.0,) * len(a)")
-dot        = rule("dot", "*ab", "sum(map(mul, ab[:len(ab) // 2], ab[len(ab) // 2:]), 0.0)",
+dot        = rule("dot", "*ab", "sum(map(mul, ab, ab[len(ab) // 2:]), 0.0)",
                   "ab[len(ab) // 2:] + ab[:len(ab) // 2]")
 weigh      = rule("weigh",      "*a",     "sum(map(mul, a, x), 0.0)", "x", x=())
 logsumexp  = rule("logsumexp",  "*a",  "m if isinf(m := max(a)) else m + log1p(fsum([-1.0] + [exp(x - m) for x in a]))",

@@ -330,6 +330,14 @@ def test_a_complex_value_or_gradient_is_an_error(text):
             del RULES["roots"]
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_a_dot_product_of_any_length(count):
+    a, b = [float(k) for k in range(2, count + 2)], [10.0**k for k in range(count)]
+    assert RULES["dot"](*a, *b) == sum(x * y for x, y in zip(a, b, strict=True))
+    values = [Value(x) for x in (*a, *b)]
+    assert grad(RULES["dot"](*values), values) == (*b, *a)
+
+
 def test_constants_have_their_defaults():
     assert RULES["power"](3.0) == 9.0
     assert RULES["leaky_relu"](-1.0) == -0.01
