@@ -62,7 +62,11 @@ REST = "micrograd " + " ".join(
 )
 STAGES = {
     "micrograd/rules.py": ["tests/test_rules.py tests/test_functional.py tests/test_accuracy.py"],
-    "micrograd/rule.py": ["tests/test_engine.py", "tests/test_rules.py tests/test_manners.py", REST],
+    "micrograd/rule.py": [
+        "tests/test_engine.py",
+        "tests/test_rules.py tests/test_manners.py tests/test_accuracy.py",
+        REST,
+    ],
     "micrograd/engine.py": ["tests/test_engine.py", "tests/test_manners.py tests/test_functional.py", REST],
     "micrograd/stepping.py": ["tests/test_stepping.py", "micrograd/stepping.py tests/test_debugger.py", REST],
 }

@@ -489,7 +489,8 @@ def _is_float(text: ast.expr, rule: Rule) -> bool:
     if isinstance(text, ast.Call) and isinstance(text.func, ast.Name):
         name = text.func.id
         if name in ("max", "min", "sum"):  # all arguments are floats, or a sum's start is one
-            return len(text.args) > 1 and all(_is_float(x, rule) for x in text.args[name == "sum" :])
+            known = text.args[name == "sum" :]
+            return len(text.args) > 1 and all(_is_float(x, rule) for x in known) and not _may_be_complex(text)
         return name in _OF_FLOATS or (name in RULES and not hasattr(builtins, name))
     return False
 

@@ -66,11 +66,11 @@ bce        = rule("bce", "p, t", "-chance(t) * log(max(chance(p), tiny)) - (1 - 
 bce_slope  = rule("bce_slope", "p, t", "(p - t) / max(chance(p) * (1 - p), eps)", "((p - t) * (p - t) + t * (1 - t)) / "
                   "maximum(p * (1 - p), eps) ** 2", "-1 / maximum(p * (1 - p), eps)", eps=9.99999996004197e-13)
 log_odds   = rule("log_odds",   "p",      "-100.0 if chance(p) < tiny else -log1p((1 - 2 * p) / p) if p < 0.5 else "
-                  "log1p((2 * p - 1) / (1 - p)) if p < 1 else 100.0 * chance(p)",
+                  "log1p((2 * p - 1) / (1 - p)) if p < 1 else 100.0",
                   "1 / (p * (1 - p)) if tiny < p < 1 else 0.0", tiny=3.720075976020836e-44)
 # of any number of operands: dot's are a₁…aₙ b₁…bₙ; weigh is dot with constants x for b; exp_sum's are a₁…aₙ b
 total      = rule("sum",        "*a",     "sum(a, 0.0)",         "(1.0,) * len(a)")
-dot        = rule("dot", "*ab", "sum(map(mul, ab[:len(ab) // 2], ab[len(ab) // 2:]), 0.0)",
+dot        = rule("dot", "*ab", "sum(map(mul, ab, ab[len(ab) // 2:]), 0.0)",
                   "ab[len(ab) // 2:] + ab[:len(ab) // 2]")
 weigh      = rule("weigh",      "*a",     "sum(map(mul, a, x), 0.0)", "x", x=())
 logsumexp  = rule("logsumexp",  "*a",  "m if isinf(m := max(a)) else m + log1p(fsum([-1.0] + [exp(x - m) for x in a]))",
@@ -80,11 +80,11 @@ exp_sum    = rule("exp_sum", "*ab", "fsum([exp_difference(x, ab[-1]) for x in ab
 exp_difference = rule("exp_difference", "a, b", "(g := exp(d := a - b)) + g * (a - (d - (z := d - a)) - (b + z)) if "
                   "abs(a - b) < 1000 else exp(a - b)", "out", "-out")  # d misses what rounding takes from a - b
 # slopes whose formula in the books, such as 1 - tanh(a)², loses digits or overflows; power_slope is c aⁿ⁻¹
-rule("power_slope", "c, a, n", "0.0 if c == 0 else y if a != 0 and abs(y := (p := (c * abs(a) ** d if abs((d := n - 1) "
-     "* (t := log(abs(a)))) < 700 else c * (h := abs(a) ** (d / 2)) * h) * (s := copysign(1.0, a)) ** n * s) + p * (("
-     "n - (d - (z := d - n)) - (1 + z)) * t)) < inf else c * a ** (n - 1)",  # d misses what rounding takes from n - 1
+rule("power_slope", "c, a, n", "0.0 if c == 0 else c * a ** (n - 1) if a == 0 else y if abs(y := (p := (c * abs(a) ** d"
+     " if abs((d := n - 1) * (t := log(abs(a)))) < 700 else c * (h := abs(a) ** (d / 2)) * h) * real((s := copysign(1.0"
+     ", a)) ** n) * s) + p * ((n - (d - (z := d - n)) - (1 + z)) * t)) < inf else c * a ** (n - 1)",
      "0.0 if 0 <= a <= 0 and n < 1 else power_slope(1.0, a, n)", "power_slope(c * (n - 1), a, n - 1) if n <= n - 1 + 1 "
-     "<= n else (n - 1) * out / a", "out * log(a) if a > 0 else 0.0 if 0 <= a else nan")
+     "<= n else (n - 1) * out / a", "out * log(a) if a > 0 else 0.0 if 0 <= a else nan")  # d is off by n - d - 1
 rule("sqrt_slope", "a", "0.5 / sqrt(a) if a != 0 else inf", "-0.5 * out / a if not 0 <= a <= 0 else -out")
 rule("cbrt_slope", "a", "cbrt(a) / a / 3 if a != 0 else inf", "-2 / 3 * out / a if not 0 <= a <= 0 else nan")
 rule("hypot_slope", "x, y", "x * (s := 2.0 ** 600 if abs(x) + abs(y) < 1 else 0.25) / hypot(x * s, y * s) if "

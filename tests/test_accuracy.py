@@ -90,6 +90,13 @@ def test_the_second_derivative_of_silu_far_out():
     assert grad(slope, [x])[0] == pytest.approx(-742 * math.exp(-744 / 2) * math.exp(-744 / 2), rel=1e-3)
 
 
+def test_tanh_where_one_formula_takes_over_from_another():
+    for k in range(-200, 201):
+        x = 0.55 * (1 + k / 4096) if k % 2 else k / 10
+        with mpmath.workdps(60):
+            assert ulps(RULES["tanh"](x), mpmath.tanh(mpmath.mpf(x))) <= 2
+
+
 EDGES = [sign * x for x in (5e-324, 3e-310, 1e-300, 1e-160, 1e-100, 1.0, 1e100, 1e160, 1e300) for sign in (1, -1)]
 
 
@@ -231,7 +238,27 @@ def test_gradients_of_softmax_are_right_in_every_entry(seed):
 
 # Powers at the edges of doubles: each of their formulas
 
-EXPONENTS = (0.0, 1e-20, 0.1, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 50.0, 60.0, 1070.0, -0.3, -1.0, -2.0, -50.0, -1070.0)
+EXPONENTS = (
+    0.0,
+    1e-20,
+    0.1,
+    0.3,
+    0.5,
+    1.0,
+    1.5,
+    2.0,
+    2.5,
+    3.0,
+    4.0,
+    50.0,
+    60.0,
+    1070.0,
+    -0.3,
+    -1.0,
+    -2.0,
+    -50.0,
+    -1070.0,
+)
 BASES = (5e-324, 3e-310, 1e-200, 2e-31, 1e-3, 0.5, 1 - 2**-53, 1.0, 2.0, 700.0, 1e31, 1e200, 1.5e308, math.inf)
 
 
@@ -282,6 +309,11 @@ def test_slopes_of_powers_at_edges(n):
             if not 0 < abs(out) < 1e-290:
                 slopes = [power(1, a, n - 1), power(c * (n - 1), a, n - 2), times_log(out, a)]
                 assert_derivatives(RULES["power_slope"], [c, a, float(n)], slopes)
+
+
+def test_the_slope_of_no_power_of_zero():
+    c = Value(0.0)
+    assert grad(RULES["power_slope"](c, 0.0, 0.5), [c]) == (0.0,)
 
 
 @pytest.mark.parametrize("n", [2.0**54, -(2.0**54), 2.0**53 + 2])

@@ -302,6 +302,42 @@ def test_the_slope_of_a_certain_prediction_is_that_of_pytorchs_bounds():
         assert t.grad == expected
 
 
+WHOLE = ["1", "-1", "k", "not a", "a > 0", "len((a,))", "round(a)", "max(1, a)", "min(2, a)", "sum([1, 2])", "1 + 1"]
+WHOLE += ["1 if a < 0 else a", "a if a > 0 else 2", "+k", "~k", "sum([k], 3)", "max(a, 3)", "9 // 2", "k ** 2"]
+
+
+@pytest.mark.parametrize("text", WHOLE)
+def test_a_value_is_a_float(text):
+    whole = rule("whole", "a", text, "0.0", k=3)
+    try:
+        for data in (whole(-1.5), whole(Value(-1.5)).data):
+            assert isinstance(data, float)
+            assert data == eval(text, {"a": -1.5, "k": 3})
+    finally:
+        del RULES["whole"]
+
+
+@pytest.mark.parametrize(
+    "text", ["a ** 0.5", "1.0 + a ** k", "sum([a ** 0.5], 0.0)", "-(a ** 0.5)", "(a ** 0.5) ** 2", "1j"]
+)
+def test_a_complex_value_or_gradient_is_an_error(text):
+    for texts in ((text, "1.0"), ("a", text)):
+        roots = rule("roots", "a", *texts, k=0.5)
+        try:
+            with pytest.raises(ValueError, match="no real power"):
+                roots(Value(-2.0)).backward()
+        finally:
+            del RULES["roots"]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_a_dot_product_of_any_length(count):
+    a, b = [float(k) for k in range(2, count + 2)], [10.0**k for k in range(count)]
+    assert RULES["dot"](*a, *b) == sum(x * y for x, y in zip(a, b, strict=True))
+    values = [Value(x) for x in (*a, *b)]
+    assert grad(RULES["dot"](*values), values) == (*b, *a)
+
+
 def test_constants_have_their_defaults():
     assert RULES["power"](3.0) == 9.0
     assert RULES["leaky_relu"](-1.0) == -0.01
@@ -374,8 +410,9 @@ TEXTS_USE = [
 def test_a_name_that_has_a_meaning_is_refused(name):
     before = functional.dot([Value(2.0), Value(3.0)], [Value(4.0), Value(5.0)]).data
     names = dict(rules.FLOATS), dict(rules.VALUES)
-    with pytest.raises(ValueError, match=r"a name has one meaning|one of the package.s own"):
-        rule(name, "a, b", "a + b", "1.0", "1.0")
+    for text in ("a + b", "tanh(a)"):
+        with pytest.raises(ValueError, match=r"a name has one meaning|one of the package.s own"):
+            rule(name, "a, b", text, "1.0", "1.0")
     assert (dict(rules.FLOATS), dict(rules.VALUES)) == names
     assert name not in RULES or name in RULES.sealed
     assert functional.dot([Value(2.0), Value(3.0)], [Value(4.0), Value(5.0)]).data == before == 23.0
@@ -492,6 +529,9 @@ def test_what_arrives_at_a_node_becomes_one_sum_of_products():
     (slope,) = grad(out, [x], create_graph=True)
     assert (slope.op, len(slope.parents)) == ("dot", 16)
     assert slope.data == pytest.approx(grad(out, [x])[0], rel=1e-15)
+    for factors in ((2.0, 3.0), (0.5, 0.25)):
+        (slope,) = grad(functional.sum([x * k for k in factors]), [x], create_graph=True)
+        assert slope.data == sum(factors)
     plain = functional.sum([x + 1, x + 2, x])
     (slope,) = grad(plain, [x], create_graph=True)
     assert (slope.data, slope.parents) == (3.0, ())

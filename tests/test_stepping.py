@@ -11,7 +11,7 @@ from micrograd import Value, detect_anomaly, functional, rules
 from micrograd.engine import topological_order
 from micrograd.naming import name_nodes
 from micrograd.rules import RULES
-from micrograd.stepping import BackwardPass
+from micrograd.stepping import BackwardPass, write_expression
 from micrograd.testing.strategies import expressions
 
 
@@ -201,3 +201,17 @@ def test_steps_of_traced_values():
     with detect_anomaly():
         x = Value(2.0)
         assert [step.after for step in (x * x).steps()] == [2.0, 4.0]
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (lambda x: (-2) ** x, "(-2)**x"),
+        (lambda x: 2**x, "2**x"),
+        (lambda x: -2 * x, "-2 * x"),
+        (lambda x: x - (-2), "x - -2"),
+    ],
+)
+def test_numbers_in_an_expression_keep_their_brackets(make, expected):
+    x = Value(2.0)
+    assert write_expression(make(x), {x: "x"}) == expected
