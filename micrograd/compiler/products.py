@@ -191,7 +191,7 @@ def _write_outer(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) ->
     with f.either(f.lanes > 1) as (many, one):
         with many:
             # Rows j of some lanes and places are turned around, so that a vector has eight rows of one lane.
-            turned, apart = f.reals_on_stack(_TURNED * 4 * LANES), f.reals_on_stack(LANES)
+            turned, apart = f.reals_on_stack(_TURNED * 2 * LANES), f.reals_on_stack(LANES)
 
             def add_to_sums(down: Number, chunk: Number, vector: Number) -> None:
                 sums, right = g + down, rights + chunk * LANES
@@ -220,10 +220,10 @@ def _write_outer(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) ->
                                 for r, vector in enumerate(f.transpose([line.vector(lane) for line in lines])):
                                     turned.put(((q * step + lane + r) * width + w) * LANES, vector)
 
-                    for width, chunk in _each_tile(f, chunks, (4, 2, 1)):
+                    for width, chunk in _each_tile(f, chunks, (2, 1)):
                         for w in range(width):
                             turn((chunk + w) * LANES, w, width)
-                        for height, i in _each_tile(f, high, (4, 1)):
+                        for height, i in _each_tile(f, high, (8, 4, 1)):
                             totals = [[f.variable(f.reals(0.0)) for _ in range(width)] for _ in range(height)]
                             with f.loop(0, here) as q:
                                 mine = rows + ((first + q) * high + i)

@@ -99,8 +99,8 @@ class Program:
         return instruction(BATCH, *operands, chosen, int(self.plan.is_fused), *steps)
 
     def width(self, lanes: int) -> int:
-        """How many lanes a block takes: as many as stay in the cache, all blocks alike, of whole vectors."""
-        most = max(LANES, min(512, _BLOCK // self.height // LANES * LANES))
+        """How many lanes a block takes: as many as stay in the cache, all blocks alike, of whole vectors; at least two."""
+        most = max(2 * LANES, min(512, _BLOCK // self.height // LANES * LANES))
         each = math.ceil(lanes / math.ceil(lanes / most))
         return each if lanes <= most else math.ceil(each / LANES) * LANES
 
