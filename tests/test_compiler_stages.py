@@ -221,9 +221,9 @@ def test_numbers_of_machine_code_are_not_known_when_it_is_written():
         bool(function.pointers[0][0] > 0.0)
 
 
-def run_for(target, code):
+def run_for(target, code, **more):
     """Runs code that prints "right" in a process that compiles for a kind of processor."""
-    environment = {**os.environ, "MICROGRAD_TARGET": target}
+    environment = {**os.environ, "MICROGRAD_TARGET": target, **more}
     run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert run.stdout == "right\n", run.stderr
 
@@ -329,6 +329,20 @@ def test_a_convolution_gives_what_floats_give(target):
     print("right")
     """
     run_for(target, code)
+
+
+def test_threads_keep_the_instructions_that_they_run():
+    code = """if True:
+        import numpy as np
+        from micrograd import compile, functional, nn
+        model = nn.MLP(200, [100, 10], activation="relu")
+        loss = compile(lambda x: functional.logsumexp(model(x)))
+        x = np.random.default_rng(0).normal(size=(256, 200))
+        for _ in range(20):
+            assert abs(loss.batch(x).data - np.mean(loss.values(x))) < 1e-9
+        print("right")
+    """
+    run_for("", code, MICROGRAD_THREADS="2")
 
 
 def test_two_arrays_are_read_where_they_are():

@@ -99,7 +99,7 @@ class Program:
         return instruction(BATCH, *operands, chosen, int(self.plan.is_fused), *steps)
 
     def width(self, lanes: int) -> int:
-        """How many lanes a block takes: as many as stay in the cache, all blocks alike, of whole vectors; at least two."""
+        """How many lanes a block takes: whole vectors, at least two, that stay in the cache; all blocks alike."""
         most = max(2 * LANES, min(512, _BLOCK // self.height // LANES * LANES))
         each = math.ceil(lanes / math.ceil(lanes / most))
         return each if lanes <= most else math.ceil(each / LANES) * LANES
@@ -146,7 +146,8 @@ class Program:
 
         def work(i: int) -> int:
             first, last = lanes * i // count, lanes * (i + 1) // count
-            batch = self.batch(x, out, first, last, width, code=self.code.copy())
+            code = self.code.copy()  # kept while it runs
+            batch = self.batch(x, out, first, last, width, code=code)
             return run(batch, self.memory(width, i), self.u, parts[i], lanes)
 
         is_finite = all(list(_pool(count).map(work, range(count))))
