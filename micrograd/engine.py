@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache, partial
-from itertools import filterfalse
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Union
 
 from . import rules
@@ -26,7 +26,7 @@ from .watching import find_watcher, report_look, watchers
 if TYPE_CHECKING:
     from .stepping import BackwardStep, ForwardStep
 
-__all__ = ["Number", "Value", "accumulate", "find_terms", "grad", "lift", "operation", "topological_order"]
+__all__ = ["Number", "Value", "accumulate", "grad", "lift", "operation", "run_chain_rule", "topological_order"]
 
 Number = Union["Value", float]
 
@@ -161,17 +161,15 @@ class Value(Scalar):
         >>> x.grad
         12.0
         """
-        operations, leaves, _ = _order(self)
+        operations, leaves, nodes = _order(self)
         before = [(leaf, leaf._grad) for leaf in leaves]
         for leaf, _ in before:
             leaf._grad = 0.0
         try:
             _chain_rule(self, operations)
         except BaseException:
-            self._grad = 0.0
-            for node in operations:
-                for parent in node._parents:
-                    parent._grad = 0.0
+            for node in nodes:
+                node._grad = 0.0
             raise
         finally:
             for leaf, grad in before:
@@ -203,33 +201,31 @@ def lift(x: Any) -> Value:
     return out
 
 
-def _order(root: Value) -> tuple[list[Value], list[Value], set[Value]]:
+def _order(root: Value) -> tuple[list[Value], list[Value], Iterable[Value]]:
     # The operations of the graph, each after its parents; the leaves with a gradient; and all nodes.
-    operations: list[Value] = []
-    leaves: list[Value] = []
-    is_open: set[Value] = set()  # nodes that were on the stack
-    done: set[Value] = set()
+    operations, leaves = list[Value](), list[Value]()
+    is_open: dict[Value, bool] = {}  # for every visited node: whether it is still on the stack
     # A depth-first search. It keeps its own stack, because Python's recursion limit would bound the graph's depth.
     stack: list[tuple[Value, Iterator[Value]]] = []
     node, parents = root, iter((root,))
     while True:
-        for parent in parents:  # those that are not done when their turn comes
-            if not parent._parents:
-                done.add(parent)
+        for parent in parents:
+            if parent not in is_open:
+                if parent._parents:
+                    is_open[parent] = True
+                    stack.append((node, parents))
+                    node, parents = parent, iter(parent._parents)
+                    break
+                is_open[parent] = False
                 if parent._grad:
                     leaves.append(parent)
-            elif parent in is_open:
+            elif is_open[parent]:
                 raise ValueError(f"the graph has a cycle: {parent!r} is made of itself; nodes can't be changed by hand")
-            else:
-                is_open.add(parent)
-                stack.append((node, parents))
-                node, parents = parent, filterfalse(done.__contains__, parent._parents)
-                break
         else:
             if not stack:
-                return operations, leaves, done
+                return operations, leaves, is_open
             operations.append(node)
-            done.add(node)
+            is_open[node] = False
             node, parents = stack.pop()
 
 
@@ -258,9 +254,9 @@ def _collect(pairs: Any) -> Any:
     if not isinstance(pairs, list):
         return pairs  # they were summed before
     if len(pairs) > 1:
-        local, upstream = zip(*pairs, strict=True)
-        if float not in map(type, (*local, *upstream)):
-            return operation(rules.dot)(*local, *upstream)
+        operands = [*chain(*zip(*pairs, strict=True))]
+        if float not in map(type, operands):
+            return operation(rules.dot)(*operands)
         pairs = [(a, b) for a, b in pairs if float not in (a.__class__, b.__class__) or not _vanishes(a, b)]
     if len(pairs) < 2:
         local, upstream = pairs[0] if pairs else (0.0, 1.0)
@@ -268,9 +264,8 @@ def _collect(pairs: Any) -> Any:
             return local and upstream
         return local if upstream.__class__ is float and upstream == 1 else local * upstream
     local, upstream = zip(*pairs, strict=True)
-    if all(x.__class__ is float and x == 1 for x in local):
-        return rules.total(*upstream)
-    return rules.dot(*local, *upstream)
+    is_sum = all(x.__class__ is float and x == 1 for x in local)
+    return rules.total(*upstream) if is_sum else rules.dot(*local, *upstream)
 
 
 def _vanishes(local: Number, upstream: Number) -> bool:
@@ -300,12 +295,8 @@ def topological_order(root: Value) -> list[Value]:
     ['x', '*', 'exp', '+']
     """
     _check_values("topological_order()", [root])
-    nodes: dict[Value, None] = {}
-    for node in _order(root)[0]:
-        nodes.update(dict.fromkeys(node.parents))
-        nodes[node] = None
-    nodes[root] = None
-    return list(nodes)
+    nodes = [x for node in _order(root)[0] for x in (*node.parents, node)]
+    return list(dict.fromkeys([*nodes, root]))
 
 
 def grad(output: Value, inputs: Value | Iterable[Value], create_graph: bool = False) -> tuple[Any, ...]:
@@ -329,34 +320,23 @@ def grad(output: Value, inputs: Value | Iterable[Value], create_graph: bool = Fa
     >>> grad(slope, [x])
     (12.0,)
     """
-    gradients = _differentiate(output, inputs, _collect if create_graph else None)
-    return tuple(map(lift, gradients) if create_graph else gradients)
-
-
-def find_terms(output: Value, inputs: Iterable[Value]) -> list[list[tuple[Number, Number]]]:
-    """Returns the products whose sums are the derivatives that :func:`grad` returns, as pairs of factors.
-
-    >>> x, y = Value(2.0), Value(5.0)
-    >>> find_terms(x * y, [x])
-    [[(Value(data=5.0, grad=0.0), 1.0)]]
-    """
-    found = _differentiate(output, inputs, lambda pairs: pairs)
-    return [pairs if isinstance(pairs, list) else [(1.0, pairs)] for pairs in found]
-
-
-def _differentiate(output: Value, inputs: Value | Iterable[Value], collect: Callable[[Any], Any] | None) -> list[Any]:
-    # Runs the chain rule on floats, or on Values if what arrives at each input is to be collected.
     _check_values("grad()", [output])
     inputs = [inputs] if isinstance(inputs, Value) else sequence(inputs, "grad()")
     _check_values("grad()", inputs)
+    gradients = run_chain_rule(output, inputs, _collect if create_graph else None)
+    return tuple(map(lift, gradients) if create_graph else gradients)
+
+
+def run_chain_rule(output: Value, inputs: Iterable[Value], collect: Callable[[Any], Any] | None) -> list[Any]:
+    """The chain rule on floats; or on Values, with what ``collect`` makes of the pairs that arrive at each input."""
     operations, _, nodes = _order(output)
     before = {node: node._grad for node in nodes}
     try:
         for node in before:
             node._grad = [] if collect else 0.0  # type: ignore[assignment]  # pairs, see _collect()
         _chain_rule(output, operations, collect is not None)
-        for x in inputs if collect else ():
-            x._grad = collect(x._grad)
+        for x in inputs:
+            x._grad = collect(x._grad) if collect else x._grad
         return [x._grad if x in before else 0.0 for x in inputs]
     finally:
         for node, gradient in before.items():

@@ -195,7 +195,7 @@ def test_dropping_a_loss_frees_its_graph_without_the_collector():
     gc.disable()
     try:
         tracemalloc.start()
-        for _ in range(100):  # meanwhile the interpreter's free lists fill
+        for _ in range(2000):  # meanwhile the interpreter's free lists fill
             step()
         before, _ = tracemalloc.get_traced_memory()
         for _ in range(1000):

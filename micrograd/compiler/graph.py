@@ -164,7 +164,9 @@ class Graph:
         self.args += zip(chain(range(self.captured), range(self.inputs)))
         self.numbers += [leaf._data for leaf in (*trace.captured, *inputs)]
         self.varying.update(self.leaves[self.captured :])
-        self._ids.update(zip([*map(trace.stands.get, trace.captured, trace.captured), *inputs], self.leaves, strict=True))
+        self._ids.update(
+            zip([*map(trace.stands.get, trace.captured, trace.captured), *inputs], self.leaves, strict=True)
+        )
         for i, node in enumerate(trace.nodes):
             if i == trace.forward:
                 self._is_gradient, self.forward = True, len(self.ops)
@@ -186,7 +188,7 @@ class Graph:
         """How often each operation is used by what these are computed from; 0 if it is not needed."""
         first, args = self.leaves.stop, self.args  # leaves have no operands
         operands = chain(roots, chain.from_iterable(args[first:]))
-        uses = np.bincount(np.fromiter(operands, np.int64), minlength=len(args)).tolist()
+        uses: list[int] = np.bincount(np.fromiter(operands, np.int64), minlength=len(args)).tolist()
         for i in range(len(args) - 1, first - 1, -1):  # an operation has a greater number than its operands
             if not uses[i]:
                 for x in args[i]:
@@ -210,7 +212,8 @@ class Graph:
         """What the derivatives are in the sample that was traced."""
         numbers, (places, a, b) = np.array(self.numbers), self.slopes
         with np.errstate(all="ignore"):
-            return np.bincount(places, numbers[a] * numbers[b], self.derivatives).tolist()
+            sums: list[float] = np.bincount(places, numbers[a] * numbers[b], self.derivatives).tolist()
+        return sums
 
     def __str__(self) -> str:
         lines = []

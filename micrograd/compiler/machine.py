@@ -2,7 +2,8 @@
 
 A program is an array of whole numbers: for each instruction the address of its function, its length, and its operands.
 Each function is compiled once, for all programs, and its machine code kept in the user's cache folder, with a checksum.
-Both are bounded: code in memory lives as long as a program that uses it, and of the files those used last are kept.
+Both are bounded: code in memory lives as long as a program that uses it, or until others were loaded; of the files
+those that were used last are kept.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import os
 import stat
 import threading
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
@@ -29,8 +31,8 @@ from .lanes import Lanes, Writer, call_per_lane
 from .targets import TARGETS, Target, host, llvm
 
 __all__ = [
-    "CALL", "Code", "FOREIGN", "Floats", "Kernel", "Whole", "address_of", "assemble", "bind", "find_target", "instruction",
-    "run",
+    "CALL", "FOREIGN", "Code", "Floats", "Kernel", "Whole", "address_of", "assemble", "bind", "find_target",
+    "instruction", "run",
 ]  # fmt: skip
 
 Floats = npt.NDArray[np.float64]
@@ -42,6 +44,7 @@ _TOGETHER = 16  # functions that share an engine, which frees its memory when th
 _lock = threading.RLock()
 _codes: weakref.WeakValueDictionary[tuple[str, Target], Code] = weakref.WeakValueDictionary()
 _staying: list[Code] = []  # that of kernels of the package, which is never freed
+_recent: deque[Code] = deque(maxlen=512)  # that of other kernels, which other programs may need soon
 
 
 @dataclass(eq=False)
@@ -93,8 +96,7 @@ class Kernel:
         if found is None:
             with _lock:
                 found = _codes[place] = _codes.get(place) or _load(self)
-                if self._stays:
-                    _staying.append(found)
+                (_staying if self._stays else _recent).append(found)
         return found
 
 

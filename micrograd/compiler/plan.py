@@ -284,10 +284,10 @@ class _Planner:
             rows = range(plan.rows - len(self.filled), plan.rows)
             one = _instruction(emit.ROWS, operands, "fill", "the same in all", len(rows), 0, [], rows, kernel)
             plan.lanes.append(one)
-        made, rows = np.array(list(self.row)), np.array(list(self.row.values()))
+        made, rows_ = np.array(list(self.row)), np.array(list(self.row.values()))
         is_made = made >= graph.leaves.stop
         is_made[np.isin(made, list(graph.constants))] = False
-        plan.places = np.stack([made, self.find_varying()[made], rows], axis=1)[is_made]
+        plan.places = np.stack([made, self.find_varying()[made], rows_], axis=1)[is_made]
 
     def find_products(self) -> None:
         # What has to be computed: outputs and gradients. Of a gradient that is summed over lanes only the factors of
@@ -297,7 +297,9 @@ class _Planner:
             self.roots = [*graph.outputs, *graph.gradients]
             return
         places, a, b = graph.slopes
-        is_bare = (np.bincount(places, minlength=graph.derivatives)[places] == 1) & ((a == graph.one) | (b == graph.one))
+        is_bare = (np.bincount(places, minlength=graph.derivatives)[places] == 1) & (
+            (a == graph.one) | (b == graph.one)
+        )
         bare = np.where(a == graph.one, b, a)[is_bare].tolist()
         terms = [graph.terms(x) if x in graph.varying else [(x, graph.one)] for x in bare]
         factors = {*a[~is_bare].tolist(), *b[~is_bare].tolist(), *chain.from_iterable(chain.from_iterable(terms))}

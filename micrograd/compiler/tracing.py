@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 
 from .. import rules
 from ..arguments import to_float
-from ..engine import Number, Value, find_terms, lift, operation
+from ..engine import Number, Value, lift, operation, run_chain_rule
 from ..randomness import Kind
 from ..rule import FLOATS, Rule
 from ..watching import Watcher, find_watcher, watch, watchers
@@ -377,7 +377,8 @@ def trace(
             wanted = [stands.get(x, x) for x in captured] if "captured" in differentiate else []
             wanted += inputs if "inputs" in differentiate else []
             for out in outputs:
-                gradients += find_terms(out, wanted)
+                found = run_chain_rule(out, wanted, lambda pairs: pairs)
+                gradients += [pairs if isinstance(pairs, list) else [(1.0, pairs)] for pairs in found]
             _finished(made)
     draws, drawn = list(tracing.draws.values()), list(tracing.draws)
     stores = [(store, len(values)) for store, values in tracing.kept]
