@@ -18,7 +18,7 @@ subtract   = rule("-",          "a, b",   "a - b",               "1.0", "-1.0")
 multiply   = rule("*",          "a, b",   "a * b",               "b", "a")
 divide     = rule("/", "a, b", "a / b", "1 / b", "-a / (b * b) if abs(b) < 1 and 0 < abs(out) < 2.3e-308 else -out / b")
 negate     = rule("neg",        "a",      "-a",                  "-1.0")
-power      = rule("power",      "a",      "real(a ** n)",        "2 * a if n == 2 else -out * out if n == -1 else n * "
+power      = rule("power",      "a",      "real(a ** n)",        "2 * a if n == 2 else n * "
                   "a ** (n - 1) if 1 <= n <= 3 or 0.001 < abs(a) < 1000 and -50 < n - 1 + 1 == n < 50 else inf - out "
                   "if 0 < n < 1 and a <= 0 else power_slope(n, a, n)", n=2.0)
 power_of   = rule("**", "a, b", "real(a ** b)", "b * a ** (b - 1) if 1 <= b <= 3 else inf - out if 0 < b < 1 and a <= 0"

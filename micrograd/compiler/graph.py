@@ -109,6 +109,7 @@ CHOICE = _of(WHERE)
 _SQUARE = intern("square", ("a",), "a ** 2")
 _CUBE = intern("cube", ("a",), "a ** 3")
 _INVERSE = intern("inverse", ("a",), "1 / a")
+_INVERSE_SQUARE = intern("inverse square", ("a",), "1 / a * (1 / a)")  # the square alone may overflow
 PASSING = {ADD, SUBTRACT, MULTIPLY, NEGATE, SUM, DOT, _SQUARE, _CUBE}  # what is not finite makes these not finite
 
 
@@ -388,6 +389,7 @@ _PATTERNS: dict[Operation, list[_Pattern]] = {
         lambda g, x, a, n: g.make(_SQUARE, x, a) if g.is_number(n, 2) else None,
         lambda g, x, a, n: g.make(_CUBE, x, a) if g.is_number(n, 3) else None,
         lambda g, x, a, n: g.make(_INVERSE, x, a) if g.is_number(n, -1) else None,
+        lambda g, x, a, n: g.make(_INVERSE_SQUARE, x, a) if g.is_number(n, -2) else None,
         lambda g, x, a, n: g.make(ADD, x, g.make(_SQRT, x, a), g.zero) if g.is_number(n, 0.5) else None,
         lambda g, x, a, n: g.make(_POWER_OF, x, a, n),
     ],
