@@ -55,7 +55,7 @@ settings.register_profile(
     "mutants", deadline=None, derandomize=True, database=None, phases=[Phase.explicit, Phase.generate]
 )
 # Tests of a file: first those that are quick.
-SLOW = ["last_digit", "second_derivatives", "either_side", "word", "long_chain", "without_the_collector", "any_length"]
+SLOW = ["last_digit", "first_and_second", "either_side", "word", "long_chain", "without_the_collector", "any_length"]
 QUICK = " and ".join(f"not {name}" for name in SLOW)
 REST = "micrograd " + " ".join(
     f"tests/test_{name}.py" for name in ("manners", "rules", "errors", "anomaly", "stepping", "engine")
@@ -184,7 +184,7 @@ def list_stages(name: str, rule: str) -> list[list[str]]:
         one.replace("*", "x") for one in (rule, *sorted(find_users()[rule]))
     ]  # as tests/exact.py writes them
     accuracy = ["tests/test_accuracy.py", "-k", f"last_digit and [{own}-"]
-    derivatives = ["tests/test_rules.py", "-k", f"second_derivatives and [{own}]"]
+    derivatives = ["tests/test_rules.py", "-k", f"first_and_second and [{own}]"]
     users = ["tests/test_accuracy.py", "-k", "last_digit and (" + " or ".join(f"[{one}-" for one in others) + ")"]
     return [accuracy, derivatives, *[users] * bool(others), [*last, "-k", QUICK]]
 

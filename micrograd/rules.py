@@ -16,7 +16,7 @@ __all__ = ["FLOATS", "RULES", "VALUES", "Rule", "constant", "leaf", "rule"]
 add        = rule("+",          "a, b",   "a + b",               "1.0", "1.0")
 subtract   = rule("-",          "a, b",   "a - b",               "1.0", "-1.0")
 multiply   = rule("*",          "a, b",   "a * b",               "b", "a")
-divide     = rule("/", "a, b", "a / b", "1 / b", "-a / (b * b) if abs(b) < 1 and 0 < abs(out) < 2.3e-308 else -out / b")
+divide     = rule("/", "a, b", "a / b", "1 / b", "-a / (b * b) if abs(b) < 9 and 0 < abs(out) < 2.3e-308 else -out / b")
 negate     = rule("neg",        "a",      "-a",                  "-1.0")
 power      = rule("power",      "a",      "real(a ** n)",        "2 * a if n == 2 else n * "
                   "a ** (n - 1) if 1 <= n <= 3 or 0.001 < abs(a) < 1000 and -50 < n - 1 + 1 == n < 50 else inf - out "
@@ -95,13 +95,13 @@ rule("atan2_slope", "x, y", "(s := 2.0 ** 600 if abs(x) + abs(y) < 1e-150 else 2
 rule("asin_slope", "a", "1 / sqrt(1 - a * a) if abs(a) < 0.8 else 1 / sqrt((1 - a) * (1 + a)) if abs(a) != 1 else inf",
      "a / ((1 - a * a) * sqrt(1 - a * a)) if -0.8 < a < 0.8 else a / ((1 - a) * (1 + a) * sqrt((1 - a) * (1 + a))) if "
      "-1 < a < 1 else a * out")
-rule("atan_slope", "a", "(r := 1 / (d := 1 + (q := a * a))) - r * r * (q - (d - 1) if q < 1 else 1 - (d - q)) if "
+rule("atan_slope", "a", "(r := 1 / (d := 1 + (q := a * a))) - r * r * (q - (d - 1) if q < 1.5 else 1 - (d - q)) if "
      "abs(a) < 1e8 else 1 / a / a", "-2 * (a * out) * out")
 rule("tanh_slope", "a", "4 * sigmoid_slope(2 * a) if abs(a) < 350 else (2 * exp(-abs(a))) ** 2", "-2 * tanh(a) * out")
 rule("sigmoid_slope", "a", "(1 - tanh(a / 2) ** 2) / 4 if abs(a) < 1 else (r := (e := exp(-abs(a))) / (d := 1 + (q := "
      "e * (2 + e)))) - r * (q - (d - 1))", "-tanh(a / 2) * out")
-rule("silu_slope", "a", "1.0 if a > 700 else 0.5 + (tanh(a / 2) / 2 + a * sigmoid_slope(a)) if -0.3 < a < 1 else (1 + "
-     "a + exp(a)) / (exp(a) + (2 + exp(-a))) if a > -700 else (1 + a) * exp(a / 2) * exp(a / 2)", "silu_curvature(a)")
+rule("silu_slope", "a", "0.5 + (tanh(a / 2) / 2 + a * sigmoid_slope(a)) if -0.3 < a < 700 else 1.0 if a > 0 else (1 + a"
+     " + exp(a)) / (exp(a) + (2 + exp(-a))) if a > -700 else (1 + a) * exp(a / 2) * exp(a / 2)", "silu_curvature(a)")
 rule("silu_curvature", "a", "(2 - abs(a) + (2 + abs(a)) * exp(-abs(a))) / (1 + exp(-abs(a))) * sigmoid_slope(a) if "
      "abs(a) < 700 else (2 - abs(a)) * exp(-abs(a) / 2) * exp(-abs(a) / 2)",
      "-tanh(a / 2) * out - sigmoid_slope(a) * (tanh(a / 2) + 2 * a * sigmoid_slope(a))")

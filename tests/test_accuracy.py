@@ -97,6 +97,14 @@ def test_tanh_where_one_formula_takes_over_from_another():
             assert ulps(RULES["tanh"](x), mpmath.tanh(mpmath.mpf(x))) <= 2
 
 
+def test_the_slope_of_atan_is_good_enough_for_its_own_derivative():
+    rng = random.Random(0)
+    for _ in range(500):
+        x = 2 ** rng.uniform(-4, 4)
+        with mpmath.workdps(60):
+            assert ulps(RULES["atan_slope"](x), 1 / (1 + mpmath.mpf(x) ** 2)) <= 1.3
+
+
 EDGES = [sign * x for x in (5e-324, 3e-310, 1e-300, 1e-160, 1e-100, 1.0, 1e100, 1e160, 1e300) for sign in (1, -1)]
 
 

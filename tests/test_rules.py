@@ -303,7 +303,17 @@ def test_the_slope_of_a_certain_prediction_is_that_of_pytorchs_bounds():
 
 
 WHOLE = ["1", "-1", "k", "not a", "a > 0", "len((a,))", "round(a)", "max(1, a)", "min(2, a)", "sum([1, 2])", "1 + 1"]
-WHOLE += ["1 if a < 0 else a", "a if a > 0 else 2", "+k", "~k", "sum([k], 3)", "max(a, 3)", "9 // 2", "k ** 2"]
+WHOLE += [
+    "1 if a < 0 else a",
+    "a if a > 0 else 2",
+    "+k",
+    "~k",
+    "sum([k], 3)",
+    "max(a, 3)",
+    "9 // 2",
+    "k ** 2",
+    "ceil(a)",
+]
 
 
 @pytest.mark.parametrize("text", WHOLE)
@@ -312,7 +322,7 @@ def test_a_value_is_a_float(text):
     try:
         for data in (whole(-1.5), whole(Value(-1.5)).data):
             assert isinstance(data, float)
-            assert data == eval(text, {"a": -1.5, "k": 3})
+            assert data == eval(text, {"a": -1.5, "k": 3, "ceil": math.ceil})
     finally:
         del RULES["whole"]
 

@@ -210,6 +210,10 @@ def test_steps_of_traced_values():
         (lambda x: 2**x, "2**x"),
         (lambda x: -2 * x, "-2 * x"),
         (lambda x: x - (-2), "x - -2"),
+        (lambda x: x / -2, "x / -2"),
+        (lambda x: (x**x) ** x, "(x**x)**x"),
+        (lambda x: x**0.5, "x**0.5"),
+        (lambda x: x**-2, "x**(-2)"),
     ],
 )
 def test_numbers_in_an_expression_keep_their_brackets(make, expected):
