@@ -187,7 +187,7 @@ def judge(analytic: float, rounding: float, at: float, noise: float, samples: Se
 def _judge_kink(analytic: float, rounding: float, limits: Sequence[_Limit]) -> Verdict:
     low, high = min(limit.value for limit in limits), max(limit.value for limit in limits)
     tolerance = SAFETY * max(limit.error for limit in limits) + 4 * rounding
-    noticed = tolerance / max(abs(low), abs(high))
+    noticed = tolerance / max(abs(low), abs(high), UNDERFLOW)
     middle, reach = low / 2 + high / 2, high / 2 - low / 2
     if not low - tolerance <= analytic <= high + tolerance:
         return Verdict(middle, reach, noticed, "wrong", f"the slopes at this kink are {low:.6g} and {high:.6g}")

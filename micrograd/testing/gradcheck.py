@@ -293,15 +293,16 @@ def _try(evaluate: Callable[[], list[float]], count: int) -> list[float]:
 
 def _measure_noise(evaluate: Callable[[], list[float]], leaves: list[Value], count: int) -> list[float]:
     # The noise of each output, from its values along a short line, for which all inputs move at once. The points stand
-    # further apart for a function that is the same at most of them, such as one that is rounded to float32.
+    # further apart for a function that is the same at most of them, such as one that is rounded to float32. They have
+    # no round distance, at which rounding errors would often be the same, but one that x + k * distance is exact.
     point = [leaf.data for leaf in leaves]
     noises: list[float | None] = [None] * count
     try:
-        for spacing in (2.0**-46, 2.0**-38, 2.0**-30, 2.0**-22, 2.0**-14):
+        for distance in (2**5 + 1, 2**13 + 1, 2**21 + 1, 2**29 + 1, 2**37 + 1):
             values = []
             for k in range(1, 9):
                 for leaf, x in zip(leaves, point, strict=True):
-                    leaf.data = x + k * spacing * (2.0 ** max(math.frexp(x)[1], -960) if x else 1.0)
+                    leaf.data = x + k * distance * 2 * math.ulp(x or 1.0)
                 values.append(_try(evaluate, count))
             for i, own in enumerate(zip(*values, strict=True)):
                 if noises[i] is None and len(set(own)) > 4:
