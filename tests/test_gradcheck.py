@@ -419,6 +419,8 @@ def test_noise_is_estimated(amplitude):
 
 
 def test_what_can_not_be_resolved_is_told():
+    assert gradcheck(lambda x: x * (x * x), [1e-155]).ok
+    assert gradcheck(lambda x: x * 1e-300, [1.5e308]).ok
     assert gradcheck(lambda x: RULES["asin_slope"](x).log().leaky_relu(), [1e-38]).ok
     assert verdicts(lambda x: (x * 1e6).sin(), 0.3) == ["ok"]
     row = gradcheck(lambda x: (x * 1e9).sin(), [0.3]).rows[0]
@@ -472,3 +474,74 @@ def test_arrays_ints_and_float32_are_inputs():
     assert gradcheck(lambda x: x * x, np.float32(0.5)).rows[0].analytic == 1.0
     assert gradcheck(lambda x: x[0] * x[1], [np.array([Value(1.0), Value(2.0)])]).ok
     assert gradgradcheck(lambda x: (x * x * x).sum(), [np.array([1.0, 2.0])]).ok
+
+
+def test_a_gradient_of_any_function_of_numbers_and_arrays():
+    def f(tree, scale):
+        return float((tree["a"] ** 2).sum()) * tree["b"][0] * scale
+
+    def gradient(tree, scale, error=0.0):
+        a, b = tree["a"], tree["b"][0]
+        return {"a": 2 * a * b * scale + error, "b": [(a**2).sum() * scale]}, (a**2).sum() * b
+
+    inputs = [{"a": np.array([[1.0, 2.0]]), "b": [0.5]}, 3]
+    report = gradcheck(f, inputs, grad=gradient)
+    assert [(row.path, row.verdict) for row in report.rows] == [
+        ("tree.a.0.0", "ok"), ("tree.a.0.1", "ok"), ("tree.b.0", "ok"), ("scale", "ok"),
+    ]  # fmt: skip
+    with pytest.raises(GradcheckError, match=r"wrong by tree\.a\.0\.1\n"):
+        gradcheck(f, inputs, grad=partial(gradient, error=np.array([[0.0, 1e-6]])))
+    assert gradcheck(lambda *x: (f(*x), gradient(*x)), inputs, grad=True).ok
+    assert inputs[0]["a"].tolist() == [[1.0, 2.0]]
+
+
+def test_a_jacobian_and_a_function_that_is_undefined_on_one_side():
+    assert gradcheck(lambda x: x**2, [np.array([1.0, 2.0])], grad=lambda x: np.diag(2 * x)).ok
+    report = gradcheck(lambda x: np.log(1 - x), 0.9999999, grad=lambda x: -1 / (1 - x))
+    assert [row.verdict for row in report.rows] == ["ok"]
+
+
+def test_float32_is_told_from_a_wrong_gradient():
+    x = np.array([1.0, 2.0], np.float32)
+    right = gradcheck(lambda x: np.exp(x).sum(), x, grad=lambda x: np.exp(x))
+    assert {row.verdict for row in right.rows} == {"cannot tell"}
+    assert "noise is about" in right.rows[0].reason
+    wrong = gradcheck(lambda x: np.exp(x).sum(), x, grad=lambda x: 1.001 * np.exp(x), raises=False)
+    assert {row.verdict for row in wrong.rows} == {"wrong"}
+
+
+def test_bad_gradients_of_other_functions_are_errors():
+    with pytest.raises(ValueError, match="the gradient has 1 numbers: 1 for the outputs times 2"):
+        gradcheck(lambda x, y: x * y, [1.0, 2.0], grad=lambda x, y: y)
+    with pytest.raises(TypeError, match=r"float 2\.0 is not callable"):
+        gradcheck(lambda x: x * x, 1.0, grad=2.0)
+    with pytest.raises(TypeError, match="complex"):
+        gradcheck(lambda x: 1j * x, 1.0, grad=lambda x: 1.0)
+
+
+def test_gradients_of_pytorch():
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    x, w = torch.tensor([[0.5, -1.0]], dtype=torch.float64), torch.eye(2, dtype=torch.float64)
+
+    class Wrong(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return 2 * x
+
+        @staticmethod
+        def backward(ctx, gradient):
+            return gradient * torch.tensor([2.0, 2.001], dtype=torch.float64)
+
+    assert {row.verdict for row in gradcheck(lambda x, w: (x @ w).tanh(), [x, w]).rows} == {"ok"}
+    with pytest.raises(GradcheckError, match=r"wrong by x\.0\.1\n"):
+        gradcheck(lambda x: Wrong.apply(x).sum(), x)
+    assert x.tolist() == [[0.5, -1.0]]
+
+
+def test_gradients_of_jax():
+    pytest.importorskip("jax", reason="JAX is not installed")
+    import jax.numpy as jnp
+
+    report = gradcheck(lambda x: jnp.sin(x["b"]) * x["a"].sum(), {"b": jnp.array(1.0), "a": jnp.array([2.0, 3.0])})
+    assert [row.path for row in report.rows] == ["x.b", "x.a.0", "x.a.1"]
+    assert [row.analytic for row in report.rows] == pytest.approx([2.7015114, 0.84147096, 0.84147096])

@@ -88,12 +88,16 @@ def refine_steps(x: float, slope: float, samples: Sequence[Sample], at: float) -
     tops = {1.0, _size(x)}
     change = max((abs(v - at) for s in samples for v in (s.below, s.above) if math.isfinite(v - at)), default=0.0)
     if change and slope and math.isfinite(slope):
-        tops.add(2.0 ** max(math.frexp(change)[1] - math.frexp(slope)[1] + 4, -960))
+        tops.add(_power(math.frexp(change)[1] - math.frexp(slope)[1] + 4))
     return [h for h in _ladder(x, tops, range(2, 53)) if h <= max(sample.right for sample in samples)]
 
 
 def _size(x: float) -> float:
-    return 2.0 ** max(math.frexp(x)[1], -960) if x else 1.0
+    return _power(math.frexp(x)[1]) if x else 1.0
+
+
+def _power(exponent: int) -> float:
+    return 2.0 ** min(max(exponent, -960), 960)
 
 
 def _ladder(x: float, tops: Iterable[float], exponents: Iterable[int]) -> list[float]:
@@ -233,7 +237,7 @@ def _measure_growth(side: Sequence[_Quotient]) -> float:
     pairs = [(a, b) for a, b in pairwise(last)]
     if any((a.slope > 0) != (b.slope > 0) for a, b in pairs):
         return 1.0
-    return max(1 + math.log(b.slope / a.slope) / math.log(b.h / a.h) for a, b in pairs)
+    return max(1 + (math.log(abs(b.slope)) - math.log(abs(a.slope))) / math.log(b.h / a.h) for a, b in pairs)
 
 
 def _step_over(side: Sequence[_Quotient]) -> _Limit:

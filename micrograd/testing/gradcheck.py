@@ -6,6 +6,7 @@ import inspect
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from ..arguments import check_callable, to_float
@@ -14,6 +15,7 @@ from ..nn import Module
 from ..stepping import contributions
 from ..tables import lay_out
 from .differences import EPSILON, UNDERFLOW, Sample, Verdict, choose_steps, estimate_noise, judge, refine_steps
+from .foreign import find_gradient, is_foreign, take_values
 from .surroundings import Surroundings
 
 __all__ = ["GradcheckError", "Report", "Row", "gradcheck", "gradgradcheck"]
@@ -67,8 +69,8 @@ class GradcheckError(AssertionError):
         self.report = report
 
 
-def gradcheck(f: Callable[..., Any], inputs: Any, *more: Any, raises: bool = True) -> Report:
-    """Checks the gradients of ``f`` at a point.
+def gradcheck(f: Callable[..., Any], inputs: Any, *more: Any, grad: Any = None, raises: bool = True) -> Report:
+    """Checks the gradients of ``f`` at a point: those of Values, or any others.
 
     The differences' errors are estimated, with the noise of ``f`` (see :mod:`micrograd.testing.differences`), so that
     there is no tolerance to choose. Each row says which errors it would have noticed.
@@ -78,7 +80,11 @@ def gradcheck(f: Callable[..., Any], inputs: Any, *more: Any, raises: bool = Tru
             result each time. Everything that it changes is set back: gradients, labels, buffers and random generators.
         inputs: a list or tuple with the arguments of ``f``, or a single argument of another type. Every Value and every
             number in them is an input, also in lists, dicts, NumPy arrays and modules at any depth; ``f`` gets Values
-            for them. Everything else, also True and False, is passed on unchanged.
+            for them. Everything else, also True and False, is passed on unchanged. If there are PyTorch's tensors or
+            JAX's arrays, ``f`` gets such, and its gradient is what the library finds.
+        grad: the gradient of a function ``f`` of plain numbers and arrays: a function of the same arguments that
+            returns a number for each input, in their order; for several outputs, such a gradient for each. True if
+            ``f`` itself returns a pair, of its value and its gradient.
         raises: raise an error if a gradient is wrong; otherwise only the report says so.
 
     Returns:
@@ -94,19 +100,33 @@ def gradcheck(f: Callable[..., Any], inputs: Any, *more: Any, raises: bool = Tru
     input  analytic  numeric  error    noticed  verdict
     x.a    0         0.5      ...      ...      kink
     x.b.0  1         1        ...      ...      ok
+    >>> import math
+    >>> print(gradcheck(lambda x, y: math.sin(x) * y, [0.0, 2.0], grad=lambda x, y: [math.cos(x), 0.0], raises=False))
+    input  analytic  numeric  error    noticed  verdict
+    x      1         2        ...      ...      wrong
+    y      0         0        ...      ...      ok
     """
     arguments = _arguments(f, inputs, more, "gradcheck()")
-    return _check(f, arguments, _parameter_names(f, len(arguments)), raises)
+    names = _parameter_names(f, len(arguments))
+    originals = inputs if isinstance(inputs, (list, tuple)) else [inputs]
+    found = find_gradient(originals) if grad is None else None
+    if grad is not True and grad is not None:
+        check_callable(grad, "gradcheck(grad=…)")
+    differentiate = partial(found, f) if found else grad
+    return _check(f, take_values(f, originals, differentiate) if differentiate else f, arguments, names, raises)
 
 
-def _check(f: Callable[..., Any], arguments: list[Any], names: list[str], raises: bool) -> Report:
+def _check(
+    owner: Callable[..., Any], f: Callable[..., Any], arguments: list[Any], names: list[str], raises: bool
+) -> Report:
+    # ``owner`` is the user's function, whose surroundings are kept; ``f`` is the same as a function of Values.
     leaves = dict(_name_inputs(names, arguments))
     if not leaves:
         raise ValueError("there is nothing to check: the inputs hold neither a Value nor a number")
     for path, leaf in leaves.items():
         if not math.isfinite(leaf.data):
             raise ValueError(f"{path} is {leaf.data}: there are no differences to compare with")
-    surroundings = Surroundings([f, arguments])
+    surroundings = Surroundings([owner, arguments])
     with surroundings.restore():
         rows = _make_rows(f, arguments, leaves, surroundings)
     report = Report(rows)
@@ -131,10 +151,12 @@ def _make_rows(
     _check_repeats(evaluate, at, surroundings)
     gradients = [grad(output, leaves.values()) for output in outputs]
     roundings = [_rounding(output) for output in outputs]
-    noises = [
-        max(_noise(output), noise)
-        for output, noise in zip(outputs, _measure_noise(evaluate, list(leaves.values()), len(at)), strict=True)
-    ]
+    noises = []
+    measured = _measure_noise(evaluate, list(leaves.values()), len(at))
+    for output, noise, sizes in zip(outputs, measured, roundings, strict=True):
+        noises.append(max(_noise(output), noise))
+        if noise > _noise(output):  # the function is less exact than floats, and so is its gradient
+            sizes.update({leaf: noise / EPSILON / abs(output.data) * size for leaf, size in sizes.items()})
     rows: list[list[Row]] = [[] for _ in outputs]
     for j, (path, leaf) in enumerate(leaves.items()):
         samples = _sample(evaluate, leaf, choose_steps(leaf.data), at)
@@ -190,7 +212,7 @@ def gradgradcheck(f: Callable[..., Any], inputs: Any, *more: Any, raises: bool =
         outputs = _outputs(f(*arguments))
         return [gradient for output in outputs for gradient in grad(output, leaves, create_graph=True)]
 
-    return _check(gradients, arguments, names, raises)
+    return _check(f, gradients, arguments, names, raises)
 
 
 def _arguments(f: Callable[..., Any], inputs: Any, more: tuple[Any, ...], where: str) -> list[Any]:
@@ -217,6 +239,8 @@ def _lift(tree: Any) -> Any:
         return [_lift(item) for item in tree]
     if isinstance(tree, (Value, Module, bool)):
         return tree
+    if is_foreign(tree):
+        return _lift(tree.tolist())
     if _is_array(tree):
         lifted = tree.astype(object)
         lifted.flat = [_lift(item) for item in lifted.flat]
@@ -292,17 +316,18 @@ def _try(evaluate: Callable[[], list[float]], count: int) -> list[float]:
 
 
 def _measure_noise(evaluate: Callable[[], list[float]], leaves: list[Value], count: int) -> list[float]:
-    # The noise of each output, from its values along a short line, for which all inputs move at once. The points stand
-    # further apart for a function that is the same at most of them, such as one that is rounded to float32. They have
-    # no round distance, at which rounding errors would often be the same, but one that x + k * distance is exact.
+    # The noise of each output, from its values along a short line, for which all inputs move at once, each by its own
+    # distance. The points stand further apart for a function that is the same at most of them, such as one that is
+    # rounded to float32. The distance is not round, because rounding errors would then often be the same; but x + k
+    # distances are exact.
     point = [leaf.data for leaf in leaves]
     noises: list[float | None] = [None] * count
     try:
-        for distance in (2**5 + 1, 2**13 + 1, 2**21 + 1, 2**29 + 1, 2**37 + 1):
+        for distance in [int(1.618 * 2**k) | 1 for k in (5, 13, 21, 29, 37)]:
             values = []
             for k in range(1, 9):
-                for leaf, x in zip(leaves, point, strict=True):
-                    leaf.data = x + k * distance * 2 * math.ulp(x or 1.0)
+                for j, (leaf, x) in enumerate(zip(leaves, point, strict=True)):
+                    leaf.data = x + k * (1 + j % 7) * distance * 2 * math.ulp(x or 1.0)
                 values.append(_try(evaluate, count))
             for i, own in enumerate(zip(*values, strict=True)):
                 if noises[i] is None and len(set(own)) > 4:
