@@ -97,7 +97,7 @@ def _size(x: float) -> float:
 
 
 def _power(exponent: int) -> float:
-    return 2.0 ** min(max(exponent, -960), 960)
+    return 2.0 ** min(max(exponent, -960), 1023)
 
 
 def _ladder(x: float, tops: Iterable[float], exponents: Iterable[int]) -> list[float]:
