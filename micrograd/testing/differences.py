@@ -145,7 +145,8 @@ def judge(analytic: float, rounding: float, at: float, noise: float, samples: Se
     """
 
     def divide(h: float, a: float, b: float) -> _Quotient:
-        return _Quotient(h, (b - a) / h, (2 * noise + EPSILON * (abs(a) + abs(b))) / h)
+        # Terms that cancel at the point may be as large as the step times their slope, and so are their errors.
+        return _Quotient(h, (b - a) / h, (2 * noise + EPSILON * (abs(a) + abs(b))) / h + rounding)
 
     left = [divide(s.left, s.below, at) for s in samples]
     right = [divide(s.right, at, s.above) for s in samples]
@@ -167,7 +168,7 @@ def judge(analytic: float, rounding: float, at: float, noise: float, samples: Se
     if not math.isfinite(analytic):
         return Verdict(limits[0].value, limits[0].error, math.nan, "wrong", f"the gradient is {analytic}")
     if abs(gap.value) > SAFETY * gap.error:
-        return _judge_kink(analytic, rounding, limits)
+        return _judge_kink(analytic, limits)
     if both:
         central = [
             _Quotient(a.h, (a.slope + b.slope) / 2, (a.noise + b.noise) / 4)  # the value at the point cancels
@@ -176,7 +177,7 @@ def judge(analytic: float, rounding: float, at: float, noise: float, samples: Se
         ]
         limits.append(_extrapolate(central, 2))
     limit = min(limits, key=lambda limit: limit.error)
-    tolerance = SAFETY * limit.error + 4 * rounding
+    tolerance = SAFETY * limit.error
     # The noticed error is relative to the gradient. Where this is 0, it is relative to the slopes that are near.
     scale = abs(analytic) or max(abs(limit.value), *(abs(q.slope) for side in sides for q in side if q.h <= 1), abs(at))
     noticed = tolerance / scale if scale else 0.0
@@ -188,9 +189,9 @@ def judge(analytic: float, rounding: float, at: float, noise: float, samples: Se
     return Verdict(limit.value, limit.error, noticed, "ok" if both else "edge")
 
 
-def _judge_kink(analytic: float, rounding: float, limits: Sequence[_Limit]) -> Verdict:
+def _judge_kink(analytic: float, limits: Sequence[_Limit]) -> Verdict:
     low, high = min(limit.value for limit in limits), max(limit.value for limit in limits)
-    tolerance = SAFETY * max(limit.error for limit in limits) + 4 * rounding
+    tolerance = SAFETY * max(limit.error for limit in limits)
     noticed = tolerance / max(abs(low), abs(high), UNDERFLOW)
     middle, reach = low / 2 + high / 2, high / 2 - low / 2
     if not low - tolerance <= analytic <= high + tolerance:
@@ -289,7 +290,7 @@ def _extrapolate(quotients: Sequence[_Quotient], order: int) -> _Limit:
 def _find_reason(
     left: Sequence[_Quotient], right: Sequence[_Quotient], limit: _Limit, rounding: float, noise: float
 ) -> str:
-    if 4 * rounding > SAFETY * limit.error:
+    if 4 * rounding > limit.error:
         return "the terms of the gradient cancel"
     larger = [(a, b) for a, b in zip(left, right, strict=True) if a.h >= limit.reach]
     if any(not math.isfinite(a.slope + b.slope) for a, b in larger):
