@@ -546,3 +546,9 @@ def test_gradients_of_jax():
     report = gradcheck(lambda x: jnp.sin(x["b"]) * x["a"].sum(), {"b": jnp.array(1.0), "a": jnp.array([2.0, 3.0])})
     assert [row.path for row in report.rows] == ["x.b", "x.a.0", "x.a.1"]
     assert [row.analytic for row in report.rows] == pytest.approx([2.7015114, 0.84147096, 0.84147096])
+
+
+def test_a_report_is_a_table_in_a_notebook():
+    html = gradcheck(lambda d: d["<a>"] * 2, {"<a>": 1.0})._repr_html_()
+    assert html.count("<tr>") == 2
+    assert "<td>d.&lt;a&gt;</td><td>2</td><td>2</td>" in html

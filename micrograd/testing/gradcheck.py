@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from html import escape
 from typing import Any
 
 from ..arguments import check_callable, to_float
@@ -43,7 +44,7 @@ class Row(Verdict):
 
 @dataclass(frozen=True)
 class Report:
-    """A report with one row per input. It prints as a table."""
+    """A report with one row per input. It prints as a table, in notebooks as HTML."""
 
     rows: list[Row] = field(default_factory=list)
 
@@ -53,11 +54,18 @@ class Report:
         return all(row.verdict != "wrong" for row in self.rows)
 
     def __str__(self) -> str:
+        return lay_out(self._cells())
+
+    def _repr_html_(self) -> str:  # for notebooks
+        lines = ["".join(f"<td>{escape(cell)}</td>" for cell in cells) for cells in self._cells()]
+        return f"<table>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
+
+    def _cells(self) -> list[tuple[str, ...]]:
         cells: list[tuple[str, ...]] = [("input", "analytic", "numeric", "error", "noticed", "verdict")]
         for row in self.rows:
             numbers = f"{row.analytic:.12g}", f"{row.numeric:.12g}", f"{row.error:.1e}", f"{row.noticed:.1e}"
             cells.append((row.path, *numbers, f"{row.verdict}: {row.reason}" if row.reason else row.verdict))
-        return lay_out(cells)
+        return cells
 
 
 class GradcheckError(AssertionError):
