@@ -2,7 +2,7 @@
 # Both install what they need into a virtual environment of their own.
 # make test-lowest: runs the tests and the demos with the oldest libraries that pyproject.toml allows.
 # make package: builds the wheel and the source distribution, and runs the tests of the unpacked source.
-# make mutants: changes the rules and the engine in a thousand places, and sees whether the tests notice (an hour).
+# make mutants: changes the rules and the engine in 3,900 places, and sees whether the tests notice (an hour).
 # make bench: measures the speed beside PyTorch, JAX, CasADi, XAD, autograd and micrograd 0.1.0, which it installs.
 # make test-torch: runs the tests that compare with PyTorch, which it installs.
 
