@@ -420,6 +420,7 @@ def test_noise_is_estimated(amplitude):
 
 def test_what_can_not_be_resolved_is_told():
     assert gradcheck(lambda x: x * (x * x), [1e-155]).ok
+    assert gradcheck(lambda x, y: abs((-x.minimum(y)).leaky_relu().erf()).asin(), [4.5e-26, 0.0]).ok
     assert gradcheck(lambda x: x * 1e-300, [1.5e308]).ok
     assert verdicts(lambda x, y: (x - y) - x, 0.0, -6e-80)[0] == "cannot tell"
     assert gradcheck(lambda x: RULES["asin_slope"](x).log().leaky_relu(), [1e-38]).ok

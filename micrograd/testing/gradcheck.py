@@ -163,8 +163,9 @@ def _make_rows(
     measured = _measure_noise(evaluate, list(leaves.values()), len(at))
     for output, noise, sizes in zip(outputs, measured, roundings, strict=True):
         noises.append(max(_noise(output), noise))
-        if noise > _noise(output):  # the function is less exact than floats, and so is its gradient
-            sizes.update({leaf: noise / EPSILON / abs(output.data) * size for leaf, size in sizes.items()})
+        if noise > _noise(output) and output.data:  # the function is less exact than floats, and so is its gradient
+            relative = min(noise / abs(output.data), 1.0)
+            sizes.update({leaf: relative / EPSILON * size for leaf, size in sizes.items()})
     rows: list[list[Row]] = [[] for _ in outputs]
     for j, (path, leaf) in enumerate(leaves.items()):
         samples = _sample(evaluate, leaf, choose_steps(leaf.data), at)
