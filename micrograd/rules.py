@@ -66,7 +66,7 @@ bce        = rule("bce", "p, t", "-chance(t) * log(max(chance(p), tiny)) - (1 - 
 bce_slope  = rule("bce_slope", "p, t", "(p - t) / max(chance(p) * (1 - p), eps)", "((p - t) * (p - t) + t * (1 - t)) / "
                   "maximum(p * (1 - p), eps) ** 2", "-1 / maximum(p * (1 - p), eps)", eps=9.99999996004197e-13)
 log_odds   = rule("log_odds",   "p",      "-100.0 if chance(p) < tiny else -log1p((1 - 2 * p) / p) if p < 0.5 else "
-                  "log1p((2 * p - 1) / (1 - p)) if p < 1 else 100.0",
+                  "log1p((2 * p - 1) / (1 - p)) if p < 1 else 100.0 * chance(p)",
                   "1 / (p * (1 - p)) if tiny < p < 1 else 0.0", tiny=3.720075976020836e-44)
 # of any number of operands: dot's are a₁…aₙ b₁…bₙ; weigh is dot with constants x for b; exp_sum's are a₁…aₙ b
 total      = rule("sum",        "*a",     "sum(a, 0.0)",         "(1.0,) * len(a)")
