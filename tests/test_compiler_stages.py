@@ -67,8 +67,10 @@ def test_zeros_times_anything_vanish_in_gradients_alone():
     assert graph.outputs != [graph.zero]
 
 
-def test_the_slope_of_an_inverse_has_no_power():
-    assert names(graph_of(lambda x: x**-1, 0.75, differentiate="inputs")) == ["inverse", "neg", "*"]
+def test_the_slope_of_an_inverse_has_no_general_power():
+    found = names(graph_of(lambda x: x**-1, 0.75, differentiate="inputs"))
+    assert "inverse square" in found
+    assert "**" not in found
 
 
 def test_a_graph_prints():
