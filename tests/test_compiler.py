@@ -101,6 +101,10 @@ def test_expressions_are_what_they_are_eagerly(expression, lanes):
     agree(expression, lanes)
 
 
+def test_the_cube_of_a_small_negative_number_is_minus_zero():
+    assert math.copysign(1.0, compile(lambda x: x**3)(-4e-112).data) == -1.0
+
+
 @settings(max_examples=300)
 @given(
     expressions(),

@@ -489,7 +489,8 @@ def _cube(x: Number) -> Number:
     fused = x.function.fused
     square = x * x
     cube = square * x
-    return cube - x.function.add_product(fused(-x, x, square), x, fused(-square, x, cube))
+    # The correction as one instruction would lose the sign of a cube that is -0.
+    return cube - (fused(-x, x, square) * x + fused(-square, x, cube))
 
 
 _POWERS: dict[Any, Callable[[Number], Number]] = {
