@@ -59,6 +59,7 @@ bench: build/peers/installed
 	build/peers/bin/python benchmarks/eager.py
 	build/peers/bin/python benchmarks/compiled.py --plot out/compiled.png
 	build/peers/bin/python benchmarks/elementary.py
+	build/peers/bin/python benchmarks/results.py
 
 mutants: .venv/mutants
 	$(BIN)/python benchmarks/mutants.py
@@ -81,7 +82,7 @@ package: .venv/test
 build/peers/installed: pyproject.toml
 	@echo "Creating the virtual environment build/peers …"
 	@$(PYTHON) -m venv build/peers
-	$(call install,make bench,build/peers,--editable ".[fast]" "$(TORCH)" autograd casadi hypothesis jax matplotlib mpmath pytest xad)
+	$(call install,make bench,build/peers,--editable ".[fast]" "$(TORCH)" autograd casadi hypothesis jax matplotlib mpmath pytest scikit-learn xad)
 	@touch $@
 
 .venv/%: .venv/bin/python pyproject.toml

@@ -176,7 +176,7 @@ ERRORS = [
     (lambda: gradcheck(3, [1.0]), TypeError, r"gradcheck\(\) takes a function, and int 3 is not callable"),
     (lambda: gradgradcheck(3, [1.0]), TypeError, r"gradgradcheck\(\) takes a function, and int 3 is not callable"),
     (lambda: gradcheck(lambda x: x, []), ValueError, "nothing to check: the inputs"),
-    (lambda: gradcheck(lambda x: v * 3, [True]), ValueError, "neither a Value nor a number"),
+    (lambda: gradcheck(lambda x: x * v, [1]), ValueError, "neither a Value nor a float"),
     (lambda: gradcheck(lambda x: [], [1.0]), ValueError, "gives no output"),
     (lambda: gradcheck(lambda x: 3.0, [1.0]), TypeError, "must give Values, not float 3.0"),
     (lambda: gradcheck(lambda x: {"a": x}, [1.0]), TypeError, "must give Values, not dict"),
