@@ -15,7 +15,7 @@ from ..randomness import Kind
 from ..watching import Watcher
 from .machine import Floats, Whole
 
-__all__ = ["Draw", "Draws", "Replay", "draw_for", "draw_orders", "take"]
+__all__ = ["Draw", "Draws", "Replay", "draw_for", "draw_orders"]
 
 Draw = tuple[Kind, Any]
 """What a trace draws: the kind of a number, and the generator."""
@@ -23,14 +23,14 @@ Draw = tuple[Kind, Any]
 _MANY = 1000  # numbers for which NumPy is faster: it takes the generator's state and gives it back
 
 
-def is_twister(rng: Any) -> bool:
-    """Whether it draws as NumPy's Mersenne Twister does: a ``random.Random``, or the module ``random``."""
+def _is_twister(rng: Any) -> bool:
+    # Whether it draws as NumPy's Mersenne Twister does: a random.Random, or the module random.
     return type(getattr(rng.random, "__self__", None)) is random.Random
 
 
-def take(rng: Any, count: int) -> Floats:
-    """Draws as many numbers of ``rng.random()``."""
-    if count < _MANY or not is_twister(rng):
+def _take(rng: Any, count: int) -> Floats:
+    # Draws as many numbers of rng.random().
+    if count < _MANY or not _is_twister(rng):
         return np.array([rng.random() for _ in range(count)])
     version, (*key, place), after = rng.getstate()
     twin = np.random.RandomState(0)
@@ -48,7 +48,7 @@ def draw_orders(rng: Any, count: int, orders: int) -> Whole:
     """
     if rng is None:
         return np.tile(np.arange(count), (orders, 1))
-    keys = (take(rng, orders * count) * 2.0**31).astype(np.int64).reshape(orders, count)
+    keys = (_take(rng, orders * count) * 2.0**31).astype(np.int64).reshape(orders, count)
     # The place of a number in its lowest bits: sorting these is faster than sorting places.
     return np.sort(keys << 32 | np.arange(count), axis=1) & (2**32 - 1)
 
@@ -66,7 +66,7 @@ def draw_for(programs: Sequence[Sequence[Draw]], which: Whole) -> list[Floats]:
     counts = np.bincount(which, minlength=len(programs))
     rows = [np.empty((count, len(draws))) for count, draws in zip(counts, programs, strict=True)]
     owners = {id(rng): rng for draws in programs for _, rng in draws}
-    if not all(map(is_twister, owners.values())):
+    if not all(map(_is_twister, owners.values())):
         filled = [0] * len(programs)
         for k in which.tolist():
             rows[k][filled[k]] = [kind.draw(rng) for kind, rng in programs[k]]
@@ -75,20 +75,18 @@ def draw_for(programs: Sequence[Sequence[Draw]], which: Whole) -> list[Floats]:
     for key, rng in owners.items():
         each = np.array([sum(kind.count for kind, its in draws if id(its) == key) for draws in programs])[which]
         ends = np.cumsum(each)
-        stream = take(rng, int(ends[-1]))
+        stream = _take(rng, int(ends[-1]))
         for k, draws in enumerate(programs):
             place = (ends - each)[which == k]
             for column, (kind, its) in enumerate(draws):
                 if id(its) == key:
                     numbers = [stream[place + i] for i in range(kind.count)]
                     # NumPy's functions round differently from those of the module math.
-                    rows[k][:, column] = numbers[0] if kind.count == 1 else [*map(kind.formula, *map(_list, numbers))]
+                    rows[k][:, column] = (
+                        numbers[0] if kind.count == 1 else [*map(kind.formula, *[x.tolist() for x in numbers])]
+                    )
                     place = place + kind.count
     return rows
-
-
-def _list(array: Floats) -> list[float]:
-    return array.tolist()  # type: ignore[no-any-return]
 
 
 class Draws:
