@@ -79,12 +79,13 @@ exp_sum    = rule("exp_sum", "*ab", "fsum([exp_difference(x, ab[-1]) for x in ab
                   "[exp_difference(x, ab[-1]) for x in ab[:-1]] + [-out]")
 exp_difference = rule("exp_difference", "a, b", "(g := exp(d := a - b)) + g * (a - (d - (z := d - a)) - (b + z)) if "
                   "abs(a - b) < 1000 else exp(a - b)", "out", "-out")  # d misses what rounding takes from a - b
-# slopes whose formula in the books, such as 1 - tanh(a)², loses digits or overflows; power_slope is c aⁿ⁻¹
+# slopes whose formula in the books, such as 1 - tanh(a)², loses digits or overflows; power_slope is c aⁿ⁻¹ and its d
+# is off by n - d - 1
 rule("power_slope", "c, a, n", "0.0 if c == 0 else c * a ** (n - 1) if a == 0 else y if abs(y := (p := (c * abs(a) ** d"
-     " if abs((d := n - 1) * (t := log(abs(a)))) < 700 else c * (h := abs(a) ** (d / 2)) * h) * real((s := copysign(1.0"
-     ", a)) ** n) * s) + p * ((n - (d - (z := d - n)) - (1 + z)) * t)) < inf else c * a ** (n - 1)",
-     "0.0 if 0 <= a <= 0 and n < 1 else power_slope(1.0, a, n)", "power_slope(c * (n - 1), a, n - 1) if n <= n - 1 + 1 "
-     "<= n else (n - 1) * out / a", "out * log(a) if a > 0 else 0.0 if 0 <= a else nan")  # d is off by n - d - 1
+     " if abs(q := (d := n - 1) * (t := log(abs(a)))) < 709.7 or (abs(c) - 1) * q >= 0 else c * (h := abs(a) ** (d / 2)"
+     ") * h) * real((s := copysign(1.0, a)) ** n) * s) + p * ((n - (d - (z := d - n)) - (1 + z)) * t)) < inf else "
+     "c * a ** (n - 1)", "0.0 if 0 <= a <= 0 and n < 1 else power_slope(1.0, a, n)", "power_slope(c * (n - 1), a, n - 1"
+     ") if n <= n - 1 + 1 <= n else (n - 1) * out / a", "out * log(a) if a > 0 else 0.0 if 0 <= a else nan")
 rule("sqrt_slope", "a", "0.5 / sqrt(a) if a != 0 else inf", "-0.5 * out / a if not 0 <= a <= 0 else -out")
 rule("cbrt_slope", "a", "cbrt(a) / a / 3 if a != 0 else inf", "-2 / 3 * out / a if not 0 <= a <= 0 else nan")
 rule("hypot_slope", "x, y", "x * (s := 2.0 ** 600 if abs(x) + abs(y) < 1 else 0.25) / hypot(x * s, y * s) if "

@@ -271,8 +271,8 @@ BASES = (5e-324, 3e-310, 1e-200, 2e-31, 1e-3, 0.5, 1 - 2**-53, 1.0, 2.0, 700.0, 
 
 
 def power(c, a, n):
-    """Returns c·aⁿ with many digits."""
-    return c and mpmath.mpf(c) * (mpmath.mpf(a) ** n if a or n >= 0 else mpmath.inf)
+    """Returns c·aⁿ with many digits. The releases of mpmath differ about ∞⁰, which is 1 here as in Python."""
+    return c and mpmath.mpf(c) * (mpmath.mpf(a) ** n if n and (a or n > 0) else mpmath.inf if n else 1)
 
 
 def times_log(x, a):
