@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .arguments import check_callable, sequence, to_float
-from .engine import Number, Value, grad, lift
+from .engine import Number, Value, grad, lift, run_chain_rule
 from .functional import dot
 
 __all__ = ["hessian", "jacobian", "jvp", "vjp"]
@@ -51,7 +51,8 @@ def hessian(f: Function, xs: Sequence[Number]) -> list[list[float]]:
     [[4.0, 1.0], [1.0, 0.0]]
     """
     point = _point(f, xs, "hessian()")
-    return [list(grad(slope, point)) for slope in grad(_single(f(point), "hessian"), point, create_graph=True)]
+    slopes = grad(_single(f(point), "hessian"), point, create_graph=True)
+    return [run_chain_rule(slope, point, None) for slope in slopes]
 
 
 def vjp(f: Function, xs: Sequence[Number], vector: Sequence[Number]) -> list[float]:

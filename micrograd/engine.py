@@ -329,17 +329,17 @@ def grad(output: Value, inputs: Value | Iterable[Value], create_graph: bool = Fa
 
 def run_chain_rule(output: Value, inputs: Iterable[Value], collect: Callable[[Any], Any] | None) -> list[Any]:
     """The chain rule on floats; or on Values, with what ``collect`` makes of the pairs that arrive at each input."""
-    operations, _, nodes = _order(output)
-    before = {node: node._grad for node in nodes}
+    operations, leaves, nodes = _order(output)
+    before = [node._grad for node in nodes]
     try:
-        for node in before:
+        for node in nodes if collect else leaves:
             node._grad = [] if collect else 0.0  # type: ignore[assignment]  # pairs, see _collect()
         _chain_rule(output, operations, collect is not None)
         for x in inputs:
             x._grad = collect(x._grad) if collect else x._grad
-        return [x._grad if x in before else 0.0 for x in inputs]
+        return [x._grad if x in nodes else 0.0 for x in inputs]
     finally:
-        for node, gradient in before.items():
+        for node, gradient in zip(nodes, before, strict=True):
             node._grad = gradient
 
 
