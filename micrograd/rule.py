@@ -349,9 +349,11 @@ class Table(UserDict[str, Rule]):
         if users:
             raise ValueError(f"the rule {name!r} can't be deleted: {', '.join(users)} uses it")
         super().__delitem__(name)
-        VALUES.pop(name, None)
-        if not hasattr(math, name):
-            FLOATS.pop(name, None)
+        for names in (VALUES, FLOATS):
+            if name in _OF_MATH:
+                names[name] = _OF_MATH[name]
+            else:
+                names.pop(name, None)
 
 
 RULES = Table()
@@ -600,5 +602,5 @@ _OF_MATH = {name: entry for name, entry in vars(math).items() if not name.starts
 FLOATS: dict[str, Any] = {**_OF_MATH, "tanh": _tanh, "real": _real, "chance": _chance, "mul": mul}
 """The names in the texts on floats: the functions of the module math, and every rule."""
 
-VALUES: dict[str, Any] = {name: x for name, x in _OF_MATH.items() if isinstance(x, float)} | {"choose_": _choose}
-"""The names in the local gradients on Values: every rule."""
+VALUES: dict[str, Any] = {**_OF_MATH, "choose_": _choose}
+"""The names in the local gradients on Values: every rule; the functions of math without a rule refuse a Value."""

@@ -124,6 +124,27 @@ def test_grad_touches_no_grad():
     assert (x.grad, y.grad, inner.grad, out.grad) == (5.0, 0.0, 7.0, 0.0)
 
 
+def test_gradients_that_can_be_differentiated_are_as_small_as_by_hand():
+    x, y = Value(2.0), Value(3.0)
+
+    def slope(out):
+        return grad(out, [x], create_graph=True)[0]
+
+    assert slope(x * y) is y  # not y · 1
+    total = (x + y).exp()
+    assert slope(total) is total  # not 1 · exp(x + y)
+    product = (x * y).exp()
+    assert (slope(product).op, set(slope(product).parents)) == ("*", {product, y})
+    summed = slope((x + y).exp() + (x + 2 * y).exp())
+    assert (summed.op, [node.op for node in summed.parents]) == ("sum", ["exp", "exp"])
+    doubled = slope(2 * x * y + 2 * y * x)
+    assert (doubled.op, len(doubled.parents)) == ("dot", 4)
+    alone = x.exp()
+    assert slope(alone + (x * y).floor()) is alone  # what is multiplied by 0 is left out
+    assert slope(functional.sum([y])).data == 0.0
+    assert math.isnan(slope((x * math.inf).floor()).data)  # but not if the other factor is infinite
+
+
 def test_topological_order_has_parents_first():
     x = Value(1.0)
     out = ((x + 1) * (x - 2)).tanh() + x

@@ -364,6 +364,17 @@ def test_a_negative_base_has_no_derivative_by_the_exponent(a):
     assert math.isnan(grad(Value(a) ** (b := Value(2.0)), [b])[0])
 
 
+def test_a_function_without_a_rule_has_no_second_derivative_until_it_has_one():
+    x = Value(3.0)
+    for _ in range(2):
+        late = rule("late", "a", "a", "lgamma(a)")
+        with pytest.raises(TypeError, match="forgets its gradient"):
+            grad(late(x), [x], create_graph=True)
+        rule("lgamma", "a", "lgamma(a)", "0.9")
+        assert grad(grad(late(x), [x], create_graph=True)[0], [x]) == (0.9,)
+        del RULES["late"], RULES["lgamma"]
+
+
 def test_the_names_of_operands_have_no_order():
     try:
         ratio = rule("ratio", "y, x", "y / x", "1 / x", "-out / x")

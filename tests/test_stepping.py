@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from micrograd import Value, detect_anomaly, functional, rules
-from micrograd.engine import topological_order
+from micrograd.engine import operation, topological_order
 from micrograd.naming import name_nodes
 from micrograd.rules import RULES
-from micrograd.stepping import BackwardPass, write_expression
+from micrograd.stepping import BackwardPass, contributions, write_expression
 from micrograd.testing.strategies import expressions
 
 
@@ -153,24 +153,62 @@ def test_expressions_keep_their_brackets():
         assert str(step).split(" = ", 1)[1] == text
 
 
+def test_a_local_gradient_outside_its_domain_is_named():
+    root = rules.rule("root", "a", "a", "sqrt(a)")
+    try:
+        x = Value(-2.0, "x")
+        out = root(x) + x
+        x.grad = 7.0
+        with pytest.raises(ValueError, match=r"in the gradient of root\(x=-2.0\)"):
+            list(out.steps())
+        assert (x.grad, out.grad) == (7.0, 0.0)
+        with pytest.raises(ValueError, match=r"in the gradient of root\(x=-2.0\)"):
+            contributions(root(x))
+    finally:
+        del rules.RULES["root"]
+
+
+def test_steps_after_backward_leave_each_gradient_as_backward_does():
+    x = Value(3.0)
+    inner = x * x
+    out = inner + x
+    out.backward()
+    steps = list(out.steps())
+    assert (x.grad, inner.grad, out.grad) == (14.0, 1.0, 1.0)
+    assert "names" not in repr(steps[0])
+
+
+@pytest.mark.parametrize("make", [Value.steps, Value.forward_steps])
+def test_a_step_cannot_be_changed(make):
+    (step,) = make(Value(3.0).exp())
+    with pytest.raises(AttributeError, match="cannot assign"):
+        step.node = step.names
+
+
 def test_forward_again_after_a_leaf_was_changed():
     x = Value(3.0, "x")
     inner = x * 2
     out = inner + 1
     x.data = 5.0
     steps = list(out.forward_steps())
+    assert "names" not in repr(steps[0])
     assert [(step.node, step.before, step.value) for step in steps] == [(inner, 6.0, 10.0), (out, 7.0, 11.0)]
     assert out.data == 11.0
 
 
-def test_a_forward_pass_that_fails_changes_nothing():
+@pytest.mark.parametrize(
+    ("number", "error", "message"),
+    [(0.0, ValueError, r"log\(-1.0\)"), (1.0, ValueError, r"log\(0.0\)"), (1e200, OverflowError, "1e[+]?200")],
+)
+def test_a_forward_pass_that_fails_changes_nothing(number, error, message):
     x = Value(3.0, "x")
     inner = x - 1
-    out = inner.log()
-    x.data = 0.0
-    with pytest.raises(ValueError, match=r"log\(-1.0\)"):
+    out = inner.log() + inner**2
+    before = [node.data for node in topological_order(out)[1:]]
+    x.data = number
+    with pytest.raises(error, match=message):
         list(out.forward_steps())
-    assert (inner.data, out.data) == (2.0, math.log(2.0))
+    assert [node.data for node in topological_order(out)[1:]] == before
 
 
 def test_an_operation_added_at_run_time_is_stepped():
@@ -183,10 +221,19 @@ def test_an_operation_added_at_run_time_is_stepped():
         del rules.RULES["softsign"]
 
 
-def test_a_local_gradient_for_floats_only_is_shown_as_it_is_written():
+@pytest.mark.parametrize(
+    ("operands", "value", "local"),
+    [
+        ("a, b", "a % b", ["1.0", "-(a // b)"]),
+        ("a, b", "a * b", ["lgamma(b)", "erfc(a)"]),
+        ("*a", "sum(a)", ["[fsum(a)] * 2"]),
+    ],
+)
+def test_a_local_gradient_for_floats_only_is_shown_as_it_is_written(operands, value, local):
+    wrap = rules.rule("wrap", operands, value, *local)
     try:
-        wrap = rules.rule("wrap", "a, b", "a % b", "1.0", "-(a // b)")
-        assert [step.formula for step in wrap(Value(7.0), Value(2.0)).steps()] == ["1.0", "-(a // b)"]
+        (x, y), texts = (Value(7.0), Value(2.0)), local if len(local) > 1 else local * 2
+        assert [step.formula for step in operation(wrap)(x, y).steps()] == texts
     finally:
         del rules.RULES["wrap"]
 
