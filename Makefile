@@ -10,6 +10,8 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 BIN := .venv/bin
 SHELL := bash
+# Tests run on all cores. Those of a file run one after the other, because they share what is slow to set up.
+PYTEST := -m pytest -n auto --dist loadfile
 
 # Says what is installed for $(1) into the virtual environment $(2), and installs $(3): a line for each library. Pip's
 # warnings are left out; its errors are shown.
@@ -23,7 +25,7 @@ demo: .venv/demo
 	$(BIN)/python demos/digits.py
 
 test: .venv/test
-	$(BIN)/python -m pytest
+	$(BIN)/python $(PYTEST)
 
 test-lowest: BIN := build/lowest/bin
 test-lowest: LOWEST = $(BIN)/python -m uv pip install --python $(BIN)/python --resolution lowest-direct
@@ -33,12 +35,12 @@ test-lowest:
 	@$(PYTHON) -m venv build/lowest
 	$(call install,the test of the lowest versions,build/lowest,uv)
 	$(LOWEST) --editable ".[test]"
-	$(BIN)/python -m pytest
+	$(BIN)/python $(PYTEST)
 	$(LOWEST) --editable ".[demo]"
 	$(MAKE) -o .venv/demo demos BIN=$(BIN)
 
 test-torch: .venv/test .venv/torch
-	$(BIN)/python -m pytest tests/test_expressions.py tests/test_*_torch.py
+	$(BIN)/python $(PYTEST) tests/test_expressions.py tests/test_*_torch.py
 
 lint: .venv/lint
 	$(BIN)/ruff check .
@@ -69,7 +71,7 @@ package: .venv/test
 	rm -rf build/package
 	$(BIN)/python -m build --outdir build/package .
 	tar -xzf build/package/*.tar.gz -C build/package
-	cd build/package/micrograd-*/ && PYTHONPATH=. $(CURDIR)/$(BIN)/python -m pytest
+	cd build/package/micrograd-*/ && PYTHONPATH=. $(CURDIR)/$(BIN)/python $(PYTEST)
 
 .venv/bin/python:
 	@echo "Creating the virtual environment .venv …"

@@ -37,6 +37,13 @@ def pytest_configure(config):
         config.pluginmanager.register(WithoutGraphviz())
 
 
+def pytest_make_parametrize_id(val):
+    """Names functions and dicts in the names of tests, without addresses, which are others in each process."""
+    if isinstance(val, dict):
+        return " ".join(map(str, val)) or "none"
+    return getattr(val, "__name__", None) if callable(val) else None
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _ctrl_c():
     """Makes Ctrl-C interrupt, even if the tests run in the background, where shells ignore it."""

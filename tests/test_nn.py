@@ -525,7 +525,7 @@ RULES_AS_FUNCTIONS = [
 ]
 
 
-@pytest.mark.parametrize(("name", "function"), RULES_AS_FUNCTIONS, ids=str)
+@pytest.mark.parametrize(("name", "function"), RULES_AS_FUNCTIONS)
 def test_a_function_that_is_a_rule_is_the_same_activation_as_its_name(name, function):
     by_name, by_function = (
         nn.MLP(2, [3, 1], activation=activation, rng=random.Random(0)) for activation in (name, function)
@@ -536,9 +536,7 @@ def test_a_function_that_is_a_rule_is_the_same_activation_as_its_name(name, func
     assert by_function.layers[0].neurons[0].activation == name
 
 
-@pytest.mark.parametrize(
-    "function", [swish, lambda x: x * x.sigmoid(), functools.partial(swish), nn.Activation(swish)], ids=str
-)
+@pytest.mark.parametrize("function", [swish, lambda x: x * x.sigmoid(), functools.partial(swish), nn.Activation(swish)])
 @given(x=st.lists(numbers, min_size=2, max_size=2))
 def test_any_function_of_a_value_is_an_activation(function, x):
     neuron = nn.Neuron(2, activation=function, rng=random.Random(0))

@@ -92,7 +92,6 @@ def test_each_optimizer(optimizer, options):
         {"schedule": lambda optimizer: optim.CosineAnnealingLR(optimizer, 20), "schedule_every": "step"},
         {"schedule": lambda optimizer: optim.ReduceLROnPlateau(optimizer, patience=2), "schedule_every": "step"},
     ],
-    ids=str,
 )
 def test_all_that_a_run_may_have(more):
     same(run(True, **more), run(False, **more))
