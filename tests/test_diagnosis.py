@@ -2,33 +2,15 @@
 
 import json
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-from engines.faults import CLOSURES, FAULTS, TABLE, TAPE
+from engines.faults import CLOSURES, FAULTS, TABLE, TAPE, load, write
 
 from micrograd import Value
 from micrograd.testing import Diagnosis, diagnose
 from micrograd.testing.diagnosis import KINDS
 from micrograd.testing.strategies import Expression
-
-ENGINES = Path(__file__).parent / "engines"
-
-
-def write(engine, *changes):
-    """Returns the source of an engine after some replacements of texts, each of which occurs once."""
-    source = (ENGINES / f"{engine}.py").read_text(encoding="utf-8")
-    for old, new in changes:
-        assert source.count(old) == 1, f"{old!r} occurs {source.count(old)} times in {engine}"
-        source = source.replace(old, new)
-    return source
-
-
-def load(source):
-    scope = {"__name__": "student"}
-    exec(source, scope)
-    return scope["Value"]
 
 
 def name_fault(fault):

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from ..arguments import to_float
 from ..rules import RULES
 from .diagnosis import Diagnosis, describe, examine
-from .probes import Probe, Step
+from .probes import Probe, Step, load_strategies
 
 if TYPE_CHECKING:
     from .strategies import Expression
@@ -47,6 +47,7 @@ def diagnose_file(file: str | Path, seconds: float = 20.0, megabytes: float = 20
     Raises:
         OSError: if the file can't be read.
         ValueError: if a limit is not above 0.
+        ImportError: if hypothesis is not installed, of whose strategies the counterexample is an expression.
 
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     file = Path(folder, "engine.py")
@@ -57,6 +58,7 @@ def diagnose_file(file: str | Path, seconds: float = 20.0, megabytes: float = 20
     for name, limit in (("seconds", seconds), ("megabytes", megabytes)):
         if not to_float(limit) > 0:
             raise ValueError(f"{name} must be above 0, not {limit}")
+    load_strategies()
     file = Path(file).resolve()
     with open(file, "rb"):  # an error here is the caller's
         pass
@@ -123,6 +125,7 @@ def _make_expression(fields: Any) -> Expression:
 
 def serve() -> None:
     """Examines the file that the command line of this process names, and ends the process."""
+    load_strategies()  # before there are limits
     _, file, answer, seconds, megabytes = sys.argv[1:]
     with open(answer, "a", encoding="utf-8") as out:
 

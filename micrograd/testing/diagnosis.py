@@ -175,6 +175,8 @@ def diagnose(engine: Any) -> Diagnosis:
 
     Raises:
         TypeError: if ``engine`` can't be called.
+        ImportError: if something is wrong, and hypothesis is not installed, of whose strategies the counterexample is
+            an expression.
 
     >>> from micrograd import Value
     >>> class Student(Value):

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from .strategies import Expression
 
 __all__ = [
-    "Answer", "EndlessError", "Probe", "Step", "agree", "apply", "ask", "count_lines", "find_method", "run_backward",
+    "Answer", "EndlessError", "Probe", "Step", "agree", "apply", "ask", "count_lines", "find_method", "load_strategies",
+    "run_backward",
 ]  # fmt: skip
 
 LINES = 100_000
@@ -77,9 +78,11 @@ class Probe:
     @property
     def expression(self) -> Expression:
         """The graph as an expression of the strategies, whose arguments are also those given as plain numbers."""
-        from . import strategies  # imported here because it needs hypothesis, and nothing else does
-
-        return strategies.Expression(self.point, tuple([strategies.Step(*step) for step in self.steps]))
+        strategies = load_strategies()
+        expression: Expression = strategies.Expression(
+            self.point, tuple([strategies.Step(*step) for step in self.steps])
+        )
+        return expression
 
     @cached_property
     def nodes(self) -> list[Value]:
@@ -119,6 +122,17 @@ class Probe:
         count = len(self.point)
         steps = "; ".join(self.write_step(count + i) for i in range(len(self.steps)))
         return f"{steps}, at {', '.join(f'x{i} = {self.point[i]!r}' for i in self.leaves)}"
+
+
+def load_strategies() -> Any:
+    """Imports the strategies, whose expressions are the counterexamples. They need hypothesis; nothing else here does.
+
+    Raises:
+        ImportError: if hypothesis is not installed.
+    """
+    from . import strategies
+
+    return strategies
 
 
 def _write(rule: Rule, names: list[str]) -> str:
