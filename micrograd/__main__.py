@@ -2,7 +2,8 @@
 
 micrograd "tanh(x1*w1 + x2*w2 + b)" x1=2 x2=0 w1=-3 w2=1 b=6.88
 
-``python -m micrograd`` is the same command.
+It has two more commands: ``micrograd diagnose FILE`` says what is wrong with somebody's engine, ``micrograd exercise``
+asks for the gradients of a random graph. ``python -m micrograd`` is the same as ``micrograd``.
 """
 
 from __future__ import annotations
@@ -164,12 +165,68 @@ def run(options: argparse.Namespace) -> None:
         debug(root)
 
 
+def run_diagnose(program: str, given: Sequence[str]) -> int:
+    """Runs ``micrograd diagnose``; the exit code is 1 if something is wrong with the engine."""
+    parser = argparse.ArgumentParser(
+        prog=f"{program} diagnose",
+        description="Says what is wrong with the class Value of a file. The file runs in a process of its own.",
+        epilog="The exit code is 0 if nothing is wrong, 1 if something is, and 2 if the file can't be read.",
+    )
+    parser.add_argument(
+        "file", metavar="FILE", help="a Python file with a class Value: data, grad, operators, backward()"
+    )
+    parser.add_argument("--json", action="store_true", help="print the diagnosis as JSON")
+    parser.add_argument("--seconds", type=float, default=20.0, help="the limit of time (%(default)g)")
+    parser.add_argument("--megabytes", type=float, default=2048.0, help="the limit of memory (%(default)g)")
+    options = parser.parse_args(given)
+    from .testing import diagnose_file
+
+    found = diagnose_file(options.file, options.seconds, options.megabytes)
+    print(found.to_json() if options.json else found)
+    if found.counterexample is not None and not options.json:
+        print(f"\n{found.counterexample}")
+    return 0 if found.ok else 1
+
+
+def run_exercise(program: str, given: Sequence[str]) -> int:
+    """Runs ``micrograd exercise``; the exit code is 1 if an answer was wrong."""
+    parser = argparse.ArgumentParser(
+        prog=f"{program} exercise",
+        description="Prints a small random graph, and asks for its gradients. An empty line shows the right one.",
+    )
+    parser.add_argument("--seed", type=int, help="the graph: the same number gives the same graph")
+    options = parser.parse_args(given)
+    from .testing.exercises import Exercise, practise
+
+    return 0 if practise(Exercise.draw(options.seed), input, print) else 1
+
+
+_COMMANDS = {"diagnose": run_diagnose, "exercise": run_exercise}
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line, and returns the exit code."""
     is_command = Path(sys.argv[0]).stem == "micrograd"  # otherwise it runs as a module, from __main__.py
+    program = "micrograd" if is_command else "python -m micrograd"
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        if given and given[0] in _COMMANDS:
+            return _COMMANDS[given[0]](program, given[1:])
+        return run_expression(program, given)
+    except RecursionError:
+        print("micrograd: the expression is nested too deeply", file=sys.stderr)
+    except (ArithmeticError, ImportError, OSError, RuntimeError, TypeError, ValueError) as error:
+        print(f"micrograd: {' '.join(str(error).split())}", file=sys.stderr)
+    return 2
+
+
+def run_expression(program: str, given: Sequence[str]) -> int:
+    """Runs the command for an expression."""
     parser = argparse.ArgumentParser(
-        prog="micrograd" if is_command else "python -m micrograd",
+        prog=program,
         description="Prints the values and the gradients of an expression.",
+        epilog=f"Two more commands: '{program} diagnose FILE' says what is wrong with somebody's engine; '{program} "
+        "exercise' asks for the gradients of a random graph. Each has its own --help.",
     )
     parser.add_argument("expression", help="numbers, names, + - * / ** and the functions of micrograd.rules")
     parser.add_argument("variables", nargs="*", metavar="name=number", help="a number for each name")
@@ -179,19 +236,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--html", metavar="FILE", help="write a page on which both passes can be stepped through")
     parser.add_argument("--debug", action="store_true", help="step through the backward pass at a prompt")
     parser.add_argument("--version", action="version", version=f"micrograd {__version__}")
-    given = sys.argv[1:] if arguments is None else arguments
     # All options except -h begin with two dashes. An argument that begins with one dash is an expression, like -x.
     escaped = [
         f" {text}" if text.startswith("-") and not text.startswith("--") and text != "-h" else text for text in given
     ]
-    try:
-        run(parser.parse_args(escaped))
-    except RecursionError:
-        print("micrograd: the expression is nested too deeply", file=sys.stderr)
-        return 2
-    except (ArithmeticError, ImportError, OSError, RuntimeError, TypeError, ValueError) as error:
-        print(f"micrograd: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+    run(parser.parse_args(escaped))
     return 0
 
 

@@ -1,5 +1,7 @@
 """Checks of gradients: :func:`gradcheck` against finite differences, and random expressions for Hypothesis.
 
+:func:`diagnose` says in a sentence what is wrong with somebody else's engine.
+
 >>> from micrograd.testing import gradcheck
 >>> print(gradcheck(lambda x, y: (x * y).tanh(), [0.5, 1.0]))
 input  analytic        numeric         error    verdict
@@ -7,6 +9,10 @@ x      0.786447732966  0.786447732966  ...  ok
 y      0.393223866483  0.393223866483  ...  ok
 """
 
+from .confinement import diagnose_file
+from .diagnosis import Diagnosis, diagnose
 from .gradcheck import GradcheckError, Report, Row, gradcheck, gradgradcheck
 
-__all__ = ["GradcheckError", "Report", "Row", "gradcheck", "gradgradcheck"]
+__all__ = [
+    "Diagnosis", "GradcheckError", "Report", "Row", "diagnose", "diagnose_file", "gradcheck", "gradgradcheck",
+]  # fmt: skip

@@ -1,0 +1,767 @@
+"""What is wrong with somebody's ``Value`` class, in a sentence.
+
+Small graphs are run on the class, from those that need one thing to be right to those that need several: values first,
+then the gradients of one operation, of two in a row, of a leaf that is used twice, and of a node that is used twice.
+The first graph that goes wrong tells the fault, because everything simpler is right.
+
+>>> from micrograd import Value
+>>> print(diagnose(Value))
+right: nothing is wrong with it.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import math
+import random
+import traceback
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..arguments import one_line
+from ..rules import RULES, Rule
+from ..stepping import contributions
+from .probes import Answer, EndlessError, Probe, Step, agree, apply, ask, count_lines, find_method, run_backward
+
+if TYPE_CHECKING:
+    from .strategies import Expression
+
+__all__ = ["KINDS", "Diagnosis", "describe", "diagnose", "examine"]
+
+_PACKAGE = str(Path(__file__).parents[1])
+
+KINDS = {
+    "right": "nothing is wrong with it",
+    "overwritten": "the gradient of a node that is used twice is set (=), not added to (+=)",
+    "visited twice": "a node that is used twice hands its gradient on more than once",
+    "order": "a node hands its gradient on before all of it has arrived",
+    "left over": "gradients of an earlier call of backward() are counted in",
+    "seed": "the gradient of the root, on which backward() is called, is not 1",
+    "upstream": "the local gradient is not multiplied by the gradient of the operation's result",
+    "local gradient": "the local gradient of an operation is wrong",
+    "value": "the value of an operation is wrong",
+    "operator": "an operator is missing or fails",
+    "changes data": "backward() changes data",
+    "crash": "it fails",
+}
+"""Every kind of a :class:`Diagnosis`, with what it means."""
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What is wrong with a ``Value`` class. It prints as a sentence.
+
+    Attributes:
+        kind: one of :data:`KINDS`.
+        operation: the operation at fault, such as ``"*"`` or ``"tanh"``; empty if it is not the fault of one.
+        counterexample: a graph of at most four nodes that shows the fault; None if nothing is wrong, or if not even a
+            graph can be made.
+        expected: the number that should have come out; None where no number is wrong.
+        got: the number that came out.
+        notes: what is limited but not wrong.
+        detail: where it goes wrong, in a sentence.
+    """
+
+    kind: str
+    operation: str = ""
+    counterexample: Expression | None = None
+    expected: float | None = None
+    got: float | None = None
+    notes: tuple[str, ...] = ()
+    detail: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return self.kind == "right"
+
+    def to_json(self) -> str:
+        """The diagnosis as JSON: the attributes, the sentence, and the counterexample as Python source.
+
+        >>> json.loads(Diagnosis("right").to_json())["ok"]
+        True
+        """
+        fields = {
+            "ok": self.ok,
+            "kind": self.kind,
+            "operation": self.operation,
+            "counterexample": self.counterexample and str(self.counterexample),
+            "expected": self.expected,
+            "got": self.got,
+            "notes": self.notes,
+            "sentence": str(self),
+        }
+        # JSON has no nan and no infinity
+        return json.dumps(
+            {k: str(x) if isinstance(x, float) and not math.isfinite(x) else x for k, x in fields.items()}
+        )
+
+    def __str__(self) -> str:
+        of = f" of {self.operation}" if self.operation else ""
+        lines = [f"{self.kind}{of}: {KINDS[self.kind]}.", self.detail, *[f"Note: {note}." for note in self.notes]]
+        return " ".join(line for line in lines if line)
+
+
+@dataclass(frozen=True)
+class Form:
+    """One way to write an operation: with Values, or with a plain number on one side."""
+
+    name: str
+    rule: Rule
+    points: tuple[tuple[float, ...], ...]
+    plain: frozenset[int] = frozenset()
+
+    def make(self, point: tuple[float, ...], *more: Step) -> Probe:
+        """The operation on arguments of its own, and further steps."""
+        step = Step(self.rule, tuple(range(len(point))))
+        return Probe(point, (step, *more), self.plain)
+
+
+_PAIRS = ((3.0, 2.0), (-1.5, 2.5), (0.5, -4.0))
+_NUMBERS = (0.5, -1.25, 2.0, -0.25, 3.0)
+# What others may be made of comes first, so that it is blamed first: a quotient may be a product with a power.
+_REQUIRED = ("+", "*", "neg", "-", "**", "/")
+_METHODS = (
+    "exp", "log", "relu", "tanh", "sigmoid", "sqrt", "sin", "cos", "abs", "expm1", "log1p", "cbrt", "tan", "asin",
+    "acos", "atan", "sinh", "cosh", "softplus", "silu", "erf",
+)  # fmt: skip
+_POWERS = (2.0, 3.0, -1.0)
+_CUBE = RULES["power"].bind("power", n=3.0)
+_SQUARE = RULES["power"].bind("power", n=2.0)
+
+
+def _list_forms(engine: Any) -> Iterator[Form]:
+    for name in _REQUIRED:
+        if name == "neg":
+            yield Form(name, RULES["neg"], tuple((x,) for x in _NUMBERS))
+        elif name == "**":
+            for n in _POWERS:
+                yield Form(name, RULES["power"].bind("power", n=n), ((1.5,), (-2.0,), (0.5,)))
+        else:
+            yield Form(name, RULES[name], _PAIRS)
+    for name in _METHODS:
+        if find_method(engine, name):
+            points = tuple((x,) for x in _NUMBERS if _is_defined(RULES[name], x))
+            yield Form(name, RULES[name], (*points, (0.0,)) if name == "relu" else points)
+    for name in ("+", "*", "-", "/"):
+        for side in (1, 0):
+            yield Form(name, RULES[name], _PAIRS, frozenset([side]))
+
+
+def _is_defined(rule: Rule, x: float) -> bool:
+    try:
+        return math.isfinite(rule(x)) and abs(x) < {"asin": 1, "acos": 1}.get(rule.name, math.inf)
+    except (ArithmeticError, ValueError):
+        return False
+
+
+def diagnose(engine: Any) -> Diagnosis:
+    """Says what is wrong with a ``Value`` class of anybody's, with a graph of at most four nodes that shows it.
+
+    The class has the interface of the published package: ``Value(data)`` with a number, ``data``, ``grad``,
+    ``backward()``, and the operators + - * / and ** with a number. Of other operations, those that it has are examined.
+
+    The class runs in this process. To run somebody's file in a process of its own, with limits of time and memory, see
+    :func:`diagnose_file`. Code that is written in Python is stopped here too when it runs for too long.
+
+    Args:
+        engine: the class, or a function that makes a Value from a number.
+
+    Raises:
+        TypeError: if ``engine`` can't be called.
+        ImportError: if something is wrong, and hypothesis is not installed, of whose strategies the counterexample is
+            an expression.
+
+    >>> from micrograd import Value
+    >>> class Student(Value):
+    ...     def __rsub__(self, other):
+    ...         return self - other
+    >>> found = diagnose(Student)
+    >>> print(found)
+    value of -: the value of an operation is wrong. x2 = 3.0 - x1, at x1 = 2.0, should be 1.0 but is -1.0.
+    """
+    if not callable(engine):
+        raise TypeError(f"diagnose() takes a Value class, not {type(engine).__name__} {engine!r}")
+    return examine(engine, lambda probe: None)
+
+
+def examine(engine: Any, watch: Callable[[Probe], None]) -> Diagnosis:
+    """Does what :func:`diagnose` does, and calls ``watch`` with each graph before it is run."""
+    return _Examination(engine, watch).run()
+
+
+class _Examination:
+    # The class under examination, and what it answered to the simplest probes.
+
+    def __init__(self, engine: Any, watch: Callable[[Probe], None]) -> None:
+        self.engine, self.watch = engine, watch
+        self.kept: list[Any] = []  # keeps objects alive, so that the addresses of new ones differ
+        self.answers: list[tuple[Form, Answer]] = []
+        self.kind: Any = engine
+        self.lost: Diagnosis | None = None
+
+    def run(self) -> Diagnosis:
+        checks = (
+            self.check_construction,
+            self.check_values,
+            self.check_single_operations,
+            self.check_calls_in_turn,
+            self.check_root,
+            self.check_chains,
+            self.check_shared_leaves,
+            self.check_shared_nodes,
+            self.check_local_gradients,
+            self.check_more_graphs,
+            self.check_lost_gradients,
+        )
+        for check in checks:
+            if found := check():
+                return found
+        return Diagnosis("right", notes=tuple(self.list_limits()))
+
+    # Values
+
+    def check_construction(self) -> Diagnosis | None:
+        """Whether ``Value(x)`` holds x, and has a gradient and ``backward()``."""
+        for x in (3.0, 0.5):
+            try:
+                with count_lines(10_000):
+                    node = self.engine(x)
+                    found = float(node.data)
+                    missing = [name for name in ("grad", "backward") if not hasattr(node, name)]
+            except (Exception, SystemExit, EndlessError) as error:
+                return Diagnosis("crash", detail=f"Value({x!r}) can't be made: {describe(error)}.")
+            if missing:
+                return Diagnosis("crash", detail=f"Value({x!r}) has no {' and no '.join(missing)}.")
+            if not agree(found, x):
+                minus = Probe((x,), (Step(RULES["neg"], (0,)),))
+                return Diagnosis("value", "", minus.expression, x, found, detail=f"Value({x!r}).data is {found!r}.")
+        self.kind = type(node)
+        self.forms = list(_list_forms(self.kind))
+        return None
+
+    def check_values(self) -> Diagnosis | None:
+        """Whether every operation can be written in all its forms, and gives the right value."""
+        for form in self.forms:
+            for point in form.points:
+                answer = self.ask(form.make(point), backward=False)
+                if answer.error is not None:
+                    return self.report_error(form, answer)
+                expected, got = answer.probe.data[-1], answer.data[-1]
+                if not agree(got, expected):
+                    detail = f"{answer.probe}, should be {expected!r} but is {got!r}."
+                    return Diagnosis("value", form.name, answer.probe.expression, expected, got, detail=detail)
+        return self.check_whole_numbers()
+
+    def check_whole_numbers(self) -> Diagnosis | None:
+        """Whether ints are operands, if they are data."""
+        if not _succeeds(lambda: self.engine(2)):
+            return None
+        for form in self.forms:
+            if not form.plain:
+                continue
+            (side,) = form.plain
+            probe = form.make((2.0, 3.0) if side == 0 else (3.0, 2.0))
+            shown = f" {form.name} ".join("2" if i == side else f"x{i}" for i in range(2))
+            try:
+                with count_lines(10_000):
+                    operands = [2 if i == side else self.engine(3.0) for i in range(2)]
+                    got = float(apply(form.rule, operands).data)
+            except (Exception, EndlessError) as error:
+                detail = f"{shown} fails with the whole number 2 as operand: {describe(error)}."
+                return Diagnosis("operator", form.name, probe.expression, detail=detail)
+            if not agree(got, probe.data[-1]):
+                detail = f"{shown}, with the whole number 2, should be {probe.data[-1]!r} but is {got!r}."
+                return Diagnosis("value", form.name, probe.expression, probe.data[-1], got, detail=detail)
+        return None
+
+    def report_error(self, form: Form, answer: Answer) -> Diagnosis:
+        """The diagnosis for an operation that can't be written."""
+        error = answer.error
+        assert error is not None
+        is_hopeless = isinstance(error, (EndlessError, MemoryError, RecursionError, SystemExit))
+        kind = "crash" if is_hopeless or form.name not in _REQUIRED else "operator"
+        with_number = " with a plain number as operand" if form.plain else ""
+        detail = f"{answer.probe}, fails{with_number}: {describe(error)}."
+        return Diagnosis(kind, form.name, answer.probe.expression, detail=detail)
+
+    # Gradients of one operation
+
+    def check_single_operations(self) -> Diagnosis | None:
+        """Whether ``backward()`` runs on one operation and leaves data as they are. Its gradients are judged later."""
+        for form in self.forms:
+            for point in form.points:
+                self.answers.append((form, self.ask(form.make(point))))
+        failed = [(form, answer) for form, answer in self.answers if answer.error is not None or answer.changed]
+        if not failed:
+            return None
+        form, answer = failed[0]
+        operation = "" if {form.name for form, _ in failed} == {form.name for form in self.forms} else form.name
+        return self.report_failure(answer, operation)
+
+    def report_failure(self, answer: Answer, operation: str = "") -> Diagnosis | None:
+        """The diagnosis for a probe on which ``backward()`` failed or changed data; None if it did neither."""
+        probe = answer.probe
+        if answer.error is not None:
+            where = "backward() fails on" if answer.during == "backward" else "building the graph fails:"
+            detail = f"{where} {probe}: {describe(answer.error)}."
+            return Diagnosis("crash", operation, probe.expression, detail=detail)
+        if answer.changed:
+            node = answer.changed[0]
+            expected, got = answer.data[node], answer.after[node]
+            detail = f"{probe}: x{node}.data is {expected!r} before backward(), and {got!r} after it."
+            return Diagnosis("changes data", operation, probe.expression, expected, got, detail=detail)
+        return None
+
+    def check_calls_in_turn(self) -> Diagnosis | None:
+        """Whether a call of ``backward()`` counts in anything of another call, beyond what leaves accumulate."""
+        form = self.forms[_REQUIRED.index("*")]
+        first = self.ask(form.make(_PAIRS[0]))
+        second = self.ask(form.make(_PAIRS[0]))
+        expected = list(first.gradients)
+        accumulated = "gradients are those of one call, or the sum of both"
+        calls: tuple[tuple[str, tuple[int, ...], Callable[[], Answer]], ...] = (
+            ("built a second time, of new leaves, it gets other gradients", (1,), lambda: second),
+            ("its leaves get gradients from a second, separate graph", (0, 1), partial(_read_again, first)),
+            (f"backward() is called twice; {accumulated}", (1, 2), partial(_call_again, second)),
+            (
+                "built a second time, on the same leaves, after their gradients are set to 0",
+                (1,),
+                partial(self.build_on, second, zero=True),
+            ),
+            (
+                f"built a second time, on the same leaves; {accumulated}",
+                (1, 2),
+                partial(self.build_on, second, zero=False),
+            ),
+        )
+        for what, allowed, call in calls:
+            try:
+                with count_lines(10_000):
+                    answer = call()
+            except AttributeError:  # the gradient can't be set
+                continue
+            for leaf in answer.probe.leaves:
+                wanted, got = expected[leaf] or 0.0, answer.gradients[leaf] or 0.0
+                if not any(agree(got, times * wanted) for times in allowed):
+                    if self.ignores_upstream(form, first):  # on a tape, what earlier graphs hand on is then not 0
+                        return None
+                    should = allowed[-1] * (answer.probe.gradients[leaf] or 0.0)
+                    detail = f"{answer.probe}: {what}. x{leaf}.grad should be {should!r} but is {got!r}."
+                    found = Diagnosis("left over", "", answer.probe.expression, should, got, detail=detail)
+                    if got:
+                        return found
+                    self.lost = found
+        return None
+
+    def check_lost_gradients(self) -> Diagnosis | None:
+        """Whether earlier calls of ``backward()`` make gradients 0, and nothing simpler is the reason."""
+        return self.lost
+
+    def build_on(self, answer: Answer, zero: bool) -> Answer:
+        """Builds an answer's graph again on its leaves, and calls ``backward()``."""
+        new = Answer(answer.probe, answer.nodes[:2])
+        for leaf in new.nodes if zero else ():
+            leaf.grad = 0.0
+        if not zero:  # as the first of two calls
+            for leaf, gradient in zip(new.nodes, answer.gradients, strict=False):
+                leaf.grad = gradient
+        new.nodes.append(new.nodes[0] * new.nodes[1])
+        run_backward(new)
+        return new
+
+    def check_root(self) -> Diagnosis | None:
+        """Whether the gradients of sums and products alike are off by what the root starts with."""
+        wrong = {form.name: answer for form, answer in reversed(self.answers) if answer.list_wrong_leaves()}
+        if "+" not in wrong or "*" not in wrong:
+            return None
+        answer, scales = wrong["+"], self.list_scales()
+        root = answer.gradients[-1] or 0.0
+        if not any(scales):
+            if self.uses_own_gradient(self.forms[0], answer):
+                return None
+            return self.report(answer, "order" if agree(root, 1.0) else "seed", detail="No node hands anything on.")
+        if agree(root, 1.0) and all(round(scale) >= 1 and agree(scale, round(scale)) for scale in scales):
+            return self.report(answer, "visited twice", detail=f"The root hands on {scales[0]:g} times.")
+        is_data = all(agree(answer.gradients[-1], answer.data[-1]) for _, answer in self.answers)
+        if is_data or (all(agree(scale, scales[0]) for scale in scales) and not agree(root, 1.0)):
+            start = "its data" if is_data else f"{scales[0]:g}"
+            return self.report(answer, "seed", detail=f"The gradients are those of a root that starts with {start}.")
+        return None
+
+    def list_scales(self) -> list[float]:
+        """The factors by which the gradients of single operations differ from those that they should be."""
+        pairs = [(a.gradients[i] or 0.0, a.probe.gradients[i] or 0.0) for _, a in self.answers for i in a.probe.leaves]
+        return [got / expected for got, expected in pairs if not agree(expected, 0.0)]
+
+    def check_local_gradients(self) -> Diagnosis | None:
+        """Whether the gradients of one operation are right, where the chain rule itself is."""
+        wrong = [(form, answer) for form, answer in self.answers if answer.list_wrong_leaves()]
+        if not wrong:
+            return None
+        form, answer = wrong[0]
+        strange = [f.name for f, a in wrong if self.ignores_upstream(f, a) or self.uses_own_gradient(f, a)]
+        if form.name in strange:
+            return self.report(answer, "upstream", self.blame(strange))
+        answers = [answer for other, answer in self.answers if other is form]
+        return self.report(answer, "local gradient", form.name, detail=_describe_slope(form, answers))
+
+    @cached_property
+    def right_forms(self) -> list[Form]:
+        """The operations whose gradients are right when they stand alone."""
+        wrong = [form for form, answer in self.answers if answer.list_wrong_leaves()]
+        return [form for form in self.forms if form not in wrong]
+
+    @cached_property
+    def right_rules(self) -> list[Rule]:
+        """The operations of one operand whose gradients are right when they stand alone."""
+        found = [
+            form.rule for form in self.right_forms if len(form.points[0]) == 1 and form.name not in ("relu", "abs")
+        ]
+        powers = [_CUBE, _SQUARE] if any(rule.name == "power" for rule in found) else []
+        return powers + [rule for rule in found if rule.name != "power"]
+
+    def ignores_upstream(self, form: Form, single: Answer) -> bool:
+        """Whether an operation hands on the same gradient whatever arrives, or adds what arrives."""
+        chain = self.ask(self.extend(form, single.probe.point))
+        arrived = chain.probe.gradients[-2] or 0.0
+        if chain.error is not None or arrived in (0, 1):
+            return False
+        pairs = [(chain.gradients[i] or 0.0, single.gradients[i] or 0.0) for i in chain.list_wrong_leaves()]
+        return any(
+            alone and not agree(later, alone * arrived) and (agree(later, alone) or agree(later - alone, arrived - 1))
+            for later, alone in pairs
+        )
+
+    def extend(self, form: Form, point: tuple[float, ...]) -> Probe:
+        """An operation, and a second one on its result, whose own gradient is right."""
+        rule = self.right_rules[0] if self.right_rules else RULES["neg"]
+        return form.make(point, Step(rule, (len(point),)))
+
+    def uses_own_gradient(self, form: Form, single: Answer) -> bool:
+        """Whether an operation multiplies by the gradient of the operand, in place of that of the result."""
+        answer = self.ask(single.probe, backward=False)
+        slopes = single.probe.gradients
+        try:
+            for leaf in single.probe.leaves:
+                answer.nodes[leaf].grad = 1.0
+            with count_lines(10_000):
+                run_backward(answer)
+        except (Exception, EndlessError):
+            return False
+        wrong = [i for i in single.list_wrong_leaves() if not single.gradients[i]]
+        return any(agree(answer.gradients[i], 1 + (slopes[i] or 0.0)) for i in wrong)
+
+    # Gradients of several operations
+
+    def check_chains(self) -> Diagnosis | None:
+        """Whether the gradients of two operations, one after the other, are right."""
+        probes = [(form, self.extend(form, point)) for form in self.right_forms for point in form.points[:2]]
+        wrong = []
+        for form, probe in probes:
+            answer = self.ask(probe)
+            if found := self.report_failure(answer, form.name):
+                return found
+            if answer.list_wrong_leaves():
+                wrong.append((form, answer))
+        if not wrong:
+            return None
+        form, answer = wrong[0]
+        leaf = answer.list_wrong_leaves()[0]
+        got, expected = answer.gradients[leaf] or 0.0, answer.probe.gradients[leaf] or 0.0
+        result = len(answer.nodes) - 2
+        if got == 0:
+            detail = f"{answer.probe.write_step(result)} hands on before {answer.probe.write_step(result + 1)} does."
+            return self.report(answer, "order", detail=detail)
+        if got / expected > 1 and agree(got, round(got / expected) * expected):
+            return self.report(answer, "visited twice")
+        arrived = answer.probe.gradients[result] or 0.0
+        detail = f"x{result}.grad, {arrived:.10g}, is no factor of what {answer.probe.write_step(result)} hands on."
+        return self.report(answer, "upstream", self.blame([form.name for form, _ in wrong]), detail=detail)
+
+    def check_shared_leaves(self) -> Diagnosis | None:
+        """Whether the gradient of a leaf that is used twice is the sum of what both uses give."""
+        names, kinds = [], []
+        for form in self.right_forms:
+            for probe in self.share_leaves(form):
+                answer = self.ask(probe)
+                if found := self.report_failure(answer, form.name):
+                    return found
+                if answer.list_wrong_leaves():
+                    names.append(form.name)
+                    kinds.append((_judge_shared_leaf(answer), answer))
+        if not kinds:
+            return None
+        kind, answer = next((found for found in kinds if found[0]), ("overwritten", kinds[0][1]))
+        step = answer.probe.write_step(len(answer.probe.point))
+        operation = self.blame(names) if kind == "overwritten" else ""
+        return self.report(answer, kind, operation, detail=f"It goes wrong at {step}.")
+
+    def share_leaves(self, form: Form) -> Iterator[Probe]:
+        """An operation whose operand is used a second time: by itself, or by the root."""
+        joins = [other.name for other in self.right_forms if other.name in ("+", "*") and not other.plain]
+        for point in form.points[:2]:
+            out = len(point)
+            for name in joins:
+                for leaf in {*range(out)} - form.plain:
+                    for operands in ((out, leaf), (leaf, out)):
+                        yield form.make(point, Step(RULES[name], operands))
+            if out == 2 and not form.plain:
+                yield Probe(point[:1], (Step(form.rule, (0, 0)),))
+
+    def check_shared_nodes(self) -> Diagnosis | None:
+        """Whether a node that is used twice hands on, once, the sum of what both uses give."""
+        probes = list(self.share_nodes())
+        for attempt in range(8):  # the order of a set depends on addresses
+            for probe in probes:
+                self.kept.append([self.engine(1.0) for _ in range(attempt)])
+                answer = self.ask(probe)
+                if found := self.report_failure(answer) or self.judge_shared_node(answer):
+                    return found
+        return None
+
+    def share_nodes(self) -> Iterator[Probe]:
+        """A node x1, made of the leaf x0, that is used twice."""
+        joins = [other.name for other in self.right_forms if other.name in ("+", "*") and not other.plain]
+        rules = self.right_rules[:2]
+        for first, second, name in product(rules, rules, joins):
+            for steps in (
+                (Step(first, (0,)), Step(RULES[name], (1, 1))),
+                (Step(first, (0,)), Step(second, (1,)), Step(RULES[name], (1, 2))),
+                (Step(first, (0,)), Step(second, (1,)), Step(RULES[name], (2, 1))),
+            ):
+                if _is_tame(probe := Probe((0.5,), steps)):
+                    yield probe
+
+    def judge_shared_node(self, answer: Answer) -> Diagnosis | None:
+        """The diagnosis for a graph in which the node x1, made of the leaf x0, is used twice; None if it is right."""
+        if not answer.list_wrong_leaves():
+            return None
+        probe = answer.probe
+        handed = (answer.gradients[0] or 0.0) / contributions(probe.nodes[1])[0]
+        whole = probe.gradients[1] or 0.0
+        detail = f"It goes wrong at {probe.write_step(1)}: of x1.grad, {whole:.10g}, it hands on {handed:.10g}."
+        if any(agree(handed, part) for part in (0.0, *_list_contributions(probe, 1))):
+            kept = answer.gradients[1] or 0.0
+            is_lost = handed and agree(kept, handed) and not agree(kept, whole)
+            return self.report(answer, "overwritten" if is_lost else "order", detail=detail)
+        return self.report(answer, "visited twice", detail=detail)
+
+    def check_more_graphs(self) -> Diagnosis | None:
+        """Whether random graphs of at most four nodes are right."""
+        rng = random.Random(0)
+        rules = [form.rule for form in self.forms if not form.plain and form.name not in ("relu", "abs")]
+        for _ in range(300):
+            probe = _draw(rng, rules)
+            if _is_tame(probe):
+                answer = self.ask(probe)
+                if found := self.report_failure(answer):
+                    return found
+                if answer.list_wrong_leaves():
+                    return self.report(answer, "order")
+        return None
+
+    # Reports
+
+    def ask(self, probe: Probe, backward: bool = True) -> Answer:
+        """Runs a probe on the class, and keeps its objects."""
+        self.watch(probe)
+        answer = ask(self.engine, probe, backward)
+        self.kept.append(answer.nodes)
+        return answer
+
+    def blame(self, names: Sequence[str]) -> str:
+        """The operation at fault: the first one that fails, or none if several fail that are not made of each other."""
+        return "" if len({"+", "*", "**"} & {*names}) > 1 else names[0]
+
+    def report(self, answer: Answer, kind: str, operation: str = "", detail: str = "") -> Diagnosis:
+        """The diagnosis for an answer with a wrong gradient."""
+        leaf = answer.list_wrong_leaves()[0]
+        expected, got = answer.probe.gradients[leaf] or 0.0, answer.gradients[leaf] or 0.0
+        text = f"{answer.probe}: x{leaf}.grad should be {expected:.10g} but is {got:.10g}."
+        return Diagnosis(kind, operation, answer.probe.expression, expected, got, detail=f"{text} {detail}".rstrip())
+
+    def list_limits(self) -> Iterator[str]:
+        """What is limited but not wrong."""
+        root = self.engine(1.0)
+        try:
+            with count_lines(3_000_000):
+                for _ in range(1500):
+                    root = root + 1.0
+                root.backward()
+        except RecursionError:
+            yield "a chain of 1500 operations is deeper than Python's recursion limit"
+        except (Exception, EndlessError) as error:
+            yield f"backward() on a chain of 1500 operations fails: {describe(error)}"
+        root = self.engine(1.0)
+        try:
+            with count_lines(300_000):
+                for _ in range(25):
+                    root = root + root
+                root.backward()
+        except EndlessError:
+            yield "the time grows exponentially with nodes that are used twice"
+        except Exception as error:
+            yield f"backward() on 25 nodes that are used twice fails: {describe(error)}"
+        twice = self.ask(self.extend(self.forms[0], _PAIRS[0]))
+        once, both = twice.gradients[0] or 0.0, _call_again(twice).gradients[0]
+        if not any(agree(both, times * once) for times in (1, 2)):
+            yield "backward() twice on one graph counts what is left in the nodes between: build the graph again"
+        if not _succeeds(lambda: self.engine(1.0).backward()):
+            yield "backward() fails on a leaf"
+        if not _succeeds(lambda: self.engine(2)):
+            yield "Value(2) fails: it takes floats only"
+        if fate := self.find_fate_of_graphs():
+            yield fate
+
+    def find_fate_of_graphs(self) -> str:
+        """What happens to a graph when it is dropped; empty if it is freed at once, or can't be seen."""
+        was_enabled = gc.isenabled()
+        gc.disable()
+        try:
+            leaf = self.engine(3.0)
+            node = leaf * leaf
+            node.backward()
+            seen = weakref.ref(node)
+            del node
+            if seen() is None:
+                return ""
+            gc.collect()
+            return "only the cyclic collector frees a graph" if seen() is None else "graphs are never freed"
+        except TypeError:  # no weak references
+            return ""
+        finally:
+            if was_enabled:
+                gc.enable()
+
+
+def _succeeds(call: Callable[[], object]) -> bool:
+    try:
+        with count_lines(10_000):
+            call()
+    except (Exception, EndlessError):
+        return False
+    return True
+
+
+def describe(error: BaseException) -> str:
+    """An error in one line, with the line of code outside this package that raised it."""
+    text = one_line(str(error), 200)
+    place = ""
+    for frame in traceback.extract_tb(error.__traceback__):
+        if not frame.filename.startswith((_PACKAGE, "<frozen")):
+            place = f" (line {frame.lineno} of {Path(frame.filename).name})"
+    return f"{type(error).__name__}{f': {text}' * bool(text)}{place}"
+
+
+def _read_again(answer: Answer) -> Answer:
+    again = Answer(answer.probe, answer.nodes)
+    again.gradients = [float(node.grad or 0.0) for node in answer.nodes]
+    return again
+
+
+def _call_again(answer: Answer) -> Answer:
+    again = Answer(answer.probe, answer.nodes)
+    run_backward(again)
+    return again
+
+
+# Probes of several operations
+
+
+def _judge_shared_leaf(answer: Answer) -> str:
+    # What the root gives to the leaf arrives first, what the operation gives arrives last.
+    leaf, gradients = answer.list_wrong_leaves()[0], answer.gradients
+    *first, last = _list_contributions(answer.probe, leaf)
+    got = gradients[leaf] or 0.0
+    if all(agree(other, last) for other in first) and agree(got, last):
+        return ""  # can't tell which one got lost
+    if agree(got, last):
+        return "overwritten"
+    return "order" if any(agree(got, part) for part in (0.0, *first)) else "visited twice"
+
+
+def _draw(rng: random.Random, rules: list[Rule]) -> Probe:
+    # A random graph of four nodes.
+    point = tuple(rng.choice((0.5, -1.25, 2.0, 1.5)) for _ in range(rng.randint(1, 2)))
+    steps: list[Step] = []
+    for last in range(len(point) - 1, 3):
+        rule = rng.choice(rules)
+        operands = [rng.randrange(last + 1) for _ in rule.names]
+        operands[rng.randrange(len(operands))] = last  # so that all steps are used
+        steps.append(Step(rule, tuple(operands)))
+    return Probe(point, tuple(steps))
+
+
+def _is_tame(probe: Probe) -> bool:
+    # Whether the graph is defined, without large numbers and without gradients that vanish.
+    try:
+        numbers = [*probe.data, *[x or 0.0 for x in probe.gradients]]
+    except (ArithmeticError, ValueError):
+        return False
+    return all(abs(x) < 1e3 for x in numbers) and abs(probe.gradients[0] or 0.0) > 1e-3
+
+
+def _list_contributions(probe: Probe, node: int) -> list[float]:
+    # What each use of a node contributes to its gradient, in the order in which it arrives.
+    return [
+        given
+        for i, child in reversed([*enumerate(probe.nodes)])
+        for parent, given in zip(child.parents, contributions(child, probe.gradients[i] or 0.0), strict=True)
+        if parent is probe.nodes[node]
+    ]
+
+
+# What is wrong with a local gradient
+
+_OF_INPUT: dict[str, Callable[[float], float]] = {
+    "tanh": lambda a: 1 - a * a,
+    "sigmoid": lambda a: a * (1 - a),
+    "exp": lambda a: a,
+    "sqrt": lambda a: 0.5 / a,
+}
+_OF_OUTPUT: dict[str, Callable[[float], float]] = {
+    "log": lambda out: 1 / out,
+    "sin": math.cos,
+    "cos": lambda out: -math.sin(out),
+}
+
+
+def _describe_slope(form: Form, answers: Sequence[Answer]) -> str:
+    pairs = [
+        [(answer.gradients[i] or 0.0, answer.probe.gradients[i] or 0.0) for i in answer.probe.leaves]
+        for answer in answers
+    ]
+    flat = [pair for row in pairs for pair in row]
+    wrong = [(got, expected) for got, expected in flat if not agree(got, expected)]
+    if all(agree(row[0][0], row[-1][1]) and agree(row[-1][0], row[0][1]) for row in pairs) and len(pairs[0]) > 1:
+        return "The gradients of both operands are swapped."
+    if all(got == 0 for got, _ in wrong):
+        return "It hands nothing on."
+    if all(agree(got, -expected) for got, expected in wrong):
+        return "Its sign is wrong."
+    for slopes, text, node in (
+        (_OF_INPUT, "It is computed from the input, where the output is meant.", 0),
+        (_OF_OUTPUT, "It is computed from the output, where the input is meant.", -1),
+    ):
+        if form.name in slopes and all(_is_slope(slopes[form.name], a.data[node], a.gradients[0]) for a in answers):
+            return text
+    if form.name in ("relu", "abs"):
+        return "Right of the kink, at 0, it is right; at the kink and below it must be 0."
+    ratios = [got / expected for got, expected in wrong if expected]
+    if ratios and len(ratios) == len(wrong) and all(agree(ratio, ratios[0]) for ratio in ratios):
+        return f"A factor of {ratios[0]:.6g} is wrong."
+    return ""
+
+
+def _is_slope(slope: Callable[[float], float], at: float, got: float | None) -> bool:
+    try:
+        return agree(got, slope(at))
+    except (ArithmeticError, ValueError):
+        return False
