@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from micrograd import Value, nn
 from micrograd.functional import cross_entropy, mean
 from micrograd.rules import FLOATS, RULES, Rule, rule
-from micrograd.testing import GradcheckError, gradcheck, gradgradcheck
+from micrograd.testing import GradcheckError, check_jvp, check_vjp, gradcheck, gradgradcheck
 from micrograd.testing.strategies import expressions, finite_floats, values
 
 CHOSEN = ("floor", "round", "stop_gradient", "upper_half")  # gradients that are not derivatives, or 0
@@ -411,7 +411,7 @@ def test_noise_is_estimated(amplitude):
             right = gradcheck(lambda x: claim("noisy_sin(a)", "cos(a)")(x), [x]).rows[0]
             assert right.verdict == ("ok" if right.noticed <= 1e-6 else "cannot tell")
             assert right.verdict == "ok" or "noise is about" in right.reason
-            assert right.noticed < max(3000 * amplitude, 1e-8)
+            assert right.noticed < max(3000 * amplitude, 1e-6)
             assert right.noticed > amplitude or amplitude < 1e-8
             assert verdicts(lambda x: claim("noisy_sin(a)", "-cos(a)")(x), x) == ["wrong"]
     finally:
@@ -517,27 +517,12 @@ def test_bad_gradients_of_other_functions_are_errors():
         gradcheck(lambda x, y: x * y, [1.0, 2.0], grad=lambda x, y: y)
     with pytest.raises(TypeError, match=r"float 2\.0 is not callable"):
         gradcheck(lambda x: x * x, 1.0, grad=2.0)
-    with pytest.raises(TypeError, match="complex"):
+    with pytest.raises(TypeError, match="the function's result is complex: gradients are checked for real numbers"):
         gradcheck(lambda x: 1j * x, 1.0, grad=lambda x: 1.0)
-
-
-def test_gradients_of_pytorch():
-    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
-    x, w = torch.tensor([[0.5, -1.0]], dtype=torch.float64), torch.eye(2, dtype=torch.float64)
-
-    class Wrong(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx, x):
-            return 2 * x
-
-        @staticmethod
-        def backward(ctx, gradient):
-            return gradient * torch.tensor([2.0, 2.001], dtype=torch.float64)
-
-    assert {row.verdict for row in gradcheck(lambda x, w: (x @ w).tanh(), [x, w]).rows} == {"ok"}
-    with pytest.raises(GradcheckError, match=r"wrong by x\.0\.1\n"):
-        gradcheck(lambda x: Wrong.apply(x).sum(), x)
-    assert x.tolist() == [[0.5, -1.0]]
+    with pytest.raises(TypeError, match=r"x\.a is complex"):
+        gradcheck(lambda x: x["a"], {"a": np.array([1j])})
+    with pytest.raises(TypeError, match=r"returns a pair \(value, gradient\), not 1\.0"):
+        gradcheck(lambda x: x, 1.0, grad=True)
 
 
 def test_gradients_of_jax():
@@ -553,3 +538,99 @@ def test_a_report_is_a_table_in_a_notebook():
     html = gradcheck(lambda d: d["<a>"] * 2, {"<a>": 1.0})._repr_html_()
     assert html.count("<tr>") == 2
     assert "<td>d.&lt;a&gt;</td><td>2</td><td>2</td>" in html
+
+
+def test_a_million_inputs_take_few_calls():
+    calls = []
+
+    def f(x):
+        calls.append(1)
+        return float(np.sum(np.sin(x) * x))
+
+    def gradient(x, error=1.0):
+        slopes = np.cos(x) * x + np.sin(x)
+        slopes[123_456] *= error
+        return slopes
+
+    x = np.random.default_rng(0).normal(size=1_000_000)
+    report = gradcheck(f, x, grad=gradient)
+    assert [row.path for row in report.rows] == ["direction 1 of all inputs", "direction 2 of all inputs"]
+    assert {row.verdict for row in report.rows} == {"ok"}
+    assert len(calls) <= 50
+
+
+def test_a_wrong_one_of_many_inputs_is_named():
+    x = np.random.default_rng(0).normal(size=(50, 40))
+
+    def gradient(x):
+        slopes = np.cos(x)
+        slopes[31, 7] *= 1.001
+        return slopes
+
+    with pytest.raises(GradcheckError, match=r"x\.31\.7"):
+        gradcheck(lambda x: np.sin(x).sum(), x, grad=gradient)
+    with pytest.raises(GradcheckError, match="direction 1"):
+        gradcheck(lambda x: np.sin(x).sum(), x, grad=lambda x: 1.00001 * np.cos(x))
+    model = nn.MLP(30, [30, 5, 1], activation="tanh", rng=random.Random(0))
+    assert [row.verdict for row in gradcheck(lambda m: m([0.1] * 30), [model]).rows] == ["ok", "ok"]
+
+
+def test_a_solver_with_noise():
+    integrate = pytest.importorskip("scipy.integrate", reason="SciPy is not installed")
+
+    def solve(rate, start):
+        solution = integrate.solve_ivp(lambda t, y: -rate * y, (0, 1), [start], rtol=1e-9, atol=1e-12)
+        return solution.y[0, -1]
+
+    def gradient(rate, start, error=0.0):
+        return -start * math.exp(-rate) * (1 + error), math.exp(-rate)
+
+    report = gradcheck(solve, [0.7, 2.0], grad=gradient)
+    assert {row.verdict for row in report.rows} <= {"ok", "cannot tell"}
+    with pytest.raises(GradcheckError, match="wrong by rate\n"):
+        gradcheck(solve, [0.7, 2.0], grad=partial(gradient, error=1e-3))
+
+
+def test_products_with_the_jacobian():
+    a = np.arange(12.0).reshape(3, 4)
+
+    def f(x, y):
+        return {"u": np.sin(a @ x), "v": y * x.sum()}
+
+    def vjp(x, y, w, factor=1.0):
+        back = a.T @ (np.cos(a @ x) * w["u"]) * factor
+        return {"x": back + w["v"] * y, "y": w["v"] * x.sum()}
+
+    def jvp(x, y, dx, dy, factor=1.0):
+        return np.cos(a @ x) * (a @ dx) * factor, dy * x.sum() + y * dx.sum()
+
+    inputs = [np.array([0.1, 0.2, -0.3, 0.4]), 2.0]
+    assert len(check_vjp(f, inputs, vjp).rows) == len(check_jvp(f, inputs, jvp).rows) == 4 * 5
+    with pytest.raises(GradcheckError, match=r"1 by x\.2"):
+        check_vjp(f, inputs, partial(vjp, factor=np.array([1, 1, 1.001, 1])))
+    with pytest.raises(GradcheckError, match=r"0 by x\.1"):
+        check_jvp(f, inputs, partial(jvp, factor=1.001))
+    x = np.linspace(0, 1, 2000)
+    assert len(check_vjp(np.sin, x, lambda x, w: w * np.cos(x)).rows) == 4
+    assert check_jvp(lambda x: np.sin(x).sum(), x, lambda x, dx: (np.cos(x) * dx).sum()).ok
+    assert not check_jvp(lambda x: np.sin(x).sum(), x, lambda x, dx: (np.cos(x) * dx).sum() * 1.001, raises=False).ok
+    with pytest.raises(TypeError, match=r"check_vjp\(vjp=…\) takes a function"):
+        check_vjp(f, inputs, 3)
+
+
+def test_the_plot_is_a_v():
+    pytest.importorskip("matplotlib", reason="Matplotlib is not installed").use("Agg")
+    report = gradcheck(lambda x, y: math.exp(x) * y, [0.3, 1.0], grad=lambda x, y: (0.0, math.exp(x)), raises=False)
+    axes = report.plot()
+    assert axes.get_title() == "x: wrong"
+    steps, distances = report.plot("y").lines[0].get_data()
+    assert len(steps) == len(distances) > 3
+    with pytest.raises(ValueError, match="there is no row 'z'; there are x, y"):
+        report.plot("z")
+
+
+def test_a_failure_shows_no_library_source():
+    with pytest.raises(GradcheckError) as caught:
+        gradcheck(lambda x: x * x, 1.0, grad=lambda x: x)
+    shown = [entry.name for entry in caught.traceback.filter(caught)]
+    assert shown == ["test_a_failure_shows_no_library_source"]

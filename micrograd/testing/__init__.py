@@ -8,6 +8,7 @@ y      0.393223866483  0.393223866483  ...      ...      ok
 """
 
 from .gradcheck import gradcheck, gradgradcheck
+from .products import check_jvp, check_vjp
 from .report import GradcheckError, Report, Row
 
-__all__ = ["GradcheckError", "Report", "Row", "gradcheck", "gradgradcheck"]
+__all__ = ["GradcheckError", "Report", "Row", "check_jvp", "check_vjp", "gradcheck", "gradgradcheck"]

@@ -14,7 +14,7 @@ from ..arguments import check_callable
 from ..engine import Value
 from ..engine import grad as differentiate
 from ..nn import Module
-from .differences import EPSILON, UNDERFLOW, Line, estimate_noise, examine
+from .differences import EPSILON, UNDERFLOW, Line, Verdict, estimate_noise, examine, glance
 from .inputs import Inputs
 from .report import GradcheckError, Report, Row
 from .subjects import Subject, find_gradient, list_outputs, subject_of_numbers, subject_of_values
@@ -90,7 +90,7 @@ def gradgradcheck(f: Function, inputs: Any, *more: Any, raises: bool = True) -> 
     """
     __tracebackhide__ = True
     arguments, names = _read_arguments(f, inputs, more, "gradgradcheck()")
-    found = find_gradient(arguments)
+    found = find_gradient(arguments, names)
     if found:
         return _check([f, arguments], _choose_subject(partial(found[0], f), arguments, names), raises)
 
@@ -102,7 +102,7 @@ def gradgradcheck(f: Function, inputs: Any, *more: Any, raises: bool = True) -> 
 
 
 def _choose_subject(f: Function, arguments: Sequence[Any], names: Sequence[str]) -> Callable[[], Subject]:
-    found = find_gradient(arguments)
+    found = find_gradient(arguments, names)
     if found:
         gradient, library = found
         return partial(subject_of_numbers, f, arguments, names, partial(gradient, f), library)
@@ -189,60 +189,53 @@ def _make_row(subject: Subject, line: Line, i: int, j: int, noise: float) -> Row
     verdict = examine(line, i, analytic, subject.roundings[i][j], noise)
     if verdict.verdict == "wrong" and math.isfinite(analytic) and subject.explains(i):
         verdict = replace(verdict, verdict="kink", reason="several operations are at their kinks")
-    return Row(
-        **vars(verdict),
-        path=_name(subject, i, subject.inputs.name(j)),
-        analytic=analytic,
-        samples=partial(line.list_samples, i),
-    )
+    return _write_row(subject, line, i, subject.inputs.name(j), verdict, analytic)
 
 
-def _name(subject: Subject, i: int, path: str) -> str:
-    return f"{i} by {path}" if len(subject.at) > 1 else path
+def _write_row(subject: Subject, line: Line, i: int, path: str, verdict: Verdict, analytic: float) -> Row:
+    path = f"{i} by {path}" if len(subject.at) > 1 else path
+    return Row(**vars(verdict), path=path, analytic=analytic, samples=partial(line.list_samples, i))
 
 
 def _compare_along_directions(subject: Subject, noises: Sequence[float]) -> list[Row]:
-    rows: list[Row] = []
+    rows: dict[str, Row] = {}
     rng = random.Random(0)
     for k in range(DIRECTIONS):
         direction = _draw_direction(subject.inputs.point, rng)
         line = _move_all(subject, direction)
         for i, noise in enumerate(noises):
-            row = _make_direction_row(subject, line, i, direction, noise, f"direction {k + 1} of all inputs")
-            rows.append(row)
-            found = _find_wrong_input(subject, i, direction, noise) if row.verdict == "wrong" else None
-            if found is not None:
-                rows.append(_make_row(subject, _move_one(subject, found), i, found, noise))
+            verdict, analytic = _examine_direction(subject, line, i, direction, noise, examine)
+            row = _write_row(subject, line, i, f"direction {k + 1} of all inputs", verdict, analytic)
+            rows[row.path] = row
+            found = _find_wrong_input(subject, i, direction, noise) if verdict.verdict == "wrong" else None
+            if found:
+                rows[found.path] = found
         _compare_results(subject)
-    return list({row.path: row for row in rows}.values())
+    return list(rows.values())
 
 
-def _make_direction_row(
-    subject: Subject, line: Line, i: int, direction: Sequence[float], noise: float, path: str
-) -> Row:
+def _examine_direction(
+    subject: Subject, line: Line, i: int, direction: Sequence[float], noise: float, judge: Callable[..., Verdict]
+) -> tuple[Verdict, float]:
     slopes, point = subject.gradients[i], subject.inputs.point
     analytic = math.fsum(slope * d for slope, d in zip(slopes, direction, strict=True))
     rounding = math.fsum(abs(own * d) for own, d in zip(subject.roundings[i], direction, strict=True))
     # The moved inputs are rounded.
-    moved = EPSILON * math.fsum(abs(slope * x) for slope, x in zip(slopes, point, strict=True))
-    verdict = examine(line, i, analytic, rounding, noise + moved)
-    return Row(**vars(verdict), path=_name(subject, i, path), analytic=analytic, samples=partial(line.list_samples, i))
+    moved = EPSILON * math.hypot(*(slope * x for slope, x in zip(slopes, point, strict=True)))
+    return judge(line, i, analytic, rounding, noise + moved), analytic
 
 
-def _find_wrong_input(subject: Subject, i: int, direction: Any, noise: float) -> int | None:
-    # Halves the inputs that move, and goes on with a half that is wrong.
+def _find_wrong_input(subject: Subject, i: int, direction: Any, noise: float) -> Row | None:
+    # Halves the inputs that move, and goes on with the half that is wrong.
     low, high = 0, len(direction)
     while high - low > 1:
         middle = (low + high) // 2
-        for a, b in ((low, middle), (middle, high)):
-            part = direction * 0 if not isinstance(direction, list) else [0.0] * len(direction)
-            part[a:b] = direction[a:b]
-            if _make_direction_row(subject, _move_all(subject, part), i, part, noise, "").verdict == "wrong":
-                low, high = a, b
-                break
-        else:
-            return None
-    return low
+        part = direction.copy()
+        part[:low], part[middle:] = [0.0] * low, [0.0] * (len(part) - middle)
+        verdict, _ = _examine_direction(subject, _move_all(subject, part), i, part, noise, glance)
+        low, high = (low, middle) if verdict.verdict == "wrong" else (middle, high)
+    row = _make_row(subject, _move_one(subject, low), i, low, noise)
+    return row if row.verdict == "wrong" else None
 
 
 def _draw_direction(point: Any, rng: random.Random) -> Any:
@@ -300,7 +293,7 @@ def _measure_noise(subject: Subject) -> list[float]:
     noises, told = [0.0] * len(subject.at), [0] * len(subject.at)
     many = (8, 16, 24, 30, 34, 38, 42, 50, 55, 59, 62, 65, 67)
     for exponent in (8, 34) if min(subject.noises) > UNDERFLOW else many:
-        if min(told) >= 3 and (exponent > 42 or len(point) > MANY):
+        if (min(told) >= 3 and exponent > 42) or (min(told) >= 1 and len(point) > MANY):
             break
         distance = int(((1 + 5**0.5) / 2) ** exponent) | 1
         direction = [(1 + j % 7) * distance * 2 * math.ulp(x or 1.0) for j, x in enumerate(point)]

@@ -109,7 +109,9 @@ def subject_of_numbers(
         with _without_warnings():
             slopes = gradient(*filled)
     kind = filled if len(filled) != 1 else filled[0]
-    numbers = flatten(_order_as(kind, slopes), "the gradient")
+    several = len(at) > 1 and isinstance(slopes, (list, tuple)) and len(slopes) == len(at)
+    slopes = [_order_as(kind, own) for own in slopes] if several else _order_as(kind, slopes)
+    numbers = flatten(slopes, "the gradient")
     if len(numbers) != len(at) * count:
         raise ValueError(
             f"the gradient has {len(numbers)} numbers: {len(at)} for the outputs times {count} for the inputs are "
@@ -146,12 +148,12 @@ def lift_numbers(tree: Any) -> Any:
         return tree
 
 
-def find_gradient(arguments: Sequence[Any]) -> tuple[Function, str] | None:
+def find_gradient(arguments: Sequence[Any], names: Sequence[str]) -> tuple[Function, str] | None:
     """Returns what differentiates functions of these arguments, and its library: PyTorch or JAX; None for others.
 
     It takes the function and its arguments, and returns the gradients of all outputs, one after the other.
     """
-    libraries = {library_of(source) for source in Inputs(arguments, [""] * len(arguments)).sources if is_array(source)}
+    libraries = {library_of(source) for source in Inputs(arguments, names).sources if is_array(source)}
     if "torch" in libraries:
         return _differentiate_torch, "torch"
     return (_differentiate_jax, "jax") if "jax" in libraries else None

@@ -38,7 +38,9 @@ class Surroundings:
         if numpy := sys.modules.get("numpy"):
             self._add_generator(numpy.random.get_state, numpy.random.set_state)
         if torch := sys.modules.get("torch"):
-            self._add_generator(torch.get_rng_state, torch.set_rng_state)
+            self._add_generator(
+                lambda: torch.get_rng_state().tolist(), lambda state: torch.set_rng_state(torch.tensor(state).byte())
+            )
         for thing in _reach(roots):
             self._add(thing)
 
@@ -56,16 +58,27 @@ class Surroundings:
         return pickle.dumps([read() for read in self._generators])
 
     def _add(self, thing: Any) -> None:
+        torch = sys.modules.get("torch")
         if isinstance(thing, Value):
             self._restorers.append(partial(_set_attributes, thing, data=thing.data, grad=thing.grad, label=thing.label))
         elif isinstance(thing, Module):
             self._restorers.append(partial(_set_state, vars(thing), vars(thing).copy()))
             self._restorers += [partial(_set_items, x, x.copy()) for x in vars(thing).values() if isinstance(x, list)]
+        elif torch and isinstance(thing, torch.nn.Module):
+            for tensor in (*thing.parameters(recurse=False), *thing.buffers(recurse=False)):
+                self._add_tensor(tensor)
+        elif torch and isinstance(thing, torch.Tensor) and thing.is_leaf:
+            self._add_tensor(thing)
         elif isinstance(thing, random.Random) and not isinstance(thing, random.SystemRandom):
             self._add_generator(thing.getstate, thing.setstate)
         elif hasattr(thing, "bit_generator"):  # NumPy's
             bits = thing.bit_generator
             self._add_generator(lambda: bits.state, lambda state: setattr(bits, "state", state))
+
+    def _add_tensor(self, tensor: Any) -> None:
+        grad = None if tensor.grad is None else tensor.grad.clone()
+        self._restorers.append(partial(tensor.data.copy_, tensor.detach().clone()))
+        self._restorers.append(partial(_set_attributes, tensor, requires_grad=tensor.requires_grad, grad=grad))
 
     def _add_generator(self, read: Callable[[], Any], write: Callable[[Any], object]) -> None:
         self._generators.append(read)
