@@ -4,14 +4,16 @@ import ast
 import itertools
 import math
 import random
+from functools import partial
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
 from micrograd import Value, nn
 from micrograd.functional import cross_entropy, mean
-from micrograd.rules import RULES, Rule, rule
-from micrograd.testing import GradcheckError, gradcheck, gradgradcheck
+from micrograd.rules import FLOATS, RULES, Rule, rule
+from micrograd.testing import GradcheckError, check_jvp, check_vjp, gradcheck, gradgradcheck
 from micrograd.testing.strategies import expressions, finite_floats, values
 
 CHOSEN = ("floor", "round", "stop_gradient", "upper_half")  # gradients that are not derivatives, or 0
@@ -185,7 +187,7 @@ def test_inputs_are_put_back_whatever_happens():
 @pytest.mark.parametrize(
     ("f", "inputs", "error", "message"),
     [
-        (lambda x: x, [2], ValueError, "nothing to check"),
+        (lambda x: x, [True, "two"], ValueError, "nothing to check"),
         (lambda x: x, [], ValueError, "nothing to check"),
         (lambda x: x.data, [2.0], TypeError, "must give Values, not float 2.0"),
         (lambda x: x * random.random(), [2.0], ValueError, "another result at the same point"),
@@ -278,3 +280,357 @@ def test_a_gradient_that_cancels_in_rounding_is_no_bug():
 
     assert gradcheck(f, [2.3e-35]).ok
     assert gradcheck(f, [0.5]).ok
+
+
+def verdicts(f, *point):
+    return [row.verdict for row in gradcheck(f, list(point), raises=False).rows]
+
+
+def claim(value, slope):
+    """Returns a function of one Value with a gradient that is only claimed."""
+    return Rule("claim", "a", value, (slope,), {})
+
+
+@pytest.mark.parametrize(
+    ("f", "point"),
+    [
+        (lambda x, y: (x * x + y * y).sqrt(), (0.0, 0.0)),
+        (lambda x: abs(x) ** (1 / 3), (0.0,)),
+        (lambda x: x.relu() ** 0.5, (0.0,)),
+        (lambda x: claim("a", "nan")(x), (1.0,)),
+        (lambda x: claim("a", "inf")(x), (1.0,)),
+        (lambda x: claim("abs(a)", "inf")(x), (0.0,)),
+        (lambda x: claim("sqrt(a)", "-inf")(x), (0.0,)),
+        (lambda x: claim("1.0 if a >= 0 else 0.0", "inf")(x), (0.0,)),
+    ],
+)
+def test_a_gradient_that_is_not_finite_is_wrong(f, point):
+    assert verdicts(f, *point) == ["wrong"] * len(point)
+
+
+def test_an_infinite_gradient_agrees_with_a_slope_that_grows_without_bound():
+    assert verdicts(lambda x: x.sqrt(), 0.0) == ["edge"]
+    assert verdicts(lambda x: x.cbrt(), 0.0) == ["kink"]
+    assert verdicts(lambda x: claim("sqrt(a)", "5.0")(x), 0.0) == ["wrong"]
+
+
+@pytest.mark.parametrize("value", ["1.0 if a >= 0 else 0.0", "1.0 if a > 0 else 0.0", "0.0 if a == 0 else 1.0"])
+def test_a_jump_is_no_kink(value):
+    row = gradcheck(lambda x: claim(value, "12345.0")(x), [0.0], raises=False).rows[0]
+    assert (row.verdict, row.reason) == ("wrong", "a jump")
+    assert verdicts(lambda x: claim(value, "0.0")(x), 0.0) == ["jump"]
+    assert verdicts(lambda x: claim(f"({value}) + 3 * a", "3.0")(x), 0.0) == ["jump"]
+    assert verdicts(lambda x: claim(f"({value}) + 3 * a", "3.01")(x), 0.0) == ["wrong"]
+
+
+def test_a_steep_function_is_no_jump():
+    for k in (-200, -20, 20, 200):
+        assert verdicts(lambda x, k=k: (x * 10.0**k).tanh(), 0.0) == ["ok"]
+        assert verdicts(lambda x, k=k: claim("tanh(a)", "1.001 - out * out")(x * 10.0**k), 0.0) == ["wrong"]
+
+
+@pytest.mark.parametrize("seed", range(0, 200, 5))
+@pytest.mark.parametrize("p", [0.5, 0.2])
+def test_a_random_function_is_an_error_that_says_how_to_seed_it(seed, p):
+    dropout = nn.Dropout(p, random.Random(seed))
+    with pytest.raises(ValueError, match=r"is random: .*rng = random.Random\(0\)"):
+        gradcheck(lambda x: dropout([x])[0], [0.7])
+    assert gradcheck(lambda x: nn.Dropout(p, random.Random(seed))([x])[0], [0.7]).ok
+    dropout.eval()
+    assert gradcheck(lambda x: dropout([x])[0], [0.7]).ok
+
+
+def test_a_function_that_remembers_its_calls_is_an_error():
+    calls = []
+
+    def f(x):
+        calls.append(x)
+        return x * max(1, len(calls) - 13)  # a warm-up of 14 calls
+
+    with pytest.raises(ValueError, match=r"another result at the same point, [0-9.]+ after 1\.0"):
+        gradcheck(f, [1.0])
+
+
+@pytest.mark.parametrize("offset", [0.0, 1.0])
+def test_wrong_gradients_near_a_kink_are_found(offset):
+    half = claim("max(a, 0.0)", "0.5 if a > 0 else 0.0")
+    for x in np.geomspace(3e-7, 0.018, 20):
+        assert verdicts(lambda x: half(x) + offset, x) == ["wrong"]
+        assert verdicts(lambda x: x.relu() + offset, x) == ["ok"]
+
+
+def test_a_kink_that_is_too_near_is_told():
+    row = gradcheck(lambda x: x.relu() + 1, [1e-10]).rows[0]
+    assert (row.verdict, row.reason) == ("cannot tell", "a kink nearby")
+    assert verdicts(lambda x: x.relu(), 1e-100) == ["ok"]
+
+
+@pytest.mark.parametrize(
+    ("value", "slope", "points"),
+    [
+        ("sin(30 * a)", "30 * cos(30 * a)", [(k + 0.5) / 10 for k in range(50)]),
+        ("sin(8 * pi * a)", "8 * pi * cos(8 * pi * a)", [0.0, 0.1, 0.3]),
+        ("1 / a", "-1 / (a * a)", [10.0 ** (-k / 5) for k in range(50)]),
+    ],
+)
+@pytest.mark.parametrize("wrong", ["-({})", "0.0 * ({})", "1.00001 * ({})"])
+def test_coarse_steps_hide_nothing(value, slope, points, wrong):
+    right, wrong = claim(value, slope), claim(value, wrong.format(slope))
+    for x in points:
+        assert verdicts(lambda x: right(x), x) == ["ok"]
+        assert verdicts(lambda x: wrong(x), x) == ["wrong"]
+
+
+@pytest.mark.parametrize("distance", [1e-1, 1e-4, 1e-7, 1e-10, 1e-13, 1e-15, 2.0**-53])
+def test_right_gradients_near_the_end_of_the_domain_are_not_accused(distance):
+    for f in (lambda x: (1 - x).log(), lambda x: (1 - x).sqrt(), lambda x: x.asin(), lambda x: (1 - x) ** 1.5):
+        assert verdicts(f, 1 - distance) == (["ok"] if distance > 1e-12 else verdicts(f, 1 - distance))
+        assert "wrong" not in verdicts(f, 1 - distance)
+    if distance >= 1e-10:
+        wrong = claim("sqrt(1 - a)", "-0.5001 / sqrt(1 - a)")
+        assert verdicts(lambda x: wrong(x), 1 - distance) == ["wrong"]
+
+
+@settings(max_examples=100, suppress_health_check=list(HealthCheck), deadline=None)
+@given(expressions(), finite_floats(-6, -1))
+def test_every_error_that_a_row_says_it_notices_is_found(expression, exponent):
+    scaled = claim("a", f"1 + 10.0 ** {exponent}")
+    right = gradcheck(expression, expression.point).rows
+    wrong = gradcheck(lambda *x: scaled(expression(*x)), list(expression.point), raises=False).rows
+    for before, after in zip(right, wrong, strict=True):
+        assert before.verdict != "ok" or before.noticed <= 1e-6
+        if before.verdict == "ok" and before.analytic and 10.0**exponent > 2.1 * before.noticed:
+            assert after.verdict == "wrong"
+
+
+@pytest.mark.parametrize("amplitude", [1e-3, 1e-5, 1e-7, 1e-9, 1e-12])
+def test_noise_is_estimated(amplitude):
+    FLOATS["noisy_sin"] = lambda a: math.sin(a) + amplitude * random.Random(a).uniform(-1, 1)
+    try:
+        for x in (0.3, 0.7, 1.1, 1.9):
+            right = gradcheck(lambda x: claim("noisy_sin(a)", "cos(a)")(x), [x]).rows[0]
+            assert right.verdict == ("ok" if right.noticed <= 1e-6 else "cannot tell")
+            assert right.verdict == "ok" or "noise is about" in right.reason
+            assert right.noticed < max(3000 * amplitude, 1e-6)
+            assert right.noticed > amplitude or amplitude < 1e-8
+            assert verdicts(lambda x: claim("noisy_sin(a)", "-cos(a)")(x), x) == ["wrong"]
+    finally:
+        del FLOATS["noisy_sin"]
+
+
+def test_what_can_not_be_resolved_is_told():
+    assert gradcheck(lambda x: x * (x * x), [1e-155]).ok
+    assert gradcheck(lambda x, y: abs((-x.minimum(y)).leaky_relu().erf()).asin(), [4.5e-26, 0.0]).ok
+    assert gradcheck(lambda x: x * 1e-300, [1.5e308]).ok
+    assert verdicts(lambda x, y: (x - y) - x, 0.0, -6e-80)[0] == "cannot tell"
+    assert gradcheck(lambda x: RULES["asin_slope"](x).log().leaky_relu(), [1e-38]).ok
+    assert verdicts(lambda x: (x * 1e6).sin(), 0.3) == ["ok"]
+    row = gradcheck(lambda x: (x * 1e9).sin(), [0.3]).rows[0]
+    assert (row.verdict, row.noticed > 1e-6) == ("cannot tell", True)
+    assert verdicts(lambda x: x + 1e12, 0.3) == ["cannot tell"]
+    assert verdicts(lambda x: x.cos() + x**4, 0.0) == ["ok"]
+    assert verdicts(lambda x: x * 0 + 5, 0.3) == ["ok"]
+    assert verdicts(lambda x: x * x, 1e150) == ["ok"]
+
+
+def test_a_check_leaves_everything_as_it_was():
+    rng, generator = random.Random(1), np.random.default_rng(1)
+    norm = nn.BatchNorm(2)
+    x, weight = Value(1.0, label="x"), Value(3.0)
+    x.grad, weight.grad, norm.weight[0].grad = 5.0, 6.0, 7.0
+
+    def f(x):
+        x.label = "renamed"
+        (x * weight).backward()
+        for draw in (rng, generator, random, np.random):
+            draw.random()
+        norm.training_batches = len(norm([[x, 1.0], [2.0, x * weight]]))
+        return norm([[x, 1.0], [2.0, x * weight]])[0][0]
+
+    def read():
+        own = {name: state for name, state in vars(norm).items() if name not in ("weight", "bias")}
+        states = rng.getstate(), generator.bit_generator.state, random.getstate(), np.random.get_state()[1].tolist()
+        return str((own, norm.state_dict(), states, x, weight, norm.weight, list(norm.parameters())))
+
+    before = read()
+    assert gradcheck(f, [x]).ok
+    assert read() == before
+    with pytest.raises(GradcheckError):
+        gradcheck(lambda x: claim("a", "2.0")(f(x)), [x])
+    assert read() == before
+    assert gradcheck(partial(lambda norm, x: norm([[x, 1.0], [x * x, 2.0]])[0][0], norm), [x]).ok
+    assert read() == before
+
+
+def test_inputs_given_one_by_one_are_an_error():
+    for check_them in (gradcheck, gradgradcheck):
+        with pytest.raises(TypeError, match=rf"as in {check_them.__name__}\(f, \[1.0, 2.0\]\)"):
+            check_them(lambda x, y: x * y, 1.0, 2.0)
+
+
+def test_arrays_ints_and_float32_are_inputs():
+    report = gradcheck(lambda x, y, n: (x @ y).sum() * n, [np.eye(2), np.array([1, 2], np.float32), 3])
+    assert [row.path for row in report.rows] == ["x.0.0", "x.0.1", "x.1.0", "x.1.1", "y.0", "y.1", "n"]
+    assert [row.analytic for row in report.rows] == [3.0, 6.0, 3.0, 6.0, 3.0, 3.0, 3.0]
+    assert {row.verdict for row in report.rows} == {"ok"}
+    assert gradcheck(lambda x: x * x, np.float32(0.5)).rows[0].analytic == 1.0
+    assert gradcheck(lambda x: x[0] * x[1], [np.array([Value(1.0), Value(2.0)])]).ok
+    assert gradgradcheck(lambda x: (x * x * x).sum(), [np.array([1.0, 2.0])]).ok
+
+
+def test_a_gradient_of_any_function_of_numbers_and_arrays():
+    def f(tree, scale):
+        return float((tree["a"] ** 2).sum()) * tree["b"][0] * scale
+
+    def gradient(tree, scale, error=0.0):
+        a, b = tree["a"], tree["b"][0]
+        return {"a": 2 * a * b * scale + error, "b": [(a**2).sum() * scale]}, (a**2).sum() * b
+
+    inputs = [{"a": np.array([[1.0, 2.0]]), "b": [0.5]}, 3]
+    report = gradcheck(f, inputs, grad=gradient)
+    assert [(row.path, row.verdict) for row in report.rows] == [
+        ("tree.a.0.0", "ok"), ("tree.a.0.1", "ok"), ("tree.b.0", "ok"), ("scale", "ok"),
+    ]  # fmt: skip
+    with pytest.raises(GradcheckError, match=r"wrong by tree\.a\.0\.1\n"):
+        gradcheck(f, inputs, grad=partial(gradient, error=np.array([[0.0, 1e-6]])))
+    assert gradcheck(lambda *x: (f(*x), gradient(*x)), inputs, grad=True).ok
+    assert inputs[0]["a"].tolist() == [[1.0, 2.0]]
+
+
+def test_a_jacobian_and_a_function_that_is_undefined_on_one_side():
+    assert gradcheck(lambda x: x**2, [np.array([1.0, 2.0])], grad=lambda x: np.diag(2 * x)).ok
+    report = gradcheck(lambda x: np.log(1 - x), 0.9999999, grad=lambda x: -1 / (1 - x))
+    assert [row.verdict for row in report.rows] == ["ok"]
+
+
+def test_float32_is_told_from_a_wrong_gradient():
+    x = np.array([1.0, 2.0], np.float32)
+    right = gradcheck(lambda x: np.exp(x).sum(), x, grad=lambda x: np.exp(x))
+    assert {row.verdict for row in right.rows} == {"cannot tell"}
+    assert "noise is about" in right.rows[0].reason
+    wrong = gradcheck(lambda x: np.exp(x).sum(), x, grad=lambda x: 1.001 * np.exp(x), raises=False)
+    assert {row.verdict for row in wrong.rows} == {"wrong"}
+
+
+def test_bad_gradients_of_other_functions_are_errors():
+    with pytest.raises(ValueError, match="the gradient has 1 numbers: 1 for the outputs times 2"):
+        gradcheck(lambda x, y: x * y, [1.0, 2.0], grad=lambda x, y: y)
+    with pytest.raises(TypeError, match=r"float 2\.0 is not callable"):
+        gradcheck(lambda x: x * x, 1.0, grad=2.0)
+    with pytest.raises(TypeError, match="the function's result is complex: gradients are checked for real numbers"):
+        gradcheck(lambda x: 1j * x, 1.0, grad=lambda x: 1.0)
+    with pytest.raises(TypeError, match=r"x\.a is complex"):
+        gradcheck(lambda x: x["a"], {"a": np.array([1j])})
+    with pytest.raises(TypeError, match=r"returns a pair \(value, gradient\), not 1\.0"):
+        gradcheck(lambda x: x, 1.0, grad=True)
+
+
+def test_gradients_of_jax():
+    pytest.importorskip("jax", reason="JAX is not installed")
+    import jax.numpy as jnp
+
+    report = gradcheck(lambda x: jnp.sin(x["b"]) * x["a"].sum(), {"b": jnp.array(1.0), "a": jnp.array([2.0, 3.0])})
+    assert [row.path for row in report.rows] == ["x.b", "x.a.0", "x.a.1"]
+    assert [row.analytic for row in report.rows] == pytest.approx([2.7015114, 0.84147096, 0.84147096])
+
+
+def test_a_report_is_a_table_in_a_notebook():
+    html = gradcheck(lambda d: d["<a>"] * 2, {"<a>": 1.0})._repr_html_()
+    assert html.count("<tr>") == 2
+    assert "<td>d.&lt;a&gt;</td><td>2</td><td>2</td>" in html
+
+
+def test_a_million_inputs_take_few_calls():
+    calls = []
+
+    def f(x):
+        calls.append(1)
+        return float(np.sum(np.sin(x) * x))
+
+    def gradient(x, error=1.0):
+        slopes = np.cos(x) * x + np.sin(x)
+        slopes[123_456] *= error
+        return slopes
+
+    x = np.random.default_rng(0).normal(size=1_000_000)
+    report = gradcheck(f, x, grad=gradient)
+    assert [row.path for row in report.rows] == ["direction 1 of all inputs", "direction 2 of all inputs"]
+    assert {row.verdict for row in report.rows} == {"ok"}
+    assert len(calls) <= 50
+
+
+def test_a_wrong_one_of_many_inputs_is_named():
+    x = np.random.default_rng(0).normal(size=(50, 40))
+
+    def gradient(x):
+        slopes = np.cos(x)
+        slopes[31, 7] *= 1.001
+        return slopes
+
+    with pytest.raises(GradcheckError, match=r"x\.31\.7"):
+        gradcheck(lambda x: np.sin(x).sum(), x, grad=gradient)
+    with pytest.raises(GradcheckError, match="direction 1"):
+        gradcheck(lambda x: np.sin(x).sum(), x, grad=lambda x: 1.00001 * np.cos(x))
+    model = nn.MLP(30, [30, 5, 1], activation="tanh", rng=random.Random(0))
+    assert [row.verdict for row in gradcheck(lambda m: m([0.1] * 30), [model]).rows] == ["ok", "ok"]
+
+
+def test_a_solver_with_noise():
+    integrate = pytest.importorskip("scipy.integrate", reason="SciPy is not installed")
+
+    def solve(rate, start):
+        solution = integrate.solve_ivp(lambda t, y: -rate * y, (0, 1), [start], rtol=1e-9, atol=1e-12)
+        return solution.y[0, -1]
+
+    def gradient(rate, start, error=0.0):
+        return -start * math.exp(-rate) * (1 + error), math.exp(-rate)
+
+    report = gradcheck(solve, [0.7, 2.0], grad=gradient)
+    assert {row.verdict for row in report.rows} <= {"ok", "cannot tell"}
+    with pytest.raises(GradcheckError, match="wrong by rate\n"):
+        gradcheck(solve, [0.7, 2.0], grad=partial(gradient, error=1e-3))
+
+
+def test_products_with_the_jacobian():
+    a = np.arange(12.0).reshape(3, 4)
+
+    def f(x, y):
+        return {"u": np.sin(a @ x), "v": y * x.sum()}
+
+    def vjp(x, y, w, factor=1.0):
+        back = a.T @ (np.cos(a @ x) * w["u"]) * factor
+        return {"x": back + w["v"] * y, "y": w["v"] * x.sum()}
+
+    def jvp(x, y, dx, dy, factor=1.0):
+        return np.cos(a @ x) * (a @ dx) * factor, dy * x.sum() + y * dx.sum()
+
+    inputs = [np.array([0.1, 0.2, -0.3, 0.4]), 2.0]
+    assert len(check_vjp(f, inputs, vjp).rows) == len(check_jvp(f, inputs, jvp).rows) == 4 * 5
+    with pytest.raises(GradcheckError, match=r"1 by x\.2"):
+        check_vjp(f, inputs, partial(vjp, factor=np.array([1, 1, 1.001, 1])))
+    with pytest.raises(GradcheckError, match=r"0 by x\.1"):
+        check_jvp(f, inputs, partial(jvp, factor=1.001))
+    x = np.linspace(0, 1, 2000)
+    assert len(check_vjp(np.sin, x, lambda x, w: w * np.cos(x)).rows) == 4
+    assert check_jvp(lambda x: np.sin(x).sum(), x, lambda x, dx: (np.cos(x) * dx).sum()).ok
+    assert not check_jvp(lambda x: np.sin(x).sum(), x, lambda x, dx: (np.cos(x) * dx).sum() * 1.001, raises=False).ok
+    with pytest.raises(TypeError, match=r"check_vjp\(vjp=…\) takes a function"):
+        check_vjp(f, inputs, 3)
+
+
+def test_the_plot_is_a_v():
+    pytest.importorskip("matplotlib", reason="Matplotlib is not installed").use("Agg")
+    report = gradcheck(lambda x, y: math.exp(x) * y, [0.3, 1.0], grad=lambda x, y: (0.0, math.exp(x)), raises=False)
+    axes = report.plot()
+    assert axes.get_title() == "x: wrong"
+    steps, distances = report.plot("y").lines[0].get_data()
+    assert len(steps) == len(distances) > 3
+    with pytest.raises(ValueError, match="there is no row 'z'; there are x, y"):
+        report.plot("z")
+
+
+def test_a_failure_shows_no_library_source():
+    with pytest.raises(GradcheckError) as caught:
+        gradcheck(lambda x: x * x, 1.0, grad=lambda x: x)
+    shown = [entry.name for entry in caught.traceback.filter(caught)]
+    assert shown == ["test_a_failure_shows_no_library_source"]

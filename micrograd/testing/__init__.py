@@ -4,15 +4,18 @@
 
 >>> from micrograd.testing import gradcheck
 >>> print(gradcheck(lambda x, y: (x * y).tanh(), [0.5, 1.0]))
-input  analytic        numeric         error    verdict
-x      0.786447732966  0.786447732966  ...  ok
-y      0.393223866483  0.393223866483  ...  ok
+input  analytic        numeric         error    noticed  verdict
+x      0.786447732966  0.786447732966  ...      ...      ok
+y      0.393223866483  0.393223866483  ...      ...      ok
 """
 
 from .confinement import diagnose_file
 from .diagnosis import Diagnosis, diagnose
-from .gradcheck import GradcheckError, Report, Row, gradcheck, gradgradcheck
+from .gradcheck import gradcheck, gradgradcheck
+from .products import check_jvp, check_vjp
+from .report import GradcheckError, Report, Row
 
 __all__ = [
-    "Diagnosis", "GradcheckError", "Report", "Row", "diagnose", "diagnose_file", "gradcheck", "gradgradcheck",
+    "Diagnosis", "GradcheckError", "Report", "Row", "check_jvp", "check_vjp", "diagnose", "diagnose_file", "gradcheck",
+    "gradgradcheck",
 ]  # fmt: skip

@@ -1,370 +1,321 @@
-"""Compares gradients with finite differences, and estimates the error of the differences.
-
-Central differences with steps h, h/2, h/4, … are extrapolated to h = 0 by Richardson's method, which gives a triangle
-of estimates. The estimate that agrees best with its neighbours is used; its distance from them is its error (Ridders,
-*Accurate computation of F'(x) and F'(x) F''(x)*, 1982). A gradient is wrong if it differs from the estimate by more
-than this error and rounding.
-
-If a gradient differs, the slopes on both sides tell why. At a kink they stay apart as h shrinks, and any gradient
-between them is a subgradient. At the edge of the domain, only one of them exists.
-"""
+"""Compares gradients with finite differences: :func:`gradcheck`, :func:`gradgradcheck`, and products with gradients."""
 
 from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import pairwise
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from ..arguments import check_callable
-from ..engine import Value, grad, topological_order
+from ..engine import Value
+from ..engine import grad as differentiate
 from ..nn import Module
-from ..stepping import contributions
-from ..tables import lay_out
+from .differences import EPSILON, UNDERFLOW, Line, Verdict, estimate_noise, examine, glance
+from .inputs import Inputs
+from .report import GradcheckError, Report, Row
+from .subjects import Subject, find_gradient, list_outputs, subject_of_numbers, subject_of_values
+from .surroundings import Surroundings
 
-__all__ = ["GradcheckError", "Report", "Row", "gradcheck", "gradgradcheck"]
+__all__ = ["gradcheck", "gradgradcheck"]
 
-EPSILON = 2.0**-52
-UNDERFLOW = 2.0**-1022
-# The tolerance, as a multiple of the estimated error. The estimate is the best of about a hundred, so it is sometimes
-# too low by a factor of ten. A bug changes the gradient by millions of times the error.
-SAFETY = 100.0
+Function = Callable[..., Any]
 
-
-@dataclass(frozen=True)
-class Row:
-    """The result for one input.
-
-    Attributes:
-        path: the path of the input: ``x``, ``model.layers.0.neurons.2.w.1``; with several outputs, ``1 by x``.
-        analytic: the gradient that was checked.
-        numeric: the finite difference; nan if there is none.
-        error: the estimated error of ``numeric``.
-        verdict: ``ok``; ``kink``, where the gradient is a subgradient; ``edge`` of the domain, where it can't be
-            checked; or ``wrong``.
-    """
-
-    path: str
-    analytic: float
-    numeric: float
-    error: float
-    verdict: str
+DIRECTIONS = 2  # the number of random directions for many inputs
+MANY = 1000  # more inputs than this are checked along random directions first
 
 
-@dataclass(frozen=True)
-class Report:
-    """A report with one row per input. It prints as a table."""
+def gradcheck(f: Function, inputs: Any, *more: Any, grad: Any = None, raises: bool = True) -> Report:
+    """Checks the gradients of ``f`` at a point: those of Values, or any others.
 
-    rows: list[Row] = field(default_factory=list)
-
-    @property
-    def ok(self) -> bool:
-        """Whether no gradient is wrong."""
-        return all(row.verdict != "wrong" for row in self.rows)
-
-    def __str__(self) -> str:
-        lines = [("input", "analytic", "numeric", "error", "verdict")]
-        lines += [(r.path, f"{r.analytic:.12g}", f"{r.numeric:.12g}", f"{r.error:.1e}", r.verdict) for r in self.rows]
-        return lay_out(lines)
-
-
-class GradcheckError(AssertionError):
-    """A gradient is wrong. The message is the report as a table; ``report`` is the report itself."""
-
-    def __init__(self, report: Report) -> None:
-        wrong = [row.path for row in report.rows if row.verdict == "wrong"]
-        super().__init__(f"wrong by {', '.join(wrong)}\n{report}")
-        self.report = report
-
-
-def gradcheck(f: Callable[..., Any], inputs: Any, raises: bool = True) -> Report:
-    """Checks the gradients of ``f`` at a point.
+    The differences' errors are estimated, with the noise of ``f`` (see :mod:`micrograd.testing.differences`), so that
+    there is no tolerance to choose. Each row says which errors it would have noticed.
 
     Args:
         f: a function that returns a Value or a list of Values. It is called many times, and must return the same
-            result each time.
+            result each time. Everything that it changes is set back: gradients, labels, buffers and random generators.
         inputs: a list or tuple with the arguments of ``f``, or a single argument of another type. Every Value and every
-            float in them is an input, also in lists, dicts and modules at any depth; everything else is passed on
-            unchanged.
+            number in them is an input, also in lists, dicts, NumPy arrays and modules at any depth; ``f`` gets Values
+            for them. Everything else, also True and False, is passed on unchanged. If there are PyTorch's tensors or
+            modules or JAX's arrays, ``f`` gets such, and its gradient is what the library finds.
+        grad: the gradient of a function ``f`` of plain numbers and arrays: a function of the same arguments that
+            returns a number for each input, in the arguments' structure or order; for several outputs, such a gradient
+            for each. True if ``f`` itself returns a pair, of its value and its gradient.
         raises: raise an error if a gradient is wrong; otherwise only the report says so.
 
     Returns:
-        A report with one row per input; if there are several outputs, one row per output and input.
+        A report with one row per input; if there are several outputs, one row per output and input. More than 1000
+        inputs move together along two random directions, with a row for each, whose ``noticed`` is relative to the
+        whole gradient. If these are wrong, a wrong input is searched for, and gets a row.
 
     Raises:
         GradcheckError: if a gradient is wrong.
         ValueError: if there is no input, an input or output is not finite, or two calls of ``f`` differ.
-        TypeError: if ``f`` returns something else than Values.
+        TypeError: if ``f`` returns something else than Values, a number is complex, or the inputs are not in one list.
 
     >>> from micrograd import Value
     >>> print(gradcheck(lambda x: x["a"].relu() + x["b"][0], {"a": 0.0, "b": [Value(1.0)]}))
-    input  analytic  numeric  error    verdict
-    x.a    0         0.5      ...      kink
-    x.b.0  1         1        ...      ok
+    input  analytic  numeric  error    noticed  verdict
+    x.a    0         0.5      ...      ...      kink
+    x.b.0  1         1        ...      ...      ok
+    >>> import math
+    >>> print(gradcheck(lambda x, y: math.sin(x) * y, [0.0, 2.0], grad=lambda x, y: [math.cos(x), 0.0], raises=False))
+    input  analytic  numeric  error    noticed  verdict
+    x      1         2        ...      ...      wrong
+    y      0         0        ...      ...      ok
     """
-    check_callable(f, "gradcheck()")
-    arguments = _arguments(inputs)
-    return _check(f, arguments, _parameter_names(f, len(arguments)), raises)
+    __tracebackhide__ = True
+    arguments, names = _read_arguments(f, inputs, more, "gradcheck()")
+    if grad is None:
+        make = _choose_subject(f, arguments, names)
+    else:
+        if grad is not True:
+            check_callable(grad, "gradcheck(grad=…)")
+        make = partial(subject_of_numbers, f, arguments, names, grad)
+    return _check([f, arguments], make, raises)
 
 
-def _check(f: Callable[..., Any], arguments: list[Any], names: list[str], raises: bool) -> Report:
-    leaves = dict(_name_inputs(names, arguments))
-    if not leaves:
-        raise ValueError("there is nothing to check: the inputs hold neither a Value nor a float")
-
-    def evaluate() -> list[Value]:
-        return _outputs(f(*arguments))
-
-    for path, leaf in leaves.items():
-        if not math.isfinite(leaf.data):
-            raise ValueError(f"{path} is {leaf.data}: there are no differences to compare with")
-    outputs, again = evaluate(), evaluate()
-    if not outputs:
-        raise ValueError("there is nothing to check: the function gives no output")
-    for output in outputs:
-        if not math.isfinite(output.data):
-            raise ValueError(f"the function gives {output!r}: there are no differences to compare with")
-    if [o.data for o in outputs] != [o.data for o in again]:
-        raise ValueError("the function gives another result at the same point: take what is random out of it")
-    gradients = [grad(output, leaves.values()) for output in outputs]
-    roundings = [_rounding(output) for output in outputs]
-    rows: list[list[Row]] = [[] for _ in outputs]
-    for j, (path, leaf) in enumerate(leaves.items()):
-        steps = _steps(leaf.data)
-        results = _probe(evaluate, leaf, steps, len(outputs))
-        for i, output in enumerate(outputs):
-            name = f"{i} by {path}" if len(outputs) > 1 else path
-            samples = [(h, below[i], above[i]) for h, (below, above) in zip(steps, results, strict=True)]
-            rounding = roundings[i].get(leaf, 0.0)
-            row = _judge(name, gradients[i][j], rounding, output.data, _noise(output), samples)
-            if row.verdict == "wrong" and _at_kinks(output):
-                row = replace(row, verdict="kink")
-            rows[i].append(row)
-    report = Report([row for group in rows for row in group])
-    if raises and not report.ok:
-        raise GradcheckError(report)
-    return report
-
-
-def gradgradcheck(f: Callable[..., Any], inputs: Any, raises: bool = True) -> Report:
+def gradgradcheck(f: Function, inputs: Any, *more: Any, raises: bool = True) -> Report:
     """Checks the second derivatives of ``f``: :func:`gradcheck` of its gradients.
 
     A row ``1 by x.a`` is the derivative by x.a of gradient number 1. Gradients are counted from 0: all inputs of the
-    first output, then those of the next. Arguments and errors are those of :func:`gradcheck`.
+    first output, then those of the next. Arguments and errors are those of :func:`gradcheck`. For a gradient of your
+    own, use ``gradcheck(gradient, inputs, grad=hessian)``.
 
     >>> gradgradcheck(lambda x: x.exp() * x, [0.5]).ok
     True
     """
-    check_callable(f, "gradgradcheck()")
-    arguments = _arguments(inputs)
-    names = _parameter_names(f, len(arguments))
-    leaves = [leaf for _, leaf in _name_inputs(names, arguments)]
+    __tracebackhide__ = True
+    arguments, names = _read_arguments(f, inputs, more, "gradgradcheck()")
+    found = find_gradient(arguments, names)
+    if found:
+        return _check([f, arguments], _choose_subject(partial(found[0], f), arguments, names), raises)
 
     def gradients(*arguments: Any) -> list[Value]:
-        outputs = _outputs(f(*arguments))
-        return [gradient for output in outputs for gradient in grad(output, leaves, create_graph=True)]
+        leaves = Inputs(arguments, names).sources
+        return [g for output in list_outputs(f(*arguments)) for g in differentiate(output, leaves, create_graph=True)]
 
-    return _check(gradients, arguments, names, raises)
-
-
-def _arguments(inputs: Any) -> list[Any]:
-    return [_lift(argument) for argument in (inputs if isinstance(inputs, (list, tuple)) else [inputs])]
+    return _check([f, arguments], _choose_subject(gradients, arguments, names), raises)
 
 
-def _outputs(out: Any) -> list[Value]:
-    outputs = list(out) if isinstance(out, (list, tuple)) else [out]
-    for output in outputs:
-        if not isinstance(output, Value):
-            raise TypeError(f"the function must give Values, not {type(output).__name__} {output!r}")
-    return outputs
+def _choose_subject(f: Function, arguments: Sequence[Any], names: Sequence[str]) -> Callable[[], Subject]:
+    found = find_gradient(arguments, names)
+    if found:
+        gradient, library = found
+        return partial(subject_of_numbers, f, arguments, names, partial(gradient, f), library)
+    return partial(subject_of_values, f, arguments, names, gradcheck)
 
 
-def _lift(tree: Any) -> Any:
-    # The same structure with Values in place of floats. Values and modules are not copied, so that f uses the user's.
-    if isinstance(tree, float):
-        return Value(tree)
-    if isinstance(tree, dict):
-        return {key: _lift(item) for key, item in tree.items()}
-    if isinstance(tree, (list, tuple)):
-        return [_lift(item) for item in tree]
-    return tree
-
-
-def _leaves(tree: Any, path: str) -> Iterator[tuple[str, Value]]:
-    if isinstance(tree, Value):
-        yield path, tree
-    elif isinstance(tree, Module):
-        for name, parameter in tree.named_parameters():
-            yield f"{path}.{name}", parameter
-    elif isinstance(tree, (dict, list)):
-        for key, item in tree.items() if isinstance(tree, dict) else enumerate(tree):
-            yield from _leaves(item, f"{path}.{key}")
-
-
-def _name_inputs(names: Sequence[str], arguments: Sequence[Any]) -> Iterator[tuple[str, Value]]:
-    seen: set[Value] = set()
-    for name, argument in zip(names, arguments, strict=True):
-        for path, leaf in _leaves(argument, name):
-            if leaf not in seen:
-                seen.add(leaf)
-                yield path, leaf
-
-
-def _parameter_names(f: Callable[..., Any], count: int) -> list[str]:
-    # The names of the function's parameters if their number fits, otherwise x0, x1, ….
+def _read_arguments(f: Function, inputs: Any, more: tuple[Any, ...], where: str) -> tuple[list[Any], list[str]]:
+    check_callable(f, where)
+    if more:
+        name, given = where.removesuffix("()"), ", ".join(repr(x) for x in (inputs, *more))
+        raise TypeError(f"{where} takes all inputs as one list, as in {name}(f, [{given}]); and raises by its name")
+    arguments = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
     called = f.forward if isinstance(f, Module) and type(f).__call__ is Module.__call__ else f
     try:
         names = [p.name for p in inspect.signature(called).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
     except (TypeError, ValueError):
         names = []
-    return (names if len(names) >= count else [f"x{i}" for i in range(count)])[:count]
+    if len(names) < len(arguments):
+        names = [f"x{i}" for i in range(len(arguments))]
+    return arguments, names[: len(arguments)]
 
 
-def _steps(x: float) -> list[float]:
-    # Powers of two, from a quarter of 1 or of |x| down to where the difference is only rounding. A very small x gets
-    # two sequences: one for its own size, and one for functions that vary on a scale of 1.
-    size = 2.0 ** max(round(math.log2(abs(x))), -1000) if x and math.isfinite(x) else 1.0
-    ladders = [(size, 18), (1.0, 18)] if size < 2.0**-40 else [(max(size, 1.0), 18 + abs(round(math.log2(size))))]
-    return [top / 4 / 2**i for top, count in sorted(ladders, reverse=True) for i in range(count)]
+def _check(roots: Sequence[Any], make_subject: Callable[[], Subject], raises: bool) -> Report:
+    # Whatever can be reached from the roots is left as it was.
+    __tracebackhide__ = True
+    surroundings = Surroundings(roots)
+    with surroundings.restore():
+        subject = make_subject()
+        _check_outputs(subject)
+        try:
+            _check_repeats(subject, surroundings)
+            noises = [_add_noise(subject, i, noise) for i, noise in enumerate(_measure_noise(subject))]
+            compare = _compare_along_directions if len(subject.inputs.point) > MANY else _compare_inputs
+            report = Report(compare(subject, noises))
+        finally:
+            subject.inputs.fill(subject.inputs.point)
+    if raises and not report.ok:
+        raise GradcheckError(report)
+    return report
 
 
-def _probe(
-    evaluate: Callable[[], list[Value]], leaf: Value, steps: list[float], count: int
-) -> list[tuple[list[float], list[float]]]:
-    # The outputs at x - h and at x + h for each step; nan if they are undefined. Restores the leaf.
-    x = leaf.data
-    results = []
-    try:
-        for h in steps:
-            sides = []
-            for leaf.data in (x - h, x + h):
-                try:
-                    sides.append([output.data for output in evaluate()])
-                except (ArithmeticError, ValueError):
-                    sides.append([math.nan] * count)
-            results.append((sides[0], sides[1]))
-    finally:
-        leaf.data = x
-    return results
+def _check_outputs(subject: Subject) -> None:
+    if not subject.at:
+        raise ValueError("there is nothing to check: the function gives no output")
+    for number in subject.at:
+        if not math.isfinite(number):
+            raise ValueError(f"the function gives {number}: there are no differences to compare with")
 
 
-def _noise(output: Value) -> float:
-    # A bound of the output's rounding error: every node has a relative error ε, weighted by its gradient.
-    nodes = topological_order(output)
-    parts = [abs(slope * node.data) for slope, node in zip(grad(output, nodes), nodes, strict=True)]
-    return EPSILON * math.fsum(part for part in parts if math.isfinite(part)) + UNDERFLOW
+def _check_repeats(subject: Subject, surroundings: Surroundings) -> None:
+    # A function that draws random numbers is called often, because its results may be the same by chance.
+    states = []
+    for _ in range(3):
+        _compare_results(subject)
+        states.append(surroundings.read_generators())
+    if states[-1] != states[-2]:
+        for _ in range(100):
+            _compare_results(subject)
 
 
-def _rounding(output: Value) -> dict[Value, float]:
-    # A bound of each gradient's rounding error: ε times the sum of the magnitudes over all paths.
-    sizes = {output: EPSILON}
-    for node in reversed(topological_order(output)):
-        for parent, part in zip(node.parents, contributions(node, sizes[node]), strict=True):
-            sizes[parent] = sizes.get(parent, 0.0) + (abs(part) if math.isfinite(part) else 0.0)
-    return sizes
-
-
-def _at_kinks(output: Value) -> bool:
-    # If several operations are at their kinks, the chain rule may not give a subgradient, although each factor is one:
-    # x - relu(x) + relu(-x) has slope 1 - 0 + 0 at 0. So each operation is checked alone.
-    operations = [node for node in topological_order(output) if node.parents]
-    verdicts: set[str] = set()
-    for node in operations if len(operations) > 1 else ():
-        report = gradcheck(lambda *operands, rule=node.rule: rule(*operands), [p.data for p in node.parents], False)
-        verdicts.update(row.verdict for row in report.rows)
-    return "kink" in verdicts and "wrong" not in verdicts
-
-
-def _judge(
-    path: str, analytic: float, rounding: float, at: float, noise: float, samples: list[tuple[float, float, float]]
-) -> Row:
-    def slope(a: float, b: float, h: float, width: float) -> tuple[float, float, float]:
-        return h, (b - a) / width, (noise + EPSILON * (abs(a) + abs(b))) / h
-
-    left = [slope(below, at, h, h) for h, below, _ in samples]
-    right = [slope(at, above, h, h) for h, _, above in samples]
-    central = [slope(below, above, h, 2 * h) for h, below, above in samples]
-    estimates = list(_extrapolate(central, order=2))
-    numeric, error = min(estimates, key=lambda e: e[1], default=(math.nan, math.inf))
-    kinks = list(_kinks(left, right))
-    if kinks and kinks[0].here and kinks[0].has(analytic):
-        return Row(path, analytic, kinks[0].middle, kinks[0].reach, "kink")
-    if any(abs(analytic - n) <= SAFETY * (e + rounding) for n, e in estimates if e <= 1e-6 * abs(n) or e <= 10 * error):
-        return Row(path, analytic, numeric, error, "ok")
-    _, below, above = samples[-1]
-    if not (math.isfinite(below) and math.isfinite(above)):
-        return _judge_edge(
-            path, analytic, [side for side, end in ((left, below), (right, above)) if math.isfinite(end)]
+def _compare_results(subject: Subject) -> None:
+    again, at = subject.evaluate(subject.inputs.point), subject.at
+    if again != at:
+        before, after = next(((a, b) for a, b in zip(at, again, strict=False) if a != b), (at, again))
+        raise ValueError(
+            f"the function is random: it gives another result at the same point, {after} after {before}. Seed it in "
+            "each call (rng = random.Random(0) in its first line), switch dropout off with model.eval(), or take out "
+            "what it remembers from call to call"
         )
-    for kink in kinks:
-        if kink.has(analytic):
-            return Row(path, analytic, kink.middle, kink.reach, "kink")
-    return Row(path, analytic, numeric, error, "wrong")
 
 
-def _judge_edge(path: str, analytic: float, sides: list[list[tuple[float, float, float]]]) -> Row:
-    # At most one side is defined. If its slope can be measured, the gradient must be this slope.
-    for side in sides:
-        numeric, error = min(_extrapolate(side, order=1), key=lambda e: e[1], default=(math.nan, math.inf))
-        steep = all(abs(b) > max(1.1 * abs(a), 8 * noise) for (_, a, _), (_, b, noise) in pairwise(side[-4:]))
-        if steep and math.isfinite(analytic):  # the slope grows without bound
-            return Row(path, analytic, math.copysign(math.inf, side[-1][1]), math.nan, "wrong")
-        if math.isfinite(analytic) and error < 1e-3 * abs(numeric):
-            return Row(path, analytic, numeric, error, "edge" if abs(analytic - numeric) <= SAFETY * error else "wrong")
-    return Row(path, analytic, math.nan, math.inf, "edge")
+def _compare_inputs(subject: Subject, noises: Sequence[float]) -> list[Row]:
+    rows: list[list[Row]] = [[] for _ in subject.at]
+    for j in range(len(subject.inputs.point)):
+        line = _move_one(subject, j)
+        for i, own in enumerate(rows):
+            own.append(_make_row(subject, line, i, j, noises[i]))
+        _compare_results(subject)
+    return [row for group in rows for row in group]
 
 
-@dataclass(frozen=True)
-class _Kink:
-    """The slopes on both sides, which stay apart as the step shrinks; ``here``: down to the smallest step."""
-
-    low: float
-    high: float
-    here: bool
-
-    @property
-    def middle(self) -> float:
-        return (self.low + self.high) / 2
-
-    @property
-    def reach(self) -> float:
-        return (self.high - self.low) / 2
-
-    def has(self, gradient: float) -> bool:
-        return not math.isfinite(gradient) or abs(gradient - self.middle) <= 1.01 * self.reach
+def _make_row(subject: Subject, line: Line, i: int, j: int, noise: float) -> Row:
+    analytic = subject.gradients[i][j]
+    verdict = examine(line, i, analytic, subject.roundings[i][j], noise)
+    if verdict.verdict == "wrong" and math.isfinite(analytic) and subject.explains(i):
+        verdict = replace(verdict, verdict="kink", reason="several operations are at their kinks")
+    return _write_row(subject, line, i, subject.inputs.name(j), verdict, analytic)
 
 
-def _kinks(left: list[tuple[float, float, float]], right: list[tuple[float, float, float]]) -> Iterator[_Kink]:
-    # Starts at the smallest step. Finds three consecutive gaps that exceed rounding and do not shrink with the step.
-    here = True
-    for i in range(len(left) - 3, -1, -1):
-        three = range(i, i + 3)
-        gaps = [abs(right[k][1] - left[k][1]) for k in three]
-        if left[i][0] != 4 * left[i + 2][0] or not all(
-            g > 8 * (left[k][2] + right[k][2]) for g, k in zip(gaps, three, strict=True)
-        ):
-            continue
-        if gaps[1] > 0.7 * gaps[0] and gaps[2] > 0.7 * gaps[1]:
-            slopes = [side[k][1] for side in (left, right) for k in three]
-            yield _Kink(min(slopes), max(slopes), here)
-        here = False
+def _write_row(subject: Subject, line: Line, i: int, path: str, verdict: Verdict, analytic: float) -> Row:
+    path = f"{i} by {path}" if len(subject.at) > 1 else path
+    return Row(**vars(verdict), path=path, analytic=analytic, samples=partial(line.list_samples, i))
 
 
-def _extrapolate(differences: list[tuple[float, float, float]], order: int) -> Iterator[tuple[float, float]]:
-    """Yields every entry of Richardson's triangle with its error, from its neighbours and from rounding."""
-    previous: list[float] = []
-    before_h = math.nan
-    for h, slope, rounding in differences:
-        if not math.isfinite(slope) or h != before_h / 2:
-            previous = []
-        before_h = h
-        if not math.isfinite(slope):
-            continue
-        row = [slope]
-        for j, before in enumerate(previous[:8]):
-            factor = 2.0 ** (order * (j + 1))
-            row.append((factor * row[j] - before) / (factor - 1))
-            yield row[-1], max(abs(row[-1] - row[j]), abs(row[-1] - before)) + rounding
-        previous = row
+def _compare_along_directions(subject: Subject, noises: Sequence[float]) -> list[Row]:
+    rows: dict[str, Row] = {}
+    rng = random.Random(0)
+    for k in range(DIRECTIONS):
+        direction = _draw_direction(subject.inputs.point, rng)
+        line = _move_all(subject, direction)
+        for i, noise in enumerate(noises):
+            verdict, analytic = _examine_direction(subject, line, i, direction, noise, examine)
+            row = _write_row(subject, line, i, f"direction {k + 1} of all inputs", verdict, analytic)
+            rows[row.path] = row
+            found = _find_wrong_input(subject, i, direction, noise) if verdict.verdict == "wrong" else None
+            if found:
+                rows[found.path] = found
+        _compare_results(subject)
+    return list(rows.values())
+
+
+def _examine_direction(
+    subject: Subject, line: Line, i: int, direction: Sequence[float], noise: float, judge: Callable[..., Verdict]
+) -> tuple[Verdict, float]:
+    slopes, point = subject.gradients[i], subject.inputs.point
+    analytic = math.fsum(slope * d for slope, d in zip(slopes, direction, strict=True))
+    rounding = math.fsum(abs(own * d) for own, d in zip(subject.roundings[i], direction, strict=True))
+    # The moved inputs are rounded.
+    moved = EPSILON * math.hypot(*(slope * x for slope, x in zip(slopes, point, strict=True)))
+    return judge(line, i, analytic, rounding, noise + moved), analytic
+
+
+def _find_wrong_input(subject: Subject, i: int, direction: Any, noise: float) -> Row | None:
+    # Halves the inputs that move, and goes on with the half that is wrong.
+    low, high = 0, len(direction)
+    while high - low > 1:
+        middle = (low + high) // 2
+        part = direction.copy()
+        part[:low], part[middle:] = [0.0] * low, [0.0] * (len(part) - middle)
+        verdict, _ = _examine_direction(subject, _move_all(subject, part), i, part, noise, glance)
+        low, high = (low, middle) if verdict.verdict == "wrong" else (middle, high)
+    row = _make_row(subject, _move_one(subject, low), i, low, noise)
+    return row if row.verdict == "wrong" else None
+
+
+def _draw_direction(point: Any, rng: random.Random) -> Any:
+    # Each input moves by about its own size.
+    drawn = [rng.choice((-1, 1)) * rng.uniform(0.5, 1.0) * (abs(x) or 1.0) for x in point]
+    return drawn if isinstance(point, list) else point * 0 + drawn
+
+
+def _move_one(subject: Subject, j: int) -> Line:
+    x, inputs = float(subject.inputs.point[j]), subject.inputs
+
+    def evaluate(t: float) -> tuple[float, list[float]]:
+        moved = inputs.settle(j, x + t)
+        point = inputs.point.copy()
+        point[j] = moved
+        return moved - x, _try(subject, point)
+
+    return Line(evaluate, x, subject.at)
+
+
+def _move_all(subject: Subject, direction: Any) -> Line:
+    point = subject.inputs.point
+
+    def evaluate(t: float) -> tuple[float, list[float]]:
+        return t, _try(subject, _add(point, t, direction))
+
+    return Line(evaluate, 1.0, subject.at)
+
+
+def _add(point: Any, t: float, direction: Any) -> Any:
+    if isinstance(point, list):
+        return [x + t * d for x, d in zip(point, direction, strict=True)]
+    return point + t * direction
+
+
+def _try(subject: Subject, point: Sequence[float]) -> list[float]:
+    try:
+        values = subject.evaluate(point)
+    except (ArithmeticError, ValueError):
+        return [math.nan] * len(subject.at)
+    if len(values) != len(subject.at):
+        raise ValueError(
+            f"the function must always give as many outputs: it gave {len(subject.at)}, and near there {len(values)}"
+        )
+    return values
+
+
+def _measure_noise(subject: Subject) -> list[float]:
+    # The noise of each output, from its values along short lines, for which all inputs move at once, each by its own
+    # distance. Terms that cancel are noisy on some scale only, so that there are several. The distances are powers of
+    # the golden ratio, because rounding errors would be the same at round ones; but x + k distances are exact. If the
+    # function is the same at most points, as one that is rounded to three digits, the points stand further apart. Where
+    # a bound of the rounding errors is known, only other noise is to be found, and two distances are enough.
+    point = subject.inputs.point
+    noises, told = [0.0] * len(subject.at), [0] * len(subject.at)
+    many = (8, 16, 24, 30, 34, 38, 42, 50, 55, 59, 62, 65, 67)
+    for exponent in (8, 34) if min(subject.noises) > UNDERFLOW else many:
+        if (min(told) >= 3 and exponent > 42) or (min(told) >= 1 and len(point) > MANY):
+            break
+        distance = int(((1 + 5**0.5) / 2) ** exponent) | 1
+        direction = [(1 + j % 7) * distance * 2 * math.ulp(x or 1.0) for j, x in enumerate(point)]
+        if not isinstance(point, list):
+            direction = point * 0 + direction
+        values = [_try(subject, _add(point, k, direction)) for k in range(1, 9)]
+        for i, own in enumerate(zip(*values, strict=True)):
+            noise = estimate_noise(own)
+            # Where far points look noisier than near ones, and as large as the function, the function oscillates.
+            if exponent == 8 or noise <= max(10 * noises[i], 0.05 * max(map(abs, own))):
+                noises[i] = max(noises[i], noise)
+            told[i] += len(set(own)) > 4
+    return noises
+
+
+def _add_noise(subject: Subject, i: int, measured: float) -> float:
+    # A function that is less exact than floats has a gradient that is less exact, too.
+    known, slopes = subject.noises[i], subject.gradients[i]
+    size = abs(subject.at[i]) + math.fsum(
+        abs(s * x) for s, x in zip(slopes, subject.inputs.point, strict=True) if math.isfinite(s)
+    )
+    if measured > known and size:
+        factor = max(1.0, measured / size / subject.epsilon)
+        subject.roundings[i] = [factor * rounding for rounding in subject.roundings[i]]
+    return max(measured, known)
