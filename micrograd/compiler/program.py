@@ -197,12 +197,11 @@ class Program:
         one = instruction(ONE, *self._operands(self.code, _begin_of(x), out), int(self.plan.is_fused))
         return x, out, one, v, sums, bind(one, v, self.u, sums, 1)
 
-    def check(self, graph: Graph, labels: Sequence[str]) -> None:
+    def check(self, graph: Graph) -> None:
         """Compares every number of the program with the graph's own, which Python's floats computed.
 
         Args:
             graph: what the program was made of.
-            labels: what the captured Values and the inputs are called.
 
         Raises:
             DisagreementError: at the first operation that differs.
@@ -235,7 +234,7 @@ class Program:
                     differ &= ~(np.abs(computed - expected) <= allowed + 16 * spread)
                 for k in np.flatnonzero(differ):
                     numbers_ = float(expected[k]), float(computed[k])
-                    raise DisagreementError(_explain(graph, where.tolist(), int(k), *numbers_, labels))
+                    raise DisagreementError(_explain(graph, where.tolist(), int(k), *numbers_))
         self.u[1 : 1 + len(captured)] = captured
         self.release()
 
@@ -284,9 +283,10 @@ def _resolve(one: Instruction) -> tuple[Kernel, Whole]:
     return one.kernel, np.insert(one.operands, 0, one.expression.code.address) if one.expression else one.operands
 
 
-def _explain(graph: Graph, where: Sequence[int], k: int, expected: float, number: float, labels: Sequence[str]) -> str:
+def _explain(graph: Graph, where: Sequence[int], k: int, expected: float, number: float) -> str:
     if k >= len(where):
-        what = f"the gradient by {one_line(labels[(k - len(where)) % len(labels)]) or 'a leaf'}"
+        leaf = graph.sources[(k - len(where)) % len(graph.sources)]
+        what = f"the gradient by {one_line(leaf.label) or 'a leaf'}"
     else:
         i = where[k]
         op, args = graph.ops[i], graph.args[i]
@@ -304,20 +304,25 @@ def make_program(
         function, arguments, differentiate, order: see :func:`~micrograd.compiler.tracing.trace`.
         sums: see :func:`~micrograd.compiler.plan.make_plan`.
 
+    Returns:
+        The program, and the trace, whose graph is let go.
+
     Raises:
         UndefinedError: if the function, or its gradient, raises an error of mathematics for these arguments.
         TraceError: if the function can't be compiled.
         DisagreementError: if the program does not compute what Python does.
     """
+    # The graphs are freed while the collector rests: otherwise it would look at all of them once.
     with resting_collector():
         try:
             traced = _trace(function, arguments, differentiate, order)
         except (ArithmeticError, ValueError, IndexError) as error:
             raise UndefinedError from error
         graph = Graph(traced)
-        labels = [leaf.label for leaf in (*traced.captured, *traced.inputs)] or [""]
+        traced.release()
         program = Program(make_plan(graph, sums))
-        program.check(graph, labels)
+        program.check(graph)
+        del graph
     return program, traced
 
 

@@ -291,7 +291,8 @@ class Trace:
         stores: functions to call after the program ran, and how many numbers each takes.
         stored: these numbers, which are further outputs of the program.
         choices: what the function reads at indexes.
-        count: how many outputs there are, when the graph has been let go.
+        count: how many outputs there are.
+        is_constant: whether they are plain numbers.
         shape: that of the array that the outputs of a sample become, or None if they become none.
     """
 
@@ -310,14 +311,13 @@ class Trace:
     stored: list[Value]
     choices: Choices | None
     surroundings: Surroundings | None = None
-    count: int = 0
 
     def __post_init__(self) -> None:
-        self.shape = find_shape(self.structure)
+        self.shape, self.count = find_shape(self.structure), len(self.outputs)
+        self.is_constant = all(map(_is_constant, self.outputs))
 
     def release(self) -> None:
         """Lets the graph go: what is left is what belongs to the function."""
-        self.count = len(self.outputs)
         self.stands.clear()
         self.gradients.clear()
         for values in (self.inputs, self.outputs, self.nodes, self.drawn, self.stored):
