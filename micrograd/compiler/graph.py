@@ -186,14 +186,14 @@ class Graph:
         is_zero[[i for i in self.constants if self.numbers[i] == 0]] = True
         return np.stack([places, *factors.T])[:, ~is_zero[factors].any(axis=1)]
 
-    def count_uses(self, roots: Sequence[int]) -> list[int]:
+    def count_uses(self, roots: npt.NDArray[np.int64]) -> list[int]:
         """How often each operation is used by what these are computed from; 0 if it is not needed."""
         first, args = self.leaves.stop, self.args  # leaves have no operands
         done, counts = self._counted or (first, np.empty(0, np.int64))  # by operations that were there before
         more = np.bincount(np.fromiter(chain.from_iterable(args[done:]), np.int64), minlength=len(args))
         more[: len(counts)] += counts
         self._counted = len(args), more
-        uses: list[int] = (more + np.bincount(np.array(roots, np.int64), minlength=len(args))).tolist()
+        uses: list[int] = (more + np.bincount(roots, minlength=len(args))).tolist()
         for i in range(len(args) - 1, first - 1, -1):  # an operation has a greater number than its operands
             if not uses[i]:
                 for x in args[i]:

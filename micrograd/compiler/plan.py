@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from . import emit, products
 from .code import LANES
-from .graph import ADD, DOT, MULTIPLY, SUBTRACT, SUM, Body, Graph, Operation
+from .graph import ADD, DOT, MULTIPLY, SUBTRACT, SUM, Body, Graph
 from .grouping import Layer, Offsets, Term, Tile, find_layers, find_offsets, find_tiles, split_terms
 from .machine import Floats, Kernel, Whole
 
@@ -150,13 +150,12 @@ def make_plan(graph: Graph, sums: bool | None) -> Plan:
     graph.outputs += _find_unused(graph)
     if sums is False or len(graph.outputs) + graph.derivatives <= _FUSED:
         graph.make_gradients()
-    planner = _Planner(graph, bool(sums))
-    small = planner.find_small()
+    planner = _Planner(graph)
+    small = planner.find_small(bool(sums))
     if small is not None:
-        planner.fuse(small)
+        planner.fuse(small, bool(sums))
     else:
-        planner = _Planner(graph, sums is not False)
-        planner.schedule()
+        planner.schedule(sums is not False)
     planner.plan.constants = np.array(planner.constants)
     return planner.plan
 
@@ -165,7 +164,9 @@ def _find_unused(graph: Graph) -> list[int]:
     # What the function computes and does not use. It becomes a further output if it may raise an error, which has to be
     # noticed.
     risky = [i for i in range(graph.leaves.stop, graph.forward) if emit.may_fail(graph.ops[i].text)]
-    uses = graph.count_uses([*graph.outputs, *graph.slopes[1:].flat]) if risky else []
+    if not risky:
+        return []
+    uses = graph.count_uses(np.append(np.array(graph.outputs, np.int64), graph.slopes[1:]))
     return [i for i in risky if not uses[i]]
 
 
@@ -196,21 +197,15 @@ class _Unit:
         self.height = 0  # how many units come after it, one after the other
 
 
-@dataclass
-class _Tree:
-    # An operation with those that are part of it. Trees of one shape differ in their leaves only.
-
-    shape: int
-    steps: int
-    width: int  # how many different operands it has
-    leaves: list[int]
+# An operation with those that are part of it: its shape, steps, how many different operands it has, and its leaves.
+# Trees of one shape differ in their leaves only.
+_Tree = tuple[int, int, int, list[int]]
 
 
 class _Planner:
-    def __init__(self, graph: Graph, sums: bool) -> None:
-        self.graph, self.sums = graph, sums
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
         self.plan = Plan(graph.captured, graph.inputs, graph.traced)
-        self.plan.sums = graph.derivatives if sums else 0
         # By operation: its number in u if it is the same in all lanes, else its row in v. First those that are given.
         rows = [*range(1, 1 + graph.captured), *range(1, 1 + graph.inputs)]
         self.row: dict[int, int] = dict(zip(graph.leaves, rows, strict=True))
@@ -227,13 +222,13 @@ class _Planner:
 
     # One kernel
 
-    def find_small(self) -> list[int] | None:
+    def find_small(self, sums: bool) -> list[int] | None:
         # All operations that are needed, in order, if the program is small.
         graph = self.graph
         if len(graph.gradients) < graph.derivatives:
             return None
         waiting, found, work = [*graph.outputs, *graph.gradients], set[int](), 0
-        summed = sum([g not in graph.constants for g in graph.gradients]) if self.sums else 0
+        summed = sum([g not in graph.constants for g in graph.gradients]) if sums else 0
         if len(waiting) > _FUSED or summed > _FUSED_SUMS:
             return None
         while waiting:
@@ -247,7 +242,7 @@ class _Planner:
                         return None
         return sorted(found)
 
-    def fuse(self, live: list[int]) -> None:
+    def fuse(self, live: list[int], sums: bool) -> None:
         graph, plan = self.graph, self.plan
         self.add_constants(live)
         leaves = [i for i in live if i in self.row and i not in graph.units]
@@ -258,8 +253,8 @@ class _Planner:
             if i not in index:
                 steps.append((graph.ops[i], tuple([index[x] for x in graph.args[i]])))
                 index[i] = len(index)
-        summed = [(p, g) for p, g in enumerate(graph.gradients) if not graph.is_number(g, 0)] if self.sums else []
-        outputs = graph.outputs if self.sums else [*graph.outputs, *graph.gradients]
+        summed = [(p, g) for p, g in enumerate(graph.gradients) if not graph.is_number(g, 0)] if sums else []
+        outputs = graph.outputs if sums else [*graph.outputs, *graph.gradients]
         kinds = "".join(["L" if i in graph.varying else "U" for i in leaves])
         results = tuple([index[i] for i in [*outputs, *[g for _, g in summed]]])
         body = Body(kinds, tuple([graph.numbers[i] for i in units]), tuple(steps), results)
@@ -268,7 +263,7 @@ class _Planner:
         for kind, row in zip(kinds, rows, strict=True):
             operands += (int(kind == "U"), row)
         operands += [p for p, _ in summed]
-        plan.is_fused, plan.rows = True, 1
+        plan.is_fused, plan.rows, plan.sums = True, 1, graph.derivatives if sums else 0
         plan.outputs = list(range(1, 1 + len(graph.outputs)))
         plan.gradients = list(range(1 + len(graph.outputs), 1 + len(outputs)))
         reads = [1 + row for row, kind in zip(rows, kinds, strict=True) if kind == "L"]
@@ -278,14 +273,15 @@ class _Planner:
 
     # Many kernels
 
-    def schedule(self) -> None:
+    def schedule(self, sums: bool) -> None:
         graph, plan = self.graph, self.plan
+        plan.sums = graph.derivatives if sums else 0
         self.terms: dict[int, list[Term]] = {}  # of a long sum of products: those that differ between lanes
         self.starts: dict[int, int] = {}  # and the sum of all others
         self.rests: dict[int, list[Term]] = {}  # of a sum of products: what is added to it, the same in all lanes
         self.lines: dict[tuple[int, ...], tuple[int, ...]] = {}  # the rows of weights
         self.offsets: dict[_Lines, Offsets] = {}  # where the weights of a layer are
-        self.find_products()
+        self.find_products(sums)
         self.uses = graph.count_uses(self.roots)
         self.live = [i for i, count in enumerate(self.uses) if count]
         self.absorb_chains()
@@ -296,7 +292,7 @@ class _Planner:
         self.assemble([i for i in todo if i not in graph.varying], [], True)
         self.assemble([i for i in todo if i in graph.varying], layers, False)
         plan.outputs = [self.row_of(i) for i in graph.outputs]
-        if self.sums:
+        if sums:
             self.sum_up()
         else:
             plan.gradients = [self.row_of(i) for i in graph.gradients]
@@ -311,12 +307,12 @@ class _Planner:
         is_made[np.isin(made, list(graph.constants))] = False
         plan.places = np.stack([made, self.find_varying()[made], rows_], axis=1)[is_made]
 
-    def find_products(self) -> None:
+    def find_products(self, sums: bool) -> None:
         # What has to be computed: outputs and gradients. Of a gradient that is summed over lanes only the factors of
         # its products are: each product is summed by itself, unless it is a factor of other gradients, as a bias' is.
         graph = self.graph
-        if not self.sums:
-            self.roots = [*graph.outputs, *graph.gradients]
+        if not sums:
+            self.roots = np.array([*graph.outputs, *graph.gradients], np.int64)
             return
         places, a, b = graph.slopes
         is_bare = (np.bincount(places, minlength=graph.derivatives)[places] == 1) & (
@@ -324,11 +320,13 @@ class _Planner:
         )
         bare = np.where(a == graph.one, b, a)[is_bare].tolist()
         terms = [graph.terms(x) if x in graph.varying else [(x, graph.one)] for x in bare]
-        factors = {*a[~is_bare].tolist(), *b[~is_bare].tolist(), *chain.from_iterable(chain.from_iterable(terms))}
+        is_factor = np.zeros(len(graph.ops), bool)
+        is_factor[graph.slopes[1:, ~is_bare]] = True
+        is_factor[list(chain.from_iterable(chain.from_iterable(terms)))] = True
         split = [
             (place, *term)
             for place, x, its in zip(places[is_bare].tolist(), bare, terms, strict=True)
-            for term in ([(x, graph.one)] if x in factors else its)
+            for term in ([(x, graph.one)] if is_factor[x] else its)
         ]
         self.products = np.concatenate([graph.slopes[:, ~is_bare], np.array(split, np.int64).reshape(-1, 3).T], axis=1)
         # Products that are the same in all lanes are summed first.
@@ -338,7 +336,8 @@ class _Planner:
             together[place].append((x, y))
         self.products = self.products[:, ~is_uniform]
         self.shares = {place: self.sum_uniform(terms) for place, terms in together.items()}
-        self.roots = [*graph.outputs, *self.shares.values(), *self.products[1:].ravel().tolist()]
+        ends = np.array([*graph.outputs, *self.shares.values()], np.int64)
+        self.roots = np.concatenate([ends, self.products[1:].ravel()])
 
     def find_varying(self) -> npt.NDArray[np.bool_]:
         # Of all operations, whether they differ between lanes.
@@ -397,18 +396,19 @@ class _Planner:
     def split(self, layers: list[Layer]) -> None:
         # Sets apart what is the same in all lanes, of long sums and of layers.
         graph, varying, rests = self.graph, self.graph.varying, self.rests
+        self.long = set(filter(self.is_long, self.live))
         in_layer = set(chain.from_iterable([layer.members for layer in layers]))
         for layer in layers:
             for i in layer.members:
                 self.starts[i] = self.sum_uniform(rests[i]) if i in rests else graph.zero
-        for i in self.live:
-            if i in varying and i not in in_layer and self.is_long(i):
-                self.terms[i], rest = split_terms(graph, i)
-                rest = rest + rests.get(i, [])
-                self.starts[i] = self.sum_uniform(rest) if rest else graph.zero
+        for i in sorted(self.long & varying - in_layer):
+            self.terms[i], rest = split_terms(graph, i)
+            rest = rest + rests.get(i, [])
+            self.starts[i] = self.sum_uniform(rest) if rest else graph.zero
         new = range(len(self.uses), len(graph.ops))
         self.uses += [1] * len(new)
         self.live += new
+        self.long.update(filter(self.is_long, new))
 
     def sum_uniform(self, terms: list[Term]) -> int:
         graph = self.graph
@@ -446,7 +446,7 @@ class _Planner:
 
     def find_units(self, todo: list[int], layers: list[Layer], is_uniform: bool) -> list[_Unit]:
         layer_of = {i: layer for layer in layers for i in layer.members}
-        apart = {i for i in todo if self.is_long(i)}.union(layer_of)
+        apart = self.long.union(layer_of)
         trees, parts = self.find_trees([i for i in todo if i not in apart], is_uniform)
         kinds: dict[Any, _Kind] = {}
         dot = _Kind("dot", [])
@@ -463,10 +463,10 @@ class _Planner:
                 unit = _Unit([i], dot, list(chain.from_iterable(self.terms_of(i))))
             of.update(dict.fromkeys(unit.members, unit))
             units.append(unit)
-            before = {*map(of.get, unit.needs)} - {None}
-            unit.waits_for = len(before)
-            for other in before:
-                other.users.append(unit)
+            for other in {*map(of.get, unit.needs)}:
+                if other:
+                    other.users.append(unit)
+                    unit.waits_for += 1
         for unit in reversed(units):
             if unit.users:
                 unit.height = 1 + max([user.height for user in unit.users])
@@ -486,19 +486,19 @@ class _Planner:
             leaves: list[int] = []
             for x in args:
                 if x in trees and uses[x] == 1:
-                    part = trees[x]
-                    if steps + part.steps <= _STEPS and width + part.width <= _LEAVES + 1:
+                    its_shape, its_steps, its_width, its_leaves = trees[x]
+                    if steps + its_steps <= _STEPS and width + its_width <= _LEAVES + 1:
                         parts.add(x)
-                        steps, width = steps + part.steps, width + part.width - 1
-                        shape.append(part.shape)
-                        leaves += part.leaves
+                        steps, width = steps + its_steps, width + its_width - 1
+                        shape.append(its_shape)
+                        leaves += its_leaves
                         continue
                 if x in units:
                     shape.append(-1 - x)
                 else:
                     shape.append("L" if is_uniform or x in varying else "U")
                     leaves.append(x)
-            trees[i] = _Tree(shapes.setdefault(tuple(shape), len(shapes)), steps, width, leaves)
+            trees[i] = shapes.setdefault(tuple(shape), len(shapes)), steps, width, leaves
         return trees, parts
 
     def is_long(self, i: int) -> bool:
@@ -512,8 +512,9 @@ class _Planner:
     def find_expression(
         self, root: int, tree: _Tree, parts: set[int], kinds: dict[Any, _Kind], is_uniform: bool
     ) -> _Unit:
-        leaves = list(dict.fromkeys(tree.leaves))
-        key = tree.shape if len(leaves) == len(tree.leaves) else (tree.shape, *map(leaves.index, tree.leaves))
+        shape, _, _, its = tree
+        leaves = list(dict.fromkeys(its))
+        key = shape if len(leaves) == len(its) else (shape, *map(leaves.index, its))
         if key not in kinds:
             body, ordered = self.make_body(root, parts, is_uniform)
             kinds[key] = _Kind(body, list(map(leaves.index, ordered)))
@@ -584,7 +585,7 @@ class _Planner:
 
     def run_body(self, body: Body, units: list[_Unit], is_uniform: bool) -> Instruction:
         row = self.row
-        lines = sorted([([row[x] for x in unit.needs], unit.members[0]) for unit in units])
+        lines = sorted([(list(map(row.__getitem__, unit.needs)), unit.members[0]) for unit in units])
         rows = self.new_rows([i for _, i in lines], is_uniform)
         columns = list(zip(*[line for line, _ in lines], strict=True))
         follow = sum([1 << s for s, column in enumerate(columns) if _is_run(column)])
