@@ -531,27 +531,27 @@ def flatten(tree: Any, function: Callable[[Any], Any] = _same) -> tuple[list[Any
     ([1, 2, 3], (<class 'tuple'>, (<class 'list'>, None, None), (<class 'dict'>, 'x', None)))
     """
     leaves: list[Any] = []
-    keeps_floats = function is _same or function is to_float
+    return leaves, _take_leaves(tree, function, leaves)
 
-    def form(item: Any) -> Any:
-        if isinstance(item, (Value, float)):  # most are
-            leaves.append(function(item))
-            return None
-        if isinstance(item, (list, tuple)):
-            if keeps_floats and {*map(type, item)} == {float}:
-                leaves.extend(item)
-                return (type(item), *[None] * len(item))
-            return (type(item), *map(form, item))
-        if isinstance(item, dict):
-            return (type(item), *(x for name, entry in item.items() for x in (name, form(entry))))
-        if _is_array(item):
-            leaves.extend(map(function, item.flat))
-            return (ARRAY, *item.shape)
-        leaves.append(function(item))
+
+def _take_leaves(tree: Any, function: Callable[[Any], Any], leaves: list[Any]) -> Any:
+    # Adds the leaves to a list, and gives the form. A function in flatten() would keep them in a reference cycle.
+    if isinstance(tree, (Value, float)):  # most are
+        leaves.append(function(tree))
         return None
-
-    structure = form(tree)
-    return leaves, structure
+    if isinstance(tree, (list, tuple)):
+        if (function is _same or function is to_float) and {*map(type, tree)} == {float}:
+            leaves.extend(tree)
+            return (type(tree), *[None] * len(tree))
+        return (type(tree), *[_take_leaves(item, function, leaves) for item in tree])
+    if isinstance(tree, dict):
+        items = [x for name, item in tree.items() for x in (name, _take_leaves(item, function, leaves))]
+        return (type(tree), *items)
+    if _is_array(tree):
+        leaves.extend(map(function, tree.flat))
+        return (ARRAY, *tree.shape)
+    leaves.append(function(tree))
+    return None
 
 
 def unflatten(structure: Any, leaves: Iterator[Any]) -> Any:
