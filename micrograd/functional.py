@@ -154,7 +154,7 @@ def sum(values: Iterable[Number]) -> Value:
     >>> sum([Value(1), Value(2), 3])
     Value(data=6.0, grad=0.0, op='sum')
     """
-    return operation(rules.total)(*[lift(value) for value in sequence(values, "sum()")])
+    return operation(rules.total)(*_lift_all(sequence(values, "sum()")))
 
 
 def mean(values: Iterable[Number]) -> Value:
@@ -186,7 +186,12 @@ def dot(a: Sequence[Number], b: Sequence[Number]) -> Value:
     a, b = sequence(a, "dot()"), sequence(b, "dot()")
     if not any(isinstance(x, Value) for x in a):
         a, b = b, a
-    return weighted_sums(b)([lift(x) for x in a])
+    return weighted_sums(b)(_lift_all(a))
+
+
+def _lift_all(xs: list[Any]) -> list[Value]:
+    # Most vectors are of Values already, which their types tell sooner than a call for each number.
+    return xs if all([issubclass(kind, Value) for kind in {*map(type, xs)}]) else list(map(lift, xs))
 
 
 def weighted_sums(x: Iterable[Number]) -> Callable[[Sequence[Value]], Value]:
@@ -203,7 +208,7 @@ def weighted_sums(x: Iterable[Number]) -> Callable[[Sequence[Value]], Value]:
     """
     x = sequence(x, "weighted_sums()")
     if any(isinstance(xi, Value) for xi in x):
-        product, values = operation(rules.dot), [lift(xi) for xi in x]
+        product, values = operation(rules.dot), _lift_all(x)
     else:
         product, values = operation(rules.weigh.bind("dot", x=[to_float(xi) for xi in x])), []
 

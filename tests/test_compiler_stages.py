@@ -20,12 +20,12 @@ from micrograd.compiler import DisagreementError, emit, machine
 from micrograd.compiler.code import Function
 from micrograd.compiler.graph import Body, Graph, Operation
 from micrograd.compiler.plan import make_plan
-from micrograd.compiler.tracing import trace
+from micrograd.compiler.tracing import record, trace
 from micrograd.rules import RULES, rule
 
 
 def graph_of(function, *arguments, differentiate=""):
-    return Graph(trace(function, arguments, differentiate))
+    return Graph(trace(record(function, arguments), differentiate))
 
 
 def names(graph):
@@ -310,7 +310,7 @@ def test_weights_of_a_convolution_are_copied_nowhere():
     """Where a place has fewer neighbours, those weights are in uneven steps."""
     scope = {}
     exec(CONVOLUTION, scope)
-    traced = trace(scope["loss"], [[0.01 * i for i in range(24)]], "captured", scope["parameters"])
+    traced = trace(record(scope["loss"], [[0.01 * i for i in range(24)]]), "captured", scope["parameters"])
     plan = make_plan(Graph(traced), sums=True)
     assert [one.name for one in plan.uniform] == []
     assert sorted(one.note for one in plan.lanes if one.name == "layer") == [

@@ -163,7 +163,7 @@ def test_a_child_process_is_not_watched_by_the_threads_of_its_parent():
 def test_a_trace_and_anomaly_detection_overlap():
     np = pytest.importorskip("numpy")
     pytest.importorskip("llvmlite", reason="compiling needs llvmlite, which is not installed")
-    from micrograd.compiler.tracing import trace
+    from micrograd.compiler.tracing import record, trace
 
     w = Value(3.0)
     inside = []
@@ -174,7 +174,7 @@ def test_a_trace_and_anomaly_detection_overlap():
         inside.append(block)  # and leaves it after the trace
         return w * x
 
-    traced = trace(function, (2.0,), "captured")
+    traced = trace(record(function, (2.0,)), "captured")
     assert [node.op for node in traced.nodes[: traced.forward]] == ["*"]
     assert traced.captured == [w]
     with pytest.raises(AnomalyError):

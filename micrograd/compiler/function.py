@@ -191,7 +191,6 @@ class Compiled:
                 found = make_program(self.function, arguments, differentiate, sums)
             except UndefinedError:
                 return None
-            found[1].release()  # the program is what is left of it
             self._programs[key] = [found, *self._programs.pop(key, [])[:1]]  # a module may go back to its other mode
             while len(self._programs) > _KEPT:
                 del self._programs[next(iter(self._programs))]

@@ -142,7 +142,7 @@ class Graph:
         leaves: the captured Values, then the inputs.
         captured: how many Values were captured.
         inputs: how many inputs there are: numbers among the arguments, and random ones.
-        labels: of captured Values and inputs, for messages.
+        sources: the captured Values and the arguments, for messages.
     """
 
     def __init__(self, trace: Trace) -> None:
@@ -154,11 +154,12 @@ class Graph:
         self.varying: set[int] = set()
         self._ids = _Numbers(self.constant)
         self._known: dict[Any, int] = {}
-        self._operations: dict[Rule, Operation] = {rules.dot: DOT, rules.total: SUM}
+        self._operations: dict[Rule, Operation] = {rules.dot: DOT, rules.weigh: DOT, rules.total: SUM}
         self._is_gradient, self.forward = False, 0
         self.one, self.zero, self.minus = map(self.constant, (1.0, 0.0, -1.0))
         self.units = frozenset((self.one, self.zero, self.minus))
         inputs = [*trace.inputs, *trace.drawn]
+        self.sources = [*trace.captured, *trace.inputs]
         self.captured, self.inputs, self.traced = len(trace.captured), len(inputs), len(trace.nodes)
         self.leaves = range(len(self.ops), len(self.ops) + self.captured + self.inputs)
         self.ops += [CAPTURED] * self.captured + [INPUT] * self.inputs
@@ -168,14 +169,14 @@ class Graph:
         self._ids.update(
             zip([*map(trace.stands.get, trace.captured, trace.captured), *inputs], self.leaves, strict=True)
         )
-        for i, node in enumerate(trace.nodes):
-            if i == trace.forward:
-                self._is_gradient, self.forward = True, len(self.ops)
-            self._add(node)
-        self.forward = self.forward or len(self.ops)
+        self._add(trace.nodes[: trace.forward])
+        self.forward, self._is_gradient = len(self.ops), True
+        self._add(trace.nodes[trace.forward :])
         self.outputs = [self._ids[out] for out in (*trace.outputs, *trace.stored)]
         self.slopes, self.derivatives = self._find_slopes(trace.gradients), len(trace.gradients)
+        del self._ids  # it refers back to the graph
         self.gradients: list[int] = []
+        self._counted: tuple[int, npt.NDArray[np.int64]] | None = None  # of how many operations the uses are counted
 
     def _find_slopes(self, gradients: Sequence[Sequence[tuple[Number, Number]]]) -> npt.NDArray[np.int64]:
         flat = map(self._ids.__getitem__, chain.from_iterable(chain.from_iterable(gradients)))
@@ -185,11 +186,14 @@ class Graph:
         is_zero[[i for i in self.constants if self.numbers[i] == 0]] = True
         return np.stack([places, *factors.T])[:, ~is_zero[factors].any(axis=1)]
 
-    def count_uses(self, roots: Sequence[int]) -> list[int]:
+    def count_uses(self, roots: npt.NDArray[np.int64]) -> list[int]:
         """How often each operation is used by what these are computed from; 0 if it is not needed."""
         first, args = self.leaves.stop, self.args  # leaves have no operands
-        operands = chain(roots, chain.from_iterable(args[first:]))
-        uses: list[int] = np.bincount(np.fromiter(operands, np.int64), minlength=len(args)).tolist()
+        done, counts = self._counted or (first, np.empty(0, np.int64))  # by operations that were there before
+        more = np.bincount(np.fromiter(chain.from_iterable(args[done:]), np.int64), minlength=len(args))
+        more[: len(counts)] += counts
+        self._counted = len(args), more
+        uses: list[int] = (more + np.bincount(roots, minlength=len(args))).tolist()
         for i in range(len(args) - 1, first - 1, -1):  # an operation has a greater number than its operands
             if not uses[i]:
                 for x in args[i]:
@@ -254,26 +258,31 @@ class Graph:
             return [(x, self.one) for x in args]
         return [(args[0], args[1])] if op is MULTIPLY else [(i, self.one)]
 
-    def _add(self, node: Value) -> None:
-        rule, ids = node.rule, self._ids
-        args = tuple(map(ids.__getitem__, node._parents))
-        if rule.number:
-            number = self.constant(node._number)
-            args = (number, *args) if rule.names[0] == rule.number else (*args, number)
-        op = self._operations.get(rule.whole)
-        if op is None:
-            if rule.variadic and rule.whole is not rules.weigh:
-                ids[node] = self._expand(rule, node)
-                return
-            op = self._operations[rule.whole] = DOT if rule.variadic else _of(rule.whole)
-        if rule.variadic:
-            if rule.whole is rules.dot:
-                args = _interleave(args[: len(args) // 2], args[len(args) // 2 :])
-            elif rule.whole is rules.weigh:
-                args = _interleave(args, [self.constant(float(x)) for x in rule.constants["x"]])
-        elif rule.constants:
-            args += tuple([self.constant(_to_number(rule, x)) for x in rule.constants.values()])
-        ids[node] = self._simplify(op, args, node._data)
+    def _add(self, nodes: Iterable[Value]) -> None:
+        ids, operations, simplify = self._ids, self._operations, self._simplify
+        number_of = ids.__getitem__
+        for node in nodes:
+            rule = node.rule
+            args = tuple(map(number_of, node._parents))
+            if rule.number:
+                number = self.constant(node._number)
+                args = (number, *args) if rule.names[0] == rule.number else (*args, number)
+            whole = rule.whole
+            op = operations.get(whole)
+            if op is None:
+                if rule.variadic:
+                    ids[node] = self._expand(rule, node)
+                    continue
+                op = operations[whole] = _of(whole)
+            if op is DOT:
+                if whole is rules.weigh:
+                    args += tuple(map(self.constant, map(float, rule.constants["x"])))
+                pairs, count = list(args), len(args) // 2
+                pairs[::2], pairs[1::2] = args[:count], args[count:]
+                args = tuple(pairs)
+            elif rule.constants:
+                args += tuple([self.constant(_to_number(rule, x)) for x in rule.constants.values()])
+            ids[node] = simplify(op, args, node._data)
 
     def _simplify(self, op: Operation, args: tuple[int, ...], number: float) -> int:
         has_constant = not self.constants.isdisjoint(args)
@@ -323,8 +332,7 @@ class Graph:
                 raise UnsupportedError(
                     f"the rule {rule.name!r} can't be compiled: {type(error).__name__}: {error}"
                 ) from error
-        for part in tracing.made:
-            self._add(part)
+        self._add(tracing.made)
         return self._ids[out]
 
 
@@ -401,13 +409,6 @@ _PATTERNS: dict[Operation, list[_Pattern]] = {
     DOT: [_dot_of],
 }
 _WITHOUT_CONSTANTS, _SUMS = {NEGATE, CHOICE}, {SUM, DOT}  # have patterns in which no operand is a constant
-
-
-def _interleave(a: Sequence[int], b: Sequence[int]) -> tuple[int, ...]:
-    # a₁ b₁ a₂ b₂ …
-    out = [0] * (2 * len(a))
-    out[::2], out[1::2] = a, b
-    return tuple(out)
 
 
 # What the names in a text that is expanded mean on Values, where the table has no line for them

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -33,22 +33,26 @@ class Layer:
         inputs: the operations that differ between lanes, the same for all sums.
         members: the sums.
         weights: for each sum, a weight for each input.
-        rests: for each sum, its products that are the same in all lanes.
     """
 
     inputs: tuple[int, ...]
     members: list[int]
     weights: list[tuple[int, ...]]
-    rests: list[list[Term]]
 
 
-def find_layers(graph: Graph, live: Iterable[int]) -> list[Layer]:
-    """The layers among these operations."""
-    varying, found = graph.varying, dict[tuple[int, ...], Layer]()
+def find_layers(graph: Graph, live: Iterable[int], rests: dict[int, list[Term]]) -> list[Layer]:
+    """The layers among these operations.
+
+    Args:
+        graph: what the operations are of.
+        live: the operations.
+        rests: what is added to each sum, the same in all lanes. Such products of a layer's sums are moved here.
+    """
+    varying, found, moved = graph.varying, dict[tuple[int, ...], Layer](), dict[int, list[Term]]()
     for i in live:
         if graph.ops[i] is not DOT or i not in varying:
             continue
-        args, rest = graph.args[i], list[Term]()
+        args = graph.args[i]
         a, b = args[::2], args[1::2]
         if varying.isdisjoint(a) and varying.issuperset(b):
             weights, inputs = a, b
@@ -62,15 +66,19 @@ def find_layers(graph: Graph, live: Iterable[int]) -> list[Layer]:
                 continue
             weights = tuple([y if x in varying else x for x, y in terms])
             inputs = tuple([x if x in varying else y for x, y in terms])
+            if rest:
+                moved[i] = rest
         layer = found.get(inputs)
         if layer is None:
-            layer = found[inputs] = Layer(inputs, [], [], [])
+            layer = found[inputs] = Layer(inputs, [], [])
         layer.members.append(i)
         layer.weights.append(weights)
-        layer.rests.append(rest)
-    return [
+    layers = [
         layer for layer in found.values() if len(layer.members) > 1 and len(layer.members) * len(layer.inputs) >= _LEAST
     ]
+    for i in moved.keys() & chain.from_iterable([layer.members for layer in layers]):
+        rests[i] = moved[i] + rests.get(i, [])
+    return layers
 
 
 def split_terms(graph: Graph, i: int) -> tuple[list[Term], list[Term]]:

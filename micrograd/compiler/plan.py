@@ -12,7 +12,7 @@ What is the same in all lanes is computed once, in rows of one number.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from . import emit, products
 from .code import LANES
-from .graph import ADD, DOT, MULTIPLY, SUBTRACT, SUM, Body, Graph, Operation
+from .graph import ADD, DOT, MULTIPLY, SUBTRACT, SUM, Body, Graph
 from .grouping import Layer, Offsets, Term, Tile, find_layers, find_offsets, find_tiles, split_terms
 from .machine import Floats, Kernel, Whole
 
@@ -150,13 +150,12 @@ def make_plan(graph: Graph, sums: bool | None) -> Plan:
     graph.outputs += _find_unused(graph)
     if sums is False or len(graph.outputs) + graph.derivatives <= _FUSED:
         graph.make_gradients()
-    planner = _Planner(graph, bool(sums))
-    small = planner.find_small()
+    planner = _Planner(graph)
+    small = planner.find_small(bool(sums))
     if small is not None:
-        planner.fuse(small)
+        planner.fuse(small, bool(sums))
     else:
-        planner = _Planner(graph, sums is not False)
-        planner.schedule()
+        planner.schedule(sums is not False)
     planner.plan.constants = np.array(planner.constants)
     return planner.plan
 
@@ -165,30 +164,48 @@ def _find_unused(graph: Graph) -> list[int]:
     # What the function computes and does not use. It becomes a further output if it may raise an error, which has to be
     # noticed.
     risky = [i for i in range(graph.leaves.stop, graph.forward) if emit.may_fail(graph.ops[i].text)]
-    uses = graph.count_uses([*graph.outputs, *graph.slopes[1:].ravel().tolist()]) if risky else []
+    if not risky:
+        return []
+    uses = graph.count_uses(np.append(np.array(graph.outputs, np.int64), graph.slopes[1:]))
     return [i for i in risky if not uses[i]]
 
 
 _Lines = tuple[tuple[tuple[int, ...], int], ...]  # of a layer, for each sum: the rows of its weights, and of its start
 
 
+class _Kind:
+    # What units have in common that may be one instruction: an expression, or the lines of a layer, or "dot".
+
+    __slots__ = ("left", "order", "ready", "what")
+
+    def __init__(self, what: Body | _Lines | str, order: list[int]) -> None:
+        self.what = what
+        self.order = order  # of an expression: which of the leaves of its tree are its leaves
+        self.left = 0  # units that are not in an instruction yet
+        self.ready: list[_Unit] = []  # those of them that wait for nothing
+
+
 class _Unit:
     # What is done at once: an operation with those that are part of it, or a layer.
 
-    __slots__ = ("height", "key", "members", "needs", "users", "waits_for")
+    __slots__ = ("height", "kind", "members", "needs", "users", "waits_for")
 
-    def __init__(self, members: list[int], key: Body | _Lines | str, needs: Sequence[int]) -> None:
-        self.members, self.key, self.needs = members, key, needs  # units of the same key may be one instruction
+    def __init__(self, members: list[int], kind: _Kind, needs: Sequence[int]) -> None:
+        self.members, self.kind, self.needs = members, kind, needs
         self.users: list[_Unit] = []
         self.waits_for = 0  # units
         self.height = 0  # how many units come after it, one after the other
 
 
+# An operation with those that are part of it: its shape, steps, how many different operands it has, and its leaves.
+# Trees of one shape differ in their leaves only.
+_Tree = tuple[int, int, int, list[int]]
+
+
 class _Planner:
-    def __init__(self, graph: Graph, sums: bool) -> None:
-        self.graph, self.sums = graph, sums
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
         self.plan = Plan(graph.captured, graph.inputs, graph.traced)
-        self.plan.sums = graph.derivatives if sums else 0
         # By operation: its number in u if it is the same in all lanes, else its row in v. First those that are given.
         rows = [*range(1, 1 + graph.captured), *range(1, 1 + graph.inputs)]
         self.row: dict[int, int] = dict(zip(graph.leaves, rows, strict=True))
@@ -205,13 +222,13 @@ class _Planner:
 
     # One kernel
 
-    def find_small(self) -> list[int] | None:
+    def find_small(self, sums: bool) -> list[int] | None:
         # All operations that are needed, in order, if the program is small.
         graph = self.graph
         if len(graph.gradients) < graph.derivatives:
             return None
         waiting, found, work = [*graph.outputs, *graph.gradients], set[int](), 0
-        summed = sum([g not in graph.constants for g in graph.gradients]) if self.sums else 0
+        summed = sum([g not in graph.constants for g in graph.gradients]) if sums else 0
         if len(waiting) > _FUSED or summed > _FUSED_SUMS:
             return None
         while waiting:
@@ -225,7 +242,7 @@ class _Planner:
                         return None
         return sorted(found)
 
-    def fuse(self, live: list[int]) -> None:
+    def fuse(self, live: list[int], sums: bool) -> None:
         graph, plan = self.graph, self.plan
         self.add_constants(live)
         leaves = [i for i in live if i in self.row and i not in graph.units]
@@ -236,8 +253,8 @@ class _Planner:
             if i not in index:
                 steps.append((graph.ops[i], tuple([index[x] for x in graph.args[i]])))
                 index[i] = len(index)
-        summed = [(p, g) for p, g in enumerate(graph.gradients) if not graph.is_number(g, 0)] if self.sums else []
-        outputs = graph.outputs if self.sums else [*graph.outputs, *graph.gradients]
+        summed = [(p, g) for p, g in enumerate(graph.gradients) if not graph.is_number(g, 0)] if sums else []
+        outputs = graph.outputs if sums else [*graph.outputs, *graph.gradients]
         kinds = "".join(["L" if i in graph.varying else "U" for i in leaves])
         results = tuple([index[i] for i in [*outputs, *[g for _, g in summed]]])
         body = Body(kinds, tuple([graph.numbers[i] for i in units]), tuple(steps), results)
@@ -246,7 +263,7 @@ class _Planner:
         for kind, row in zip(kinds, rows, strict=True):
             operands += (int(kind == "U"), row)
         operands += [p for p, _ in summed]
-        plan.is_fused, plan.rows = True, 1
+        plan.is_fused, plan.rows, plan.sums = True, 1, graph.derivatives if sums else 0
         plan.outputs = list(range(1, 1 + len(graph.outputs)))
         plan.gradients = list(range(1 + len(graph.outputs), 1 + len(outputs)))
         reads = [1 + row for row, kind in zip(rows, kinds, strict=True) if kind == "L"]
@@ -256,25 +273,26 @@ class _Planner:
 
     # Many kernels
 
-    def schedule(self) -> None:
+    def schedule(self, sums: bool) -> None:
         graph, plan = self.graph, self.plan
+        plan.sums = graph.derivatives if sums else 0
         self.terms: dict[int, list[Term]] = {}  # of a long sum of products: those that differ between lanes
         self.starts: dict[int, int] = {}  # and the sum of all others
-        self.bodies: dict[Any, Body] = {}
+        self.rests: dict[int, list[Term]] = {}  # of a sum of products: what is added to it, the same in all lanes
         self.lines: dict[tuple[int, ...], tuple[int, ...]] = {}  # the rows of weights
         self.offsets: dict[_Lines, Offsets] = {}  # where the weights of a layer are
-        self.find_products()
+        self.find_products(sums)
         self.uses = graph.count_uses(self.roots)
         self.live = [i for i, count in enumerate(self.uses) if count]
         self.absorb_chains()
-        layers = find_layers(graph, self.live)
+        layers = find_layers(graph, self.live, self.rests)
         self.split(layers)
         self.add_constants(self.live)
         todo = [i for i in self.live if i not in self.row]
         self.assemble([i for i in todo if i not in graph.varying], [], True)
         self.assemble([i for i in todo if i in graph.varying], layers, False)
         plan.outputs = [self.row_of(i) for i in graph.outputs]
-        if self.sums:
+        if sums:
             self.sum_up()
         else:
             plan.gradients = [self.row_of(i) for i in graph.gradients]
@@ -289,12 +307,12 @@ class _Planner:
         is_made[np.isin(made, list(graph.constants))] = False
         plan.places = np.stack([made, self.find_varying()[made], rows_], axis=1)[is_made]
 
-    def find_products(self) -> None:
+    def find_products(self, sums: bool) -> None:
         # What has to be computed: outputs and gradients. Of a gradient that is summed over lanes only the factors of
         # its products are: each product is summed by itself, unless it is a factor of other gradients, as a bias' is.
         graph = self.graph
-        if not self.sums:
-            self.roots = [*graph.outputs, *graph.gradients]
+        if not sums:
+            self.roots = np.array([*graph.outputs, *graph.gradients], np.int64)
             return
         places, a, b = graph.slopes
         is_bare = (np.bincount(places, minlength=graph.derivatives)[places] == 1) & (
@@ -302,11 +320,13 @@ class _Planner:
         )
         bare = np.where(a == graph.one, b, a)[is_bare].tolist()
         terms = [graph.terms(x) if x in graph.varying else [(x, graph.one)] for x in bare]
-        factors = {*a[~is_bare].tolist(), *b[~is_bare].tolist(), *chain.from_iterable(chain.from_iterable(terms))}
+        is_factor = np.zeros(len(graph.ops), bool)
+        is_factor[graph.slopes[1:, ~is_bare]] = True
+        is_factor[list(chain.from_iterable(chain.from_iterable(terms)))] = True
         split = [
             (place, *term)
             for place, x, its in zip(places[is_bare].tolist(), bare, terms, strict=True)
-            for term in ([(x, graph.one)] if x in factors else its)
+            for term in ([(x, graph.one)] if is_factor[x] else its)
         ]
         self.products = np.concatenate([graph.slopes[:, ~is_bare], np.array(split, np.int64).reshape(-1, 3).T], axis=1)
         # Products that are the same in all lanes are summed first.
@@ -315,8 +335,9 @@ class _Planner:
         for place, x, y in self.products[:, is_uniform].T.tolist():
             together[place].append((x, y))
         self.products = self.products[:, ~is_uniform]
-        self.rests = {place: self.sum_uniform(terms) for place, terms in together.items()}
-        self.roots = [*graph.outputs, *self.rests.values(), *self.products[1:].ravel().tolist()]
+        self.shares = {place: self.sum_uniform(terms) for place, terms in together.items()}
+        ends = np.array([*graph.outputs, *self.shares.values()], np.int64)
+        self.roots = np.concatenate([ends, self.products[1:].ravel()])
 
     def find_varying(self) -> npt.NDArray[np.bool_]:
         # Of all operations, whether they differ between lanes.
@@ -335,9 +356,9 @@ class _Planner:
                 continue
             left, right = graph.args[i]
             if self.is_long_sum(left) and right not in varying:
-                self.absorb(i, [*graph.terms(left), (right, graph.one if op is ADD else graph.minus)], [left])
+                self.start(i, left, (right, graph.one if op is ADD else graph.minus))
             elif self.is_long_sum(right) and left not in varying and op is ADD:
-                self.absorb(i, [(left, graph.one), *graph.terms(right)], [right])
+                self.start(i, right, (left, graph.one))
             else:
                 is_part = uses[left] == 1 and left in chains
                 terms, inner = chains.pop(left) if is_part else self.find_product(left)
@@ -360,6 +381,12 @@ class _Planner:
             return self.graph.terms(x), [x]
         return [(x, self.graph.one)], []
 
+    def start(self, i: int, long: int, term: Term) -> None:
+        # Makes an operation, which adds this to a long sum, that sum.
+        self.graph.ops[i], self.graph.args[i] = DOT, self.graph.args[long]
+        self.rests[i] = [*self.rests.pop(long, []), term]
+        self.uses[long] = 0
+
     def absorb(self, i: int, terms: list[Term], inner: list[int]) -> None:
         # Makes an operation a sum of products, in place of those that it was made of.
         self.graph.ops[i], self.graph.args[i] = DOT, tuple([x for term in terms for x in term])
@@ -368,19 +395,20 @@ class _Planner:
 
     def split(self, layers: list[Layer]) -> None:
         # Sets apart what is the same in all lanes, of long sums and of layers.
-        graph = self.graph
-        in_layer = set[int]()
+        graph, varying, rests = self.graph, self.graph.varying, self.rests
+        self.long = set(filter(self.is_long, self.live))
+        in_layer = set(chain.from_iterable([layer.members for layer in layers]))
         for layer in layers:
-            in_layer.update(layer.members)
-            for i, rest in zip(layer.members, layer.rests, strict=True):
-                self.starts[i] = self.sum_uniform(rest) if rest else graph.zero
-        for i in self.live:
-            if self.is_long(i) and i in graph.varying and i not in in_layer:
-                self.terms[i], rest = split_terms(graph, i)
-                self.starts[i] = self.sum_uniform(rest) if rest else graph.zero
+            for i in layer.members:
+                self.starts[i] = self.sum_uniform(rests[i]) if i in rests else graph.zero
+        for i in sorted(self.long & varying - in_layer):
+            self.terms[i], rest = split_terms(graph, i)
+            rest = rest + rests.get(i, [])
+            self.starts[i] = self.sum_uniform(rest) if rest else graph.zero
         new = range(len(self.uses), len(graph.ops))
         self.uses += [1] * len(new)
         self.live += new
+        self.long.update(filter(self.is_long, new))
 
     def sum_uniform(self, terms: list[Term]) -> int:
         graph = self.graph
@@ -393,75 +421,85 @@ class _Planner:
     # Instructions
 
     def assemble(self, todo: list[int], layers: list[Layer], is_uniform: bool) -> None:
-        # Units of one key wait for each other, if they can: then they are one instruction.
+        # Units of one kind wait for each other, if they can: then they are one instruction.
         program = self.plan.uniform if is_uniform else self.plan.lanes
-        units = self.find_units(todo, layers, is_uniform)
-        ready: dict[Body | _Lines | str, list[_Unit]] = defaultdict(list)
-        left = Counter([unit.key for unit in units])
-        for unit in units:
+        ready: dict[_Kind, None] = {}
+        for unit in self.find_units(todo, layers, is_uniform):
+            unit.kind.left += 1
             if not unit.waits_for:
-                ready[unit.key].append(unit)
+                unit.kind.ready.append(unit)
+                ready[unit.kind] = None
         while ready:
-            whole = (key for key, here in ready.items() if len(here) == left[key])
-            # If some of all keys still wait for others, those come first that the most others wait for.
-            key = next(whole, None) or max(ready, key=lambda key: max([unit.height for unit in ready[key]]))
-            here = ready.pop(key)
-            left[key] -= len(here)
-            program.append(self.run(here, is_uniform))
-            for unit in here:
+            whole = (kind for kind in ready if len(kind.ready) == kind.left)
+            # If some of all kinds still wait for others, those come first that the most others wait for.
+            kind = next(whole, None) or max(ready, key=lambda kind: max([unit.height for unit in kind.ready]))
+            del ready[kind]
+            units, kind.ready = kind.ready, []
+            kind.left -= len(units)
+            program.append(self.run(units, is_uniform))
+            for unit in units:
                 for user in unit.users:
                     user.waits_for -= 1
                     if not user.waits_for:
-                        ready[user.key].append(user)
+                        user.kind.ready.append(user)
+                        ready[user.kind] = None
 
     def find_units(self, todo: list[int], layers: list[Layer], is_uniform: bool) -> list[_Unit]:
         layer_of = {i: layer for layer in layers for i in layer.members}
-        apart = {i for i in todo if i in layer_of or self.is_long(i)}
-        is_part = self.find_parts([i for i in todo if i not in apart])
-        varying, count = self.graph.varying, len(self.graph.ops)
-        kind_of = "L" * count if is_uniform else ["L" if x in varying else "U" for x in range(count)]
+        apart = self.long.union(layer_of)
+        trees, parts = self.find_trees([i for i in todo if i not in apart], is_uniform)
+        kinds: dict[Any, _Kind] = {}
+        dot = _Kind("dot", [])
         of: dict[int, _Unit] = {}
         units: list[_Unit] = []
         for i in todo:
-            if i in is_part or i in of:
+            if i in parts or i in of:
                 continue
-            if i in layer_of:
-                unit = self.find_layer(layer_of[i])
-            elif i in apart:
-                unit = _Unit([i], "dot", [x for term in self.terms_of(i) for x in term])
+            if i in trees:
+                unit = self.find_expression(i, trees[i], parts, kinds, is_uniform)
+            elif i in layer_of:
+                unit = self.find_layer(layer_of[i], kinds)
             else:
-                body, leaves = self.find_body(i, is_part, kind_of)
-                unit = _Unit([i], body, leaves)
-            for member in unit.members:
-                of[member] = unit
+                unit = _Unit([i], dot, list(chain.from_iterable(self.terms_of(i))))
+            of.update(dict.fromkeys(unit.members, unit))
             units.append(unit)
-            before = dict.fromkeys([of[x] for x in unit.needs if x in of])
-            unit.waits_for = len(before)
-            for other in before:
-                other.users.append(unit)
+            for other in {*map(of.get, unit.needs)}:
+                if other:
+                    other.users.append(unit)
+                    unit.waits_for += 1
         for unit in reversed(units):
             if unit.users:
                 unit.height = 1 + max([user.height for user in unit.users])
         return units
 
-    def find_parts(self, todo: Iterable[int]) -> set[int]:
-        # What nothing else uses becomes part of what uses it.
+    def find_trees(self, todo: Iterable[int], is_uniform: bool) -> tuple[dict[int, _Tree], set[int]]:
+        # All expressions; and what is part of another one, for nothing else uses it.
         graph, uses = self.graph, self.uses
-        size: dict[int, tuple[int, int]] = {}
-        is_part: set[int] = set()
+        varying, units = graph.varying, graph.units
+        shapes: dict[tuple[Any, ...], int] = {}
+        trees: dict[int, _Tree] = {}
+        parts: set[int] = set()
         for i in todo:
-            args = graph.args[i]
-            steps = 1 + (len(args) // 4 if graph.ops[i] is DOT or graph.ops[i] is SUM else 0)
-            operands = dict.fromkeys(args)
-            leaves = len(operands)
-            for x in operands:
-                if uses[x] == 1 and x in size:
-                    inner, its_leaves = size[x]
-                    if steps + inner <= _STEPS and leaves + its_leaves <= _LEAVES + 1:
-                        is_part.add(x)
-                        steps, leaves = steps + inner, leaves + its_leaves - 1
-            size[i] = steps, leaves
-        return is_part
+            op, args = graph.ops[i], graph.args[i]
+            steps, width = 1 + (len(args) // 4 if op is DOT or op is SUM else 0), len({*args})
+            shape: list[Any] = [op]
+            leaves: list[int] = []
+            for x in args:
+                if x in trees and uses[x] == 1:
+                    its_shape, its_steps, its_width, its_leaves = trees[x]
+                    if steps + its_steps <= _STEPS and width + its_width <= _LEAVES + 1:
+                        parts.add(x)
+                        steps, width = steps + its_steps, width + its_width - 1
+                        shape.append(its_shape)
+                        leaves += its_leaves
+                        continue
+                if x in units:
+                    shape.append(-1 - x)
+                else:
+                    shape.append("L" if is_uniform or x in varying else "U")
+                    leaves.append(x)
+            trees[i] = shapes.setdefault(tuple(shape), len(shapes)), steps, width, leaves
+        return trees, parts
 
     def is_long(self, i: int) -> bool:
         # Whether a sum is too long to be part of an expression.
@@ -471,41 +509,36 @@ class _Planner:
     def terms_of(self, i: int) -> list[Term]:
         return self.terms[i] if i in self.terms else self.graph.terms(i)
 
-    def find_body(self, root: int, is_part: set[int], kind_of: Sequence[str]) -> tuple[Body, list[int]]:
+    def find_expression(
+        self, root: int, tree: _Tree, parts: set[int], kinds: dict[Any, _Kind], is_uniform: bool
+    ) -> _Unit:
+        shape, _, _, its = tree
+        leaves = list(dict.fromkeys(its))
+        key = shape if len(leaves) == len(its) else (shape, *map(leaves.index, its))
+        if key not in kinds:
+            body, ordered = self.make_body(root, parts, is_uniform)
+            kinds[key] = _Kind(body, list(map(leaves.index, ordered)))
+        kind = kinds[key]
+        return _Unit([root], kind, list(map(leaves.__getitem__, kind.order)))
+
+    def make_body(self, root: int, parts: set[int], is_uniform: bool) -> tuple[Body, list[int]]:
         # The expression of an operation, with those that are part of it, and its leaves.
-        graph, args = self.graph, self.graph.args[root]
-        # Most are of one step.
-        if is_part.isdisjoint(args) and graph.units.isdisjoint(args):
-            leaves = list(dict.fromkeys(args))
-            shape = tuple(map(leaves.index, args)) if len(leaves) < len(args) else tuple(range(len(args)))
-            kinds = "".join(map(kind_of.__getitem__, leaves))
-            return self.make_body(kinds, (), ((graph.ops[root], shape),), len(leaves)), leaves
-        inner = [root]
+        graph, inner = self.graph, [root]
         for i in inner:  # grows in the loop
-            inner += is_part.intersection(graph.args[i])
+            inner += parts.intersection(graph.args[i])
         inner.sort()
         operands = dict.fromkeys(chain.from_iterable([graph.args[i] for i in inner]))
         units = sorted(graph.units.intersection(operands))
-        leaves = [x for x in operands if x not in is_part and x not in units]
+        leaves = [x for x in operands if x not in parts and x not in units]
         index = {x: k for k, x in enumerate([*leaves, *units])}
         steps = []
         for i in inner:
             steps.append((graph.ops[i], tuple(map(index.__getitem__, graph.args[i]))))
             index[i] = len(index)
-        kinds = "".join(map(kind_of.__getitem__, leaves))
-        numbers = tuple([graph.numbers[x] for x in units])
-        return self.make_body(kinds, numbers, tuple(steps), index[root]), leaves
+        kinds = "".join(["L" if is_uniform or x in graph.varying else "U" for x in leaves])
+        return Body(kinds, tuple([graph.numbers[x] for x in units]), tuple(steps), (index[root],)), leaves
 
-    def make_body(
-        self, kinds: str, units: tuple[float, ...], steps: tuple[tuple[Operation, tuple[int, ...]], ...], result: int
-    ) -> Body:
-        shape = kinds, units, steps, result
-        body = self.bodies.get(shape)
-        if body is None:
-            body = self.bodies[shape] = Body(kinds, units, steps, (result,))
-        return body
-
-    def find_layer(self, layer: Layer) -> _Unit:
+    def find_layer(self, layer: Layer, kinds: dict[Any, _Kind]) -> _Unit:
         # Layers of the same weights, sorted alike, are places of one.
         lines = []
         for i, weights in zip(layer.members, layer.weights, strict=True):
@@ -515,15 +548,17 @@ class _Planner:
             lines.append((known, self.row[self.starts[i]], i))
         lines.sort()
         key = tuple([(known, start) for known, start, _ in lines])
-        return _Unit([i for _, _, i in lines], key, layer.inputs)
+        if key not in kinds:
+            kinds[key] = _Kind(key, [])
+        return _Unit([i for _, _, i in lines], kinds[key], layer.inputs)
 
     def run(self, units: list[_Unit], is_uniform: bool) -> Instruction:
-        # The instruction of units that have the same key.
-        key = units[0].key
-        if isinstance(key, Body):
-            return self.run_body(key, units, is_uniform)
-        if isinstance(key, tuple):
-            return self.run_layers(key, units)
+        # The instruction of units of the same kind.
+        what = units[0].kind.what
+        if isinstance(what, Body):
+            return self.run_body(what, units, is_uniform)
+        if isinstance(what, tuple):
+            return self.run_layers(what, units)
         return self.run_dots([unit.members[0] for unit in units], is_uniform)
 
     def new_rows(self, members: Sequence[int], is_uniform: bool) -> range:
@@ -550,7 +585,7 @@ class _Planner:
 
     def run_body(self, body: Body, units: list[_Unit], is_uniform: bool) -> Instruction:
         row = self.row
-        lines = sorted([([row[x] for x in unit.needs], unit.members[0]) for unit in units])
+        lines = sorted([(list(map(row.__getitem__, unit.needs)), unit.members[0]) for unit in units])
         rows = self.new_rows([i for _, i in lines], is_uniform)
         columns = list(zip(*[line for line, _ in lines], strict=True))
         follow = sum([1 << s for s, column in enumerate(columns) if _is_run(column)])
@@ -645,7 +680,7 @@ class _Planner:
             program.append(
                 _instruction(products.TOTAL, operands, "total", "", len(totals), len(totals), reads, range(0))
             )
-        times = [x for place, g in self.rests.items() if not graph.is_number(g, 0) for x in (place, self.row[g])]
+        times = [x for place, g in self.shares.items() if not graph.is_number(g, 0) for x in (place, self.row[g])]
         if times:
             count = len(times) // 2
             program.append(_instruction(products.TIMES, [count, *times], "times", "", count, 0, [], range(0)))

@@ -6,7 +6,7 @@ import math
 import os
 import random
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import compress
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ from .loops import BATCH, ONE, REPEAT
 from .machine import Floats, Kernel, Whole, assemble, bind, instruction, run
 from .plan import Instruction, Plan, make_plan
 from .surroundings import Surroundings
-from .tracing import Trace, Traced, TraceError, trace, undrawn
+from .tracing import Call, Trace, Traced, TraceError, record, trace, undrawn
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
@@ -197,12 +197,11 @@ class Program:
         one = instruction(ONE, *self._operands(self.code, _begin_of(x), out), int(self.plan.is_fused))
         return x, out, one, v, sums, bind(one, v, self.u, sums, 1)
 
-    def check(self, graph: Graph, labels: Sequence[str]) -> None:
+    def check(self, graph: Graph) -> None:
         """Compares every number of the program with the graph's own, which Python's floats computed.
 
         Args:
             graph: what the program was made of.
-            labels: what the captured Values and the inputs are called.
 
         Raises:
             DisagreementError: at the first operation that differs.
@@ -235,7 +234,7 @@ class Program:
                     differ &= ~(np.abs(computed - expected) <= allowed + 16 * spread)
                 for k in np.flatnonzero(differ):
                     numbers_ = float(expected[k]), float(computed[k])
-                    raise DisagreementError(_explain(graph, where.tolist(), int(k), *numbers_, labels))
+                    raise DisagreementError(_explain(graph, where.tolist(), int(k), *numbers_))
         self.u[1 : 1 + len(captured)] = captured
         self.release()
 
@@ -284,9 +283,10 @@ def _resolve(one: Instruction) -> tuple[Kernel, Whole]:
     return one.kernel, np.insert(one.operands, 0, one.expression.code.address) if one.expression else one.operands
 
 
-def _explain(graph: Graph, where: Sequence[int], k: int, expected: float, number: float, labels: Sequence[str]) -> str:
+def _explain(graph: Graph, where: Sequence[int], k: int, expected: float, number: float) -> str:
     if k >= len(where):
-        what = f"the gradient by {one_line(labels[(k - len(where)) % len(labels)]) or 'a leaf'}"
+        leaf = graph.sources[(k - len(where)) % len(graph.sources)]
+        what = f"the gradient by {one_line(leaf.label) or 'a leaf'}"
     else:
         i = where[k]
         op, args = graph.ops[i], graph.args[i]
@@ -296,7 +296,7 @@ def _explain(graph: Graph, where: Sequence[int], k: int, expected: float, number
 
 
 def make_program(
-    function: Callable[..., Any], arguments: Any, differentiate: str, sums: bool | None, order: Iterable[Value] = ()
+    function: Callable[..., Any], arguments: Any, differentiate: str, sums: bool | None, order: Sequence[Value] = ()
 ) -> tuple[Program, Trace]:
     """The program of a function for arguments of this form.
 
@@ -304,33 +304,38 @@ def make_program(
         function, arguments, differentiate, order: see :func:`~micrograd.compiler.tracing.trace`.
         sums: see :func:`~micrograd.compiler.plan.make_plan`.
 
+    Returns:
+        The program, and the trace, whose graph is let go.
+
     Raises:
         UndefinedError: if the function, or its gradient, raises an error of mathematics for these arguments.
         TraceError: if the function can't be compiled.
         DisagreementError: if the program does not compute what Python does.
     """
+    # The graphs are freed while the collector rests: otherwise it would look at all of them once.
     with resting_collector():
         try:
             traced = _trace(function, arguments, differentiate, order)
         except (ArithmeticError, ValueError, IndexError) as error:
             raise UndefinedError from error
         graph = Graph(traced)
-        labels = [leaf.label for leaf in (*traced.captured, *traced.inputs)] or [""]
+        traced.release()
         program = Program(make_plan(graph, sums))
-        program.check(graph, labels)
+        program.check(graph)
+        del graph
     return program, traced
 
 
-def _trace(function: Callable[..., Any], arguments: Any, differentiate: str, order: Iterable[Value]) -> Trace:
+def _trace(function: Callable[..., Any], arguments: Any, differentiate: str, order: Sequence[Value]) -> Trace:
     # Calls the function twice: what it changes, and whatever depends on that, would be frozen.
     before = now = Surroundings(function)
     try:
         with undrawn(before):
-            traced = trace(function, arguments, differentiate, order)
+            call = record(function, arguments)
+            traced = trace(call, differentiate, order)
             changed = before.find_changes()
             now = Surroundings(function) if changed else before
-            again = trace(function, arguments, order=order, choices=traced.choices)
-            traced.choices = again.choices = None
+            again = record(function, arguments, call.choices)
             changed = [name for name in now.find_changes() if name in changed]
     finally:
         kept = before.take_back(Traced)
@@ -339,21 +344,21 @@ def _trace(function: Callable[..., Any], arguments: Any, differentiate: str, ord
             f"the function changes {', '.join(dict.fromkeys([*changed, *kept]))} each time it is called, which a "
             "program would not do"
         )
-    _compare(traced, again, differentiate)
+    _compare(traced, again, differentiate, order)
     traced.surroundings = now
     return traced
 
 
-def _compare(traced: Trace, again: Trace, differentiate: str) -> None:
+def _compare(traced: Trace, again: Call, differentiate: str, order: Sequence[Value]) -> None:
     # A function that draws random numbers or counts its calls would be frozen in the state that it had.
-    made, remade = ([node._data for node in one.nodes[: one.forward]] for one in (traced, again))
+    made, remade = ([node._data for node in nodes] for nodes in (traced.nodes[: traced.forward], again.tracing.made))
     if not np.array_equal(made, remade, equal_nan=True) or len(traced.outputs) != len(again.outputs):
         raise TraceError(
             "the function is not the same each time it is called, and its program would be frozen in one state: it "
             "depends on something that it changes itself, or draws random numbers in another way than by "
             "micrograd.functional.random() and normal()"
         )
-    known = set(again.captured)
+    known = {*order, *again.find_operands()}
     fresh = {leaf for leaf in traced.captured if leaf not in known}  # made in the function itself: constants
     if fresh:
         is_kept = [leaf not in fresh for leaf in traced.captured]

@@ -43,6 +43,7 @@ __all__ = [
     "find_shape",
     "flatten",
     "is_watched",
+    "record",
     "trace",
     "undrawn",
     "unflatten",
@@ -290,8 +291,8 @@ class Trace:
         drawn: a leaf for each of them.
         stores: functions to call after the program ran, and how many numbers each takes.
         stored: these numbers, which are further outputs of the program.
-        choices: what the function reads at indexes.
-        count: how many outputs there are, when the graph has been let go.
+        count: how many outputs there are.
+        is_constant: whether they are plain numbers.
         shape: that of the array that the outputs of a sample become, or None if they become none.
     """
 
@@ -308,16 +309,14 @@ class Trace:
     drawn: list[Value]
     stores: list[tuple[Callable[..., object], int]]
     stored: list[Value]
-    choices: Choices | None
     surroundings: Surroundings | None = None
-    count: int = 0
 
     def __post_init__(self) -> None:
-        self.shape = find_shape(self.structure)
+        self.shape, self.count = find_shape(self.structure), len(self.outputs)
+        self.is_constant = all(map(_is_constant, self.outputs))
 
     def release(self) -> None:
         """Lets the graph go: what is left is what belongs to the function."""
-        self.count = len(self.outputs)
         self.stands.clear()
         self.gradients.clear()
         for values in (self.inputs, self.outputs, self.nodes, self.drawn, self.stored):
@@ -340,54 +339,6 @@ class Trace:
         return is_same and all(_mode(module, names) == mode for module, names, mode in self.modes)
 
 
-def trace(
-    function: Callable[..., Any], arguments: Any, differentiate: str = "", order: Iterable[Value] = (),
-    choices: Choices | None = None,
-) -> Trace:  # fmt: skip
-    """Calls the function on Values in place of the numbers in its arguments.
-
-    Args:
-        function: takes and gives Values, numbers, or lists, tuples and dicts of them.
-        arguments: a tuple of arguments, with numbers in them.
-        differentiate: ``"captured"``, ``"inputs"``, both, or nothing.
-        order: Values that are the first of the captured ones, in this order, whether the function reads them or not.
-        choices: what the function reads at indexes, if another trace has found it.
-
-    Raises:
-        TraceError: if the function branches on a Value or reads its data.
-    """
-    call = _call(function, arguments)
-    if call.tracing.indexed:
-        choices = choices or find_choices(function, call, partial(_call, function, arguments))
-        with watch(call.tracing):
-            gather(call, choices)
-    inputs, outputs, tracing = call.inputs, call.outputs, call.tracing
-    made = tracing.made
-    with watch(tracing):
-        forward = _finished(made)
-        known = {*inputs, *tracing.draws, *made}
-        stored = [value for _, values in tracing.kept for value in values]
-        captured = _captured(made[:forward], known)
-        captured += [out for out in dict.fromkeys([*outputs, *stored]) if out not in known and not _is_constant(out)]
-        captured = list(dict.fromkeys([*order, *captured]))
-        stands = cut(made[:forward], captured) if differentiate else {}
-        outputs, stored = ([stands.get(out, out) for out in outs] for outs in (outputs, stored))
-        gradients: list[list[tuple[Number, Number]]] = []
-        if differentiate and outputs:
-            wanted = [stands.get(x, x) for x in captured] if "captured" in differentiate else []
-            wanted += inputs if "inputs" in differentiate else []
-            for out in outputs:
-                found = run_chain_rule(out, wanted, lambda pairs: pairs)
-                gradients += [pairs if isinstance(pairs, list) else [(1.0, pairs)] for pairs in found]
-            _finished(made)
-    draws, drawn = list(tracing.draws.values()), list(tracing.draws)
-    stores = [(store, len(values)) for store, values in tracing.kept]
-    return Trace(
-        inputs, outputs, call.structure, made, forward, captured, gradients, tracing.modes, stands, draws,
-        drawn, stores, stored, choices,
-    )  # fmt: skip
-
-
 @dataclass(eq=False)
 class Call:
     """A call of the function on Values: its arguments, the numbers among them, and what it gave, flat.
@@ -398,6 +349,7 @@ class Call:
         tracing: what it did.
         outputs: what it gave, flat.
         structure: the form of what it gave.
+        choices: what it read at indexes.
     """
 
     given: Any
@@ -405,6 +357,70 @@ class Call:
     tracing: Tracing
     outputs: list[Value]
     structure: Any
+    choices: Choices | None = None
+
+    def find_operands(self) -> dict[Value, None]:
+        """What the operations are made of, and what is given or stored as it is: each once, in order."""
+        tracing = self.tracing
+        stored = chain.from_iterable([values for _, values in tracing.kept])
+        parents = chain.from_iterable(map(operator.attrgetter("_parents"), tracing.made))
+        return dict.fromkeys(chain(parents, self.outputs, stored))
+
+
+def record(function: Callable[..., Any], arguments: Any, choices: Choices | None = None) -> Call:
+    """Calls the function on Values in place of the numbers in its arguments.
+
+    Args:
+        function: takes and gives Values, numbers, or lists, tuples and dicts of them.
+        arguments: a tuple of arguments, with numbers in them.
+        choices: what the function reads at indexes, if another call has found it.
+
+    Raises:
+        TraceError: if the function branches on a Value or reads its data.
+    """
+    call = _call(function, arguments)
+    if call.tracing.indexed:
+        call.choices = choices or find_choices(function, call, partial(_call, function, arguments))
+        with watch(call.tracing):
+            gather(call, call.choices)
+        _finish(call.tracing.made)
+    return call
+
+
+def trace(call: Call, differentiate: str = "", order: Sequence[Value] = ()) -> Trace:
+    """The graph of a call, with that of the gradients.
+
+    Args:
+        call: what :func:`record` gave.
+        differentiate: ``"captured"``, ``"inputs"``, both, or nothing.
+        order: Values that are the first of the captured ones, in this order, whether the function reads them or not.
+
+    Raises:
+        TraceError: if the gradient of an operation can't be computed without its number.
+    """
+    inputs, outputs, tracing = call.inputs, call.outputs, call.tracing
+    made, forward = tracing.made, len(tracing.made)
+    with watch(tracing):
+        known = {*inputs, *tracing.draws, *made}
+        operands = [x for x in call.find_operands() if x not in known and not _is_constant(x)]
+        captured = list(dict.fromkeys([*order, *operands]))
+        stands = cut(made, captured) if differentiate else {}
+        stored = [value for _, values in tracing.kept for value in values]
+        outputs, stored = ([stands.get(out, out) for out in outs] for outs in (outputs, stored))
+        gradients: list[list[tuple[Number, Number]]] = []
+        if differentiate and outputs:
+            wanted = [stands.get(x, x) for x in captured] if "captured" in differentiate else []
+            wanted += inputs if "inputs" in differentiate else []
+            for out in outputs:
+                found = run_chain_rule(out, wanted, lambda pairs: pairs)
+                gradients += [pairs if isinstance(pairs, list) else [(1.0, pairs)] for pairs in found]
+            _finish(made)
+    draws, drawn = list(tracing.draws.values()), list(tracing.draws)
+    stores = [(store, len(values)) for store, values in tracing.kept]
+    return Trace(
+        inputs, outputs, call.structure, made, forward, captured, gradients, tracing.modes, stands, draws,
+        drawn, stores, stored,
+    )  # fmt: skip
 
 
 def _call(function: Callable[..., Any], arguments: Any, others: dict[int, float] | None = None) -> Call:
@@ -436,7 +452,7 @@ def _call(function: Callable[..., Any], arguments: Any, others: dict[int, float]
             outputs, structure = flatten(result, lift)
         except TypeError as error:
             raise TypeError(f"a compiled function gives Values, alone or in lists, tuples and dicts: {error}") from None
-    _finished(tracing.made)
+    _finish(tracing.made)
     return Call(given, inputs, tracing, outputs, structure)
 
 
@@ -453,23 +469,17 @@ def cut(nodes: Iterable[Value], values: Iterable[Value]) -> dict[Value, Value]:
     stands = {x: Value(x._data) for x in values}
     for node in nodes if stands else ():
         if not stands.keys().isdisjoint(node._parents):
-            node._parents = tuple([stands.get(parent, parent) for parent in node._parents])
+            node._parents = tuple(map(stands.get, node._parents, node._parents))
     return stands
 
 
-def _finished(made: list[Value]) -> int:
-    # Without the nodes whose data could not be computed, in a branch that is not taken.
+def _finish(made: list[Value]) -> None:
+    # Leaves out the nodes whose data could not be computed, in a branch that is not taken.
     made[:] = [node for node in made if hasattr(node, "_data")]
-    return len(made)
 
 
 def _is_constant(node: Value) -> bool:
     return node.rule is rules.constant
-
-
-def _captured(nodes: Iterable[Value], known: set[Value]) -> list[Value]:
-    parents = dict.fromkeys(chain.from_iterable([node._parents for node in nodes]))
-    return [parent for parent in parents if parent not in known and not _is_constant(parent)]
 
 
 def _map(function: Callable[[Any], Any], tree: Any, arrays: bool = False) -> Any:
@@ -521,27 +531,27 @@ def flatten(tree: Any, function: Callable[[Any], Any] = _same) -> tuple[list[Any
     ([1, 2, 3], (<class 'tuple'>, (<class 'list'>, None, None), (<class 'dict'>, 'x', None)))
     """
     leaves: list[Any] = []
-    keeps_floats = function is _same or function is to_float
+    return leaves, _take_leaves(tree, function, leaves)
 
-    def form(item: Any) -> Any:
-        if isinstance(item, (Value, float)):  # most are
-            leaves.append(function(item))
-            return None
-        if isinstance(item, (list, tuple)):
-            if keeps_floats and {*map(type, item)} == {float}:
-                leaves.extend(item)
-                return (type(item), *[None] * len(item))
-            return (type(item), *map(form, item))
-        if isinstance(item, dict):
-            return (type(item), *(x for name, entry in item.items() for x in (name, form(entry))))
-        if _is_array(item):
-            leaves.extend(map(function, item.flat))
-            return (ARRAY, *item.shape)
-        leaves.append(function(item))
+
+def _take_leaves(tree: Any, function: Callable[[Any], Any], leaves: list[Any]) -> Any:
+    # Adds the leaves to a list, and gives the form. A function in flatten() would keep them in a reference cycle.
+    if isinstance(tree, (Value, float)):  # most are
+        leaves.append(function(tree))
         return None
-
-    structure = form(tree)
-    return leaves, structure
+    if isinstance(tree, (list, tuple)):
+        if (function is _same or function is to_float) and {*map(type, tree)} == {float}:
+            leaves.extend(tree)
+            return (type(tree), *[None] * len(tree))
+        return (type(tree), *[_take_leaves(item, function, leaves) for item in tree])
+    if isinstance(tree, dict):
+        items = [x for name, item in tree.items() for x in (name, _take_leaves(item, function, leaves))]
+        return (type(tree), *items)
+    if _is_array(tree):
+        leaves.extend(map(function, tree.flat))
+        return (ARRAY, *tree.shape)
+    leaves.append(function(tree))
+    return None
 
 
 def unflatten(structure: Any, leaves: Iterator[Any]) -> Any:

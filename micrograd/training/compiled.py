@@ -27,7 +27,6 @@ from ..compiler.tracing import Trace, Traced, TraceError, flatten
 from ..engine import Value
 from ..nn import Module
 from ..optim import Optimizer
-from ..rules import constant
 from ..watching import Watcher, watch
 from .eager import Batches, EagerSteps, arguments_of, warn_not_compiled
 from .foresight import Foresight
@@ -176,7 +175,7 @@ class CompiledSteps:
                 if is_sound and error.__cause__:  # the sample is fine, so the error is another one
                     raise error.__cause__ from None
                 raise _LeftToFloatsError from error
-            if traced.structure is not None or traced.outputs[0].rule is constant:
+            if traced.structure is not None or traced.is_constant:
                 raise TypeError("the loss must be a Value computed from the parameters")
             if any(leaf._parents for leaf in traced.captured):
                 raise TraceError(
@@ -184,7 +183,6 @@ class CompiledSteps:
                     "then: compute it in the loss"
                 )
             self.follow(traced.captured)
-            traced.release()
             self.programs[form] = program, traced
             self.stale.add(form)
         return self.programs[form]
@@ -562,7 +560,6 @@ class _Update:
 
         self.program, traced = make_program(update, (0.75, *optimizer.first_state(0.75), 0.5), "", False)
         self.captured = traced.captured
-        traced.release()
         if len(self.program.rows) != 2 + len(optimizer.state[0]):
             raise TraceError(f"{type(optimizer).__name__}.update() gives another state than it takes")
 
