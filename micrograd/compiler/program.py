@@ -34,6 +34,7 @@ _TOLERANCE = 1e-9  # between a compiled number and Python's: sums of many produc
 _ROUNDING = 1e-13  # absolute tolerance, for cancellation, relative to the largest number
 _BLOCK = 1 << 17  # numbers of a block, a megabyte: what stays in a core's own cache
 _COPIED = 4096  # numbers of a row that are copied in less time than it takes to find where they are
+_NO_SUMS = np.empty(0)
 _X, _STEP = 6, 16  # operands of the instruction BATCH
 _WORTH_A_THREAD = 2_000_000  # additions and multiplications: to begin takes as long as some 100,000
 
@@ -133,14 +134,15 @@ class Program:
         parts, x = find_rows(parts)
         self.begin()
         place = self._find_place(lanes)
-        count = min(threads(), self.work * lanes // _WORTH_A_THREAD, lanes // LANES)
+        worth = self.work * lanes // _WORTH_A_THREAD
+        count = min(threads(), worth, lanes // LANES) if worth > 1 else 1
         is_finite = place.run(x) if count <= 1 else self._share(count, x, place.out, place.sums)
         if self.ends[0] and math.isnan(self.u[0]):
             place.out[0] = math.nan
             is_finite = False
         if not is_finite:  # the check is 0 in a new place
             self._places.remove(place)
-        return place.out, place.sums[: self.plan.sums].copy(), is_finite
+        return place.out, place.sums[: self.plan.sums].copy() if self.plan.sums else _NO_SUMS, is_finite
 
     def _share(self, count: int, x: tuple[int, int], out: Floats, sums: Floats) -> bool:
         # Runs all lanes in threads, each of which has code, memory and sums of its own.
