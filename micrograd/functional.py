@@ -191,7 +191,7 @@ def dot(a: Sequence[Number], b: Sequence[Number]) -> Value:
 
 def _lift_all(xs: list[Any]) -> list[Value]:
     # Most vectors are of Values already, which their types tell sooner than a call for each number.
-    return xs if all([issubclass(kind, Value) for kind in {*map(type, xs)}]) else list(map(lift, xs))
+    return xs if all(issubclass(kind, Value) for kind in {*map(type, xs)}) else list(map(lift, xs))
 
 
 def weighted_sums(x: Iterable[Number]) -> Callable[[Sequence[Value]], Value]:

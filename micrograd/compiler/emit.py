@@ -288,20 +288,33 @@ def define(operation: Operation) -> str:
 
 class _Evaluation:
     # Emits a body: ``values`` are the leaves, and then what each step gives; ``failed`` is 0 in the lanes where all is
-    # finite, None if no number had to be noted.
+    # finite, None if no number had to be noted. Steps whose leaves are given from the start are emitted at once, before
+    # the loop over vectors that finish() is called in.
 
-    def __init__(self, function: Function, body: Body, leaves: Sequence[Number], is_checked: bool) -> None:
-        given = [*leaves, *map(function.reals, body.constants)]
-        self.function, self.body, self.first = function, body, len(given)
-        self.values: dict[int, Number] = dict(enumerate(given))
+    def __init__(self, function: Function, body: Body, leaves: dict[int, Number], is_checked: bool) -> None:
+        self.function, self.body = function, body
+        count = len(body.leaves)
+        self.first = count + len(body.constants)
+        self.values = {**leaves, **dict(enumerate(map(function.reals, body.constants), count))}
         self._check = function.variable(function.reals(0.0))
         self.failed: Variable | None = None
         self.sides = self._find_sides()
         self.is_shown = self._find_shown() if is_checked else set()
         inner = {step for sides in self.sides.values() for steps in sides for step in steps}
-        for k in range(self.first, self.first + len(body.steps)):
-            if k not in inner:
+        self._steps = [k for k in range(self.first, self.first + len(body.steps)) if k not in inner]
+        for k in self._steps:
+            if k not in self.sides and self.values.keys() >= {*body.steps[k - self.first][1]}:
                 self._emit(k, None)
+        self._before = self._check.value
+
+    def finish(self, leaves: dict[int, Number]) -> list[Number]:
+        """Emits all other steps, once the other leaves are given, and returns the results."""
+        self.values.update(leaves)
+        self._check.value = self._before
+        for k in self._steps:
+            if k not in self.values:
+                self._emit(k, None)
+        return [self.values[x] for x in self.body.results]
 
     def _find_shown(self) -> set[int]:
         # What makes a result infinite or nan if it is: sums and products of it are not finite either.
@@ -427,8 +440,8 @@ def _write_expression(body: Body, f: Function, v: Pointer, u: Pointer, g: Pointe
                 begin.vector(i * LANES) if single is None else f.choose(is_single, single, begin.vector(i * its_step))
                 for (begin, _), single in zip(begins, singles, strict=True)
             ]
-            done = _Evaluation(f, body, vectors, False)
-            out.put(i * LANES, done.values[body.results[0]])
+            done = _Evaluation(f, body, dict(enumerate(vectors)), False)
+            out.put(i * LANES, done.finish({})[0])
             if done.failed:
                 check.put(i * step, check.vector(i * step) + done.failed.value)
 
@@ -437,12 +450,10 @@ def _write_sums(body: Body, sums: int, f: Function, v: Pointer, u: Pointer, g: P
     count, outputs = len(body.leaves), len(body.results) - sums
     pointers = [f.reals_at(c[k]) for k in range(count + len(body.results) + 2)]
     leaves, results, totals = pointers[:count], pointers[count : count + outputs], pointers[count + outputs : -1]
-    same = {s: leaf.vector() for s, leaf in enumerate(leaves) if body.leaves[s] == "U"}
+    done = _Evaluation(f, body, {s: leaf.vector() for s, leaf in enumerate(leaves) if body.leaves[s] == "U"}, True)
     added, is_counted = [f.variable(f.reals(0.0)) for _ in totals], pointers[-1].vector() != 0.0
     with f.loop(0, f.lanes) as i:
-        vectors = [same[s] if s in same else leaf.vector(i * LANES) for s, leaf in enumerate(leaves)]
-        done = _Evaluation(f, body, vectors, True)
-        numbers = [done.values[x] for x in body.results]
+        numbers = done.finish({s: leaf.vector(i * LANES) for s, leaf in enumerate(leaves) if body.leaves[s] == "L"})
         before = added[-1].value
         check = f.reals(0.0) if sums else before
         if done.failed:

@@ -29,8 +29,6 @@ from types import MethodType
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-import numpy.typing as npt
-from numpy.lib.stride_tricks import as_strided
 
 from ..arguments import to_float
 from ..engine import Value, grad, lift
@@ -61,7 +59,6 @@ if TYPE_CHECKING:
 __all__ = ["Compiled", "compile"]
 
 _all: weakref.WeakSet[Compiled] = weakref.WeakSet()
-_COPIED = 4096  # numbers of a row that are copied in less time than it takes to find where they are
 _KEPT = 64  # programs, of as many forms of arguments: those that were used last
 
 
@@ -281,7 +278,7 @@ class Compiled:
         if named:
             return cast(Value, self._with_names("batch", arrays, named))
         x, form, sample = _samples(arrays)
-        count = x.shape[1]
+        count = x[0].shape[1]
         found = None if is_watched() else self._of(form, sample(0), "captured", True)
         if found is None:
             return self._mean(sample, count)
@@ -386,10 +383,10 @@ class Compiled:
 
         return give
 
-    def _find(self, x: Floats, form: Any, sample: Callable[[int], Any], differentiate: str) -> tuple[Program, Trace]:
+    def _find(self, x: _Parts, form: Any, sample: Callable[[int], Any], differentiate: str) -> tuple[Program, Trace]:
         # The program for samples, made of the first one for which the function does not fail.
         found = self._kept((form, differentiate, False)) or next(
-            filter(None, (self._of(form, sample(i), differentiate, False) for i in range(x.shape[1]))), None
+            filter(None, (self._of(form, sample(i), differentiate, False) for i in range(x[0].shape[1]))), None
         )
         if found is None:
             self._eagerly(sample(0))
@@ -399,7 +396,7 @@ class Compiled:
     def _arrays(self, arrays: Sequence[Any], differentiate: str) -> tuple[Any, Floats]:
         x, form, sample = _samples(arrays)
         if is_watched():
-            rows = [self._row(sample(i), differentiate) for i in range(x.shape[1])]
+            rows = [self._row(sample(i), differentiate) for i in range(x[0].shape[1])]
             structure = flatten(self._eagerly(sample(0))[0])[1]
             columns = np.array([row[0] for row in rows]).T
             return _stack(structure, find_shape(structure), columns), np.array([row[1] for row in rows]).T
@@ -411,20 +408,22 @@ class Compiled:
         return _stack(traced.structure, traced.shape, values), slopes
 
     def _run(
-        self, found: tuple[Program, Trace], x: Floats, sample: Callable[[int], Any], differentiate: str
+        self, found: tuple[Program, Trace], x: _Parts, sample: Callable[[int], Any], differentiate: str
     ) -> tuple[Floats, Floats]:
         # The outputs and the gradients of all samples, a row each.
         program, traced = found
-        count, lanes = traced.count, x.shape[1]
+        count, lanes = traced.count, x[0].shape[1]
         with self._lock:
             x, draws = _with_draws(x, traced)
             program.capture(traced.captured)
             if lanes == 1:
-                out, is_finite = program.one(x[:, 0])
+                out, is_finite = program.one(x[0][:, 0] if len(x) == 1 else np.concatenate(x)[:, 0])
                 out = out.copy()[:, None]
             else:
                 out, _, is_finite = program(x)
         slopes = out[1 + len(program.plan.outputs) :]
+        if is_finite and not traced.stores:
+            return out[1 : 1 + count], slopes
         bad: Any = () if is_finite else np.flatnonzero(~np.isfinite(out).all(axis=0))
         for i in range(lanes) if traced.stores else bad:
             if is_finite or i not in bad:
@@ -522,12 +521,15 @@ for _name, _part in {
 _ONE = np.zeros(1, dtype=np.int64)
 
 
-def _with_draws(x: Floats, traced: Trace) -> tuple[Floats, list[list[float]] | None]:
+_Parts = Sequence[Floats]  # the numbers of all samples: arrays, one below the other, with a column for each sample
+
+
+def _with_draws(x: _Parts, traced: Trace) -> tuple[_Parts, list[list[float]] | None]:
     # The inputs of all samples, with the random numbers that are drawn for them; these also as a list for each sample.
     if not traced.draws:
         return x, None
-    draws = draw_for([traced.draws], np.zeros(x.shape[1], dtype=np.int64))[0]
-    return np.ascontiguousarray(np.concatenate([x, draws.T])), draws.tolist()
+    draws = draw_for([traced.draws], np.zeros(x[0].shape[1], dtype=np.int64))[0]
+    return [*x, np.ascontiguousarray(draws.T)], draws.tolist()
 
 
 def _node(
@@ -540,8 +542,8 @@ def _node(
     return node
 
 
-def _samples(arrays: Sequence[Any]) -> tuple[Floats, Any, Callable[[int], Any]]:
-    # The numbers of all samples, a column a sample; the form of one; and a function that gives one.
+def _samples(arrays: Sequence[Any]) -> tuple[_Parts, Any, Callable[[int], Any]]:
+    # The numbers of all samples; the form of one; and a function that gives one.
     if not arrays:
         raise TypeError("there are no samples: give an array for each argument")
     try:
@@ -560,32 +562,22 @@ def _samples(arrays: Sequence[Any]) -> tuple[Floats, Any, Callable[[int], Any]]:
         return tuple([array[i] for array in arrays])
 
     if all(map(_is_plain, arrays)):
-        form = (tuple, *[(ARRAY, *array.shape[1:]) if array.ndim > 1 else None for array in arrays])
-        return _join([array.reshape(count, -1).T if array.ndim > 1 else array[None] for array in arrays]), form, sample
+        forms: list[Any] = [tuple]
+        parts = []
+        for array in arrays:
+            is_flat = array.ndim == 1
+            forms.append(None if is_flat else (ARRAY, *array.shape[1:]))
+            part = array[None] if is_flat else array.reshape(count, -1).T
+            parts.append(np.ascontiguousarray(part, np.float64))
+        return parts, tuple(forms), sample
     first = flatten(sample(0))[1]
-    rows = []
+    lines = []
     for i in range(count):
         numbers, form = flatten(sample(i), _plain)
         if form != first:
             raise ValueError(f"sample {i} is of another form than sample 0: {form} and {first}")
-        rows.append(numbers)
-    return np.array(rows, dtype=np.float64).reshape(len(rows), -1).T.copy(), first, sample
-
-
-def _join(parts: list[npt.NDArray[Any]]) -> Floats:
-    # Arrays, one below the other; the numbers of a row follow each other in memory.
-    if len(parts) == 1:
-        return np.ascontiguousarray(parts[0], np.float64)
-    x, y, lanes = parts[0], parts[1], parts[0].shape[1]
-    if (
-        lanes > _COPIED
-        and len(parts) == 2
-        and all(len(z) == 1 and z.dtype == float and z.strides[1] == 8 for z in parts)
-    ):
-        step = y.ctypes.data - x.ctypes.data
-        if step % 8 == 0:  # two rows are an array as they are
-            return as_strided(x, (2, lanes), (step, 8))
-    return np.ascontiguousarray(np.concatenate(parts, dtype=np.float64))
+        lines.append(numbers)
+    return [np.array(lines, dtype=np.float64).reshape(count, -1).T.copy()], first, sample
 
 
 def _is_plain(array: Any) -> bool:

@@ -7,6 +7,7 @@ import os
 import random
 import sys
 from collections.abc import Callable, Sequence
+from ctypes import addressof, c_char
 from functools import lru_cache
 from itertools import compress
 from typing import TYPE_CHECKING, Any
@@ -27,11 +28,13 @@ from .tracing import Call, Trace, Traced, TraceError, record, trace, undrawn
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
-__all__ = ["DisagreementError", "Floats", "Program", "UndefinedError", "make_program", "threads"]
+__all__ = ["DisagreementError", "Floats", "Program", "UndefinedError", "find_rows", "make_program", "threads"]
 
 _TOLERANCE = 1e-9  # between a compiled number and Python's: sums of many products are rounded in another order
 _ROUNDING = 1e-13  # absolute tolerance, for cancellation, relative to the largest number
 _BLOCK = 1 << 17  # numbers of a block, a megabyte: what stays in a core's own cache
+_COPIED = 4096  # numbers of a row that are copied in less time than it takes to find where they are
+_NO_SUMS = np.empty(0)
 _X, _STEP = 6, 16  # operands of the instruction BATCH
 _WORTH_A_THREAD = 2_000_000  # additions and multiplications: to begin takes as long as some 100,000
 
@@ -76,27 +79,27 @@ class Program:
         self._places: list[_Place] = []
 
     def _operands(self, code: Whole, x: int, out: Floats) -> tuple[Any, ...]:
-        return 0, code, *self.ends, x, self.plan.inputs, self.rows, len(self.rows), _begin_of(out)
+        return 0, code, *self.ends, x, self.plan.inputs, self.rows, len(self.rows), begin_of(out)
 
     def batch(
-        self, x: Floats, out: Floats, first: int, last: int, width: int, *, picked: Whole | None = None,
+        self, x: tuple[int, int], out: Floats, first: int, last: int, width: int, *, picked: Whole | None = None,
         code: Whole | None = None,
     ) -> Whole:  # fmt: skip
         """The instruction that runs lanes, from the first to the last, in blocks of a width.
 
         Args:
-            x: the inputs: a column for each lane, as :meth:`__call__` takes them; a row for each sample if some are
+            x: the inputs, as :func:`find_rows` gives them: a column for each lane; a row for each sample if some are
                 picked.
-            out: where the check and the outputs go, a row each, as those of ``x``.
+            out: where the check and the outputs go, a row each.
             first: the first lane.
             last: the end.
             width: how many lanes a block has.
             picked: rows of ``x``: the lanes are these samples.
             code: the instructions, if they are not the program's own.
         """
-        operands = *self._operands(self.code if code is None else code, _begin_of(x), out), first, last, width
-        chosen, steps = 0 if picked is None else picked, [array.strides[0] // 8 for array in (x, out)]
-        return instruction(BATCH, *operands, chosen, int(self.plan.is_fused), *steps)
+        operands = *self._operands(self.code if code is None else code, x[0], out), first, last, width
+        chosen, step = 0 if picked is None else picked, out.strides[0] // 8
+        return instruction(BATCH, *operands, chosen, int(self.plan.is_fused), x[1], step)
 
     def width(self, lanes: int) -> int:
         """How many lanes a block takes: whole vectors, at least two, that stay in the cache; all blocks alike."""
@@ -113,31 +116,35 @@ class Program:
             self._v[number] = np.zeros(size)
         return self._v[number]
 
-    def __call__(self, x: Floats) -> tuple[Floats, Floats, bool]:
+    def __call__(self, parts: Sequence[Floats]) -> tuple[Floats, Floats, bool]:
         """Runs all lanes; the captured numbers are those in ``u``.
 
         Args:
-            x: the inputs: a column for each lane. The numbers of a row follow each other in memory.
+            parts: the inputs: arrays, one below the other, with a column for each lane. The numbers of a row follow
+                each other in memory.
 
         Returns:
             An array with a row for the check (0 where all is finite), for each output and for each gradient, and a
             column a sample; the sums over samples; and whether all numbers are finite.
         """
-        if self.plan.inputs != len(x):
-            raise ValueError(f"the program takes {self.plan.inputs} inputs, not an array of {x.shape}")
-        lanes = x.shape[1]
+        if self.plan.inputs != sum(map(len, parts)):
+            shapes = ", ".join([str(part.shape) for part in parts])
+            raise ValueError(f"the program takes {self.plan.inputs} inputs, not arrays of {shapes}")
+        lanes = parts[0].shape[1]
+        parts, x = find_rows(parts)
         self.begin()
         place = self._find_place(lanes)
-        count = min(threads(), self.work * lanes // _WORTH_A_THREAD, lanes // LANES)
+        worth = self.work * lanes // _WORTH_A_THREAD
+        count = min(threads(), worth, lanes // LANES) if worth > 1 else 1
         is_finite = place.run(x) if count <= 1 else self._share(count, x, place.out, place.sums)
         if self.ends[0] and math.isnan(self.u[0]):
             place.out[0] = math.nan
             is_finite = False
         if not is_finite:  # the check is 0 in a new place
             self._places.remove(place)
-        return place.out, place.sums[: self.plan.sums].copy(), is_finite
+        return place.out, place.sums[: self.plan.sums].copy() if self.plan.sums else _NO_SUMS, is_finite
 
-    def _share(self, count: int, x: Floats, out: Floats, sums: Floats) -> bool:
+    def _share(self, count: int, x: tuple[int, int], out: Floats, sums: Floats) -> bool:
         # Runs all lanes in threads, each of which has code, memory and sums of its own.
         lanes = out.shape[1]
         width = self.width(-(-lanes // count))
@@ -183,10 +190,11 @@ class Program:
             self._single = self._lane()
         x, out, one, _, sums, run_one = self._single
         x[:] = inputs
+        if not self.plan.sums:
+            run_one()
+            return out, bool(one[2])
         sums[:] = 0.0
         run_one()
-        if not self.plan.sums:
-            return out, bool(one[2])
         slopes = sums[: self.plan.sums]
         return np.concatenate([out, slopes]), bool(one[2]) and bool(np.isfinite(slopes).all())
 
@@ -194,7 +202,7 @@ class Program:
         # What a single one is run with: all at their places once and for all.
         x, out, v = np.zeros(self.plan.inputs), np.empty(len(self.rows)), np.zeros(self.height + LANES)
         sums = np.zeros(self.plan.sums + LANES)
-        one = instruction(ONE, *self._operands(self.code, _begin_of(x), out), int(self.plan.is_fused))
+        one = instruction(ONE, *self._operands(self.code, begin_of(x), out), int(self.plan.is_fused))
         return x, out, one, v, sums, bind(one, v, self.u, sums, 1)
 
     def check(self, graph: Graph) -> None:
@@ -241,7 +249,7 @@ class Program:
     def _compute(self, captured: Floats, inputs: Floats, lanes: int) -> Floats | None:
         # All numbers that the program has of these arguments; None if one is not finite.
         self.u[1 : 1 + len(captured)] = captured
-        out, sums, is_finite = self(np.ascontiguousarray(np.repeat(inputs[:, None], lanes, axis=1)))
+        out, sums, is_finite = self([np.repeat(inputs[:, None], lanes, axis=1)])
         if not is_finite:
             return None
         _, in_lanes, rows = self.plan.places.T
@@ -263,19 +271,40 @@ class _Place:
         self.out, width = np.zeros((len(program.rows), lanes)), program.width(lanes)
         self.sums, self._v = np.zeros(program.plan.sums + LANES), program.memory(width)
         # A fused program has no rows that a block would keep in the cache.
-        self._batch = program.batch(np.empty((1, 0)), self.out, 0, lanes, lanes if program.plan.is_fused else width)
+        self._batch = program.batch((0, 0), self.out, 0, lanes, lanes if program.plan.is_fused else width)
         self._run = bind(self._batch, self._v, program.u, self.sums, lanes)
 
-    def run(self, x: Floats) -> bool:
+    def run(self, x: tuple[int, int]) -> bool:
         # Runs all lanes, and tells whether all is finite.
-        self._batch[_X], self._batch[_STEP] = _begin_of(x), x.strides[0] // 8
+        self._batch[_X], self._batch[_STEP] = x
         self.sums.fill(0.0)
         self._run()
         return bool(self._batch[2])
 
 
-def _begin_of(x: Floats) -> int:
-    return int(x.__array_interface__["data"][0])
+def begin_of(x: Floats) -> int:
+    """Where an array begins, which need not be one block of memory."""
+    try:
+        return addressof(c_char.from_buffer(x.data))  # takes a fifth of the time
+    except (TypeError, ValueError, BufferError):  # its numbers are apart, or may not be changed
+        return int(x.__array_interface__["data"][0])
+
+
+def find_rows(parts: Sequence[Floats]) -> tuple[Sequence[Floats], tuple[int, int]]:
+    """Where the rows of arrays are that stand one below the other.
+
+    Returns:
+        The arrays that have to be kept; and the first row's address, and the step from one row to the next.
+    """
+    if len(parts) > 1:
+        lanes = parts[0].shape[1]
+        if lanes > _COPIED and len(parts) == 2 and len(parts[0]) == len(parts[1]) == 1:
+            begin = begin_of(parts[0])
+            step, rest = divmod(begin_of(parts[1]) - begin, 8)
+            if not rest:  # two rows are read where they are
+                return parts, (begin, step)
+        parts = [np.concatenate(parts)]
+    return parts, (begin_of(parts[0]), parts[0].strides[0] // 8)
 
 
 def _resolve(one: Instruction) -> tuple[Kernel, Whole]:

@@ -335,8 +335,9 @@ class Trace:
 
     def is_current(self) -> bool:
         """Whether what the function reads is as it was when it was traced."""
-        is_same = self.surroundings is None or self.surroundings.is_current()
-        return is_same and all(_mode(module, names) == mode for module, names, mode in self.modes)
+        if self.surroundings is not None and not self.surroundings.is_current():
+            return False
+        return not self.modes or all(_mode(module, names) == mode for module, names, mode in self.modes)
 
 
 @dataclass(eq=False)

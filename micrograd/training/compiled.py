@@ -22,7 +22,7 @@ from ..compiler import Compiled
 from ..compiler.code import LANES
 from ..compiler.draws import Draw, Draws
 from ..compiler.machine import Floats, Whole, address_of, instruction, run
-from ..compiler.program import DisagreementError, Program, UndefinedError, make_program
+from ..compiler.program import DisagreementError, Program, UndefinedError, find_rows, make_program
 from ..compiler.tracing import Trace, Traced, TraceError, flatten
 from ..engine import Value
 from ..nn import Module
@@ -403,7 +403,7 @@ class CompiledSteps:
         out = np.empty((max(len(program.rows) for program in programs), len(samples)))
         for inputs, program in zip(x, programs, strict=True):
             width = program.width(self.batch_size)
-            instructions.append(program.batch(inputs, out, 0, 0, width, picked=picked))
+            instructions.append(program.batch(find_rows([inputs])[1], out, 0, 0, width, picked=picked))
         pairs = zip(instructions, programs, strict=True)
         table = np.array([[address_of(one), address_of(program.u)] for one, program in pairs])
         slopes = instruction(SLOPES, 0, 0, len(parts), parts, table, self.numbers[0], len(self.place), 0, losses)
@@ -464,7 +464,7 @@ class CompiledSteps:
         width = program.width(count)
         runs, biases, arriving, squares, heard, sums = self.layers
         numbers, after = self.memory[2 + self.side :: 2], self.memory[1 - self.side :: 2]
-        self.batch = program.batch(numbers, after, 0, count, width)
+        self.batch = program.batch(find_rows([numbers])[1], after, 0, count, width)
         finish = instruction(
             FINISH, 0, self.batch, numbers[0], after[1], 2 * self.rows * count,
             settings, settings.shape[1], 0, norms, 1,
