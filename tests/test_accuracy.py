@@ -304,6 +304,27 @@ def test_powers_at_edges(n):
 
 
 @mpmath.workdps(60)
+@pytest.mark.parametrize("n", [-1070.5, -50.0, -1.7, 3.7, 60.5])
+@pytest.mark.parametrize(("c", "size"), [(0.3, 710.4), (-0.01, 712.0), (1e-300, 1300.0), (3.0, -709.0), (1e300, -1300.0)])
+def test_slopes_of_powers_where_the_power_alone_is_no_double(n, c, size):
+    a = math.exp(size / (n - 1))
+    true = power(c, a, mpmath.mpf(n) - 1)
+    assert 2.3e-308 < abs(true) < 1.7e308
+    assert not 2.3e-308 < power(1, a, mpmath.mpf(n) - 1) < 1.7e308
+    assert ulps(RULES["power_slope"](c, a, n), true) <= 4
+
+
+@mpmath.workdps(60)
+@pytest.mark.parametrize("n", [-0.5, -2.0, 3.0])
+@pytest.mark.parametrize("c", [1.0, -1.0])
+def test_slopes_of_powers_that_are_no_normal_doubles(n, c):
+    smallest, largest = math.exp(-740 / (n - 1)), math.exp(711 / (n - 1))
+    assert ulps(RULES["power_slope"](c, smallest, n), power(c, smallest, mpmath.mpf(n) - 1)) <= 1
+    with pytest.raises(OverflowError):
+        RULES["power_slope"](c, largest, n)
+
+
+@mpmath.workdps(60)
 @pytest.mark.parametrize("n", [mpmath.mpf(n) for n in EXPONENTS], ids=str)
 def test_slopes_of_powers_at_edges(n):
     for a in list_bases(n, least=1):
