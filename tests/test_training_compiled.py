@@ -77,6 +77,11 @@ def test_each_optimizer(optimizer, options):
     same(run(True, optimizer, options), run(False, optimizer, options), rel=1e-6)
 
 
+def warm_up(optimizer):
+    first, then = optim.LinearLR(optimizer, 0.25, total_iters=5), optim.CosineAnnealingLR(optimizer, 20)
+    return optim.SequentialLR(optimizer, [first, then], milestones=[5])
+
+
 @pytest.mark.parametrize(
     "more",
     [
@@ -91,6 +96,9 @@ def test_each_optimizer(optimizer, options):
         {"data": tuple(POINTS)},
         {"schedule": lambda optimizer: optim.CosineAnnealingLR(optimizer, 20), "schedule_every": "step"},
         {"schedule": lambda optimizer: optim.ReduceLROnPlateau(optimizer, patience=2), "schedule_every": "step"},
+        {"schedule": lambda optimizer: warm_up(optimizer), "schedule_every": "step", "epochs": 30},
+        {"schedule": lambda optimizer: warm_up(optimizer), "batch_size": 23, "epochs": 30},
+        {"schedule": lambda optimizer: optim.CosineAnnealingLR(optimizer, 4), "lookahead": 3},
     ],
 )
 def test_all_that_a_run_may_have(more):

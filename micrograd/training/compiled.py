@@ -283,10 +283,10 @@ class CompiledSteps:
 
     # Steps
 
-    def run(self, batches: Batches, most: int) -> tuple[list[float], list[float]]:
+    def run(self, batches: Batches, rates: Sequence[float]) -> tuple[list[float], list[float]]:
         """Does steps until all are done or the time is over: see :class:`~micrograd.training.eager.Steps`."""
         if self.is_given_up:
-            return self.eager.run(batches, most)
+            return self.eager.run(batches, rates)
         if not self.is_read:
             self.read()
         numbers, slopes, steps = self.numbers.copy(), self.slopes.copy(), self.optimizer.steps
@@ -295,7 +295,7 @@ class CompiledSteps:
         self.states, self.fetched = [(generator, generator.getstate()) for generator in drawers], {}
         failure: Exception | None = None
         try:
-            done = self.steps(batches, most)
+            done = self.steps(batches, rates)
             if done[0]:
                 return done
         except _LeftToFloatsError:
@@ -318,11 +318,11 @@ class CompiledSteps:
         data = self.eager.data
         self.eager.data = _Fetched(data, self.fetched)
         try:
-            return self.eager.run(batches, most)
+            return self.eager.run(batches, rates)
         finally:
             self.eager.data = data
 
-    def steps(self, batches: Batches, most: int) -> tuple[list[float], list[float]]:
+    def steps(self, batches: Batches, rates: Sequence[float]) -> tuple[list[float], list[float]]:
         try:
             self.optimizer.check(self.optimizer.settings)
         except (TypeError, ValueError) as error:
@@ -331,10 +331,10 @@ class CompiledSteps:
         each = len(self.place) * update.program.work
         budget = _BURST / self.pace if self.pace else 0.0
         least = each + len(batches[0]) * min((program.work for program, _ in self.programs.values()), default=0)
-        most = 1 if self.clip or not self.is_fixed else min(most, 2 + int(budget / max(least, 1)))
+        most = 1 if self.clip or not self.is_fixed else min(len(rates), 2 + int(budget / max(least, 1)))
         if update.questions:
             most = next((i for i in range(1, most) if not update.fits(self.optimizer.steps + 1 + i)), most)
-        losses, norms, settings = np.empty(most), np.empty(most), update.settings(self.optimizer, most)
+        losses, norms, settings = np.empty(most), np.empty(most), update.settings(self.optimizer, rates[:most])
         work = self.work(batches, most, each, budget, losses)
         begin = time.perf_counter()
         done = (self.clipped if self.clip else self.burst)(work, update, settings, norms)
@@ -570,11 +570,11 @@ class _Update:
     def fits(self, step: int) -> bool:
         return all(_answer(step, *question) == answer for question, answer in self.questions.items())
 
-    def settings(self, optimizer: Optimizer, count: int) -> Floats:
-        # The captured numbers, for each of the next ``count`` steps.
-        first = optimizer.steps + 1
+    def settings(self, optimizer: Optimizer, rates: Sequence[float]) -> Floats:
+        # The captured numbers, for each of the next steps, which have these learning rates.
+        first, count = optimizer.steps + 1, len(rates)
         columns = [
-            np.full(count, optimizer.lr) if leaf is self.lr else np.arange(first, first + count, dtype=np.float64)
+            np.array(rates) if leaf is self.lr else np.arange(first, first + count, dtype=np.float64)
             if leaf is self.number else np.full(count, leaf._data)
             for leaf in self.captured
         ]  # fmt: skip
