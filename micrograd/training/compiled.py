@@ -26,7 +26,7 @@ from ..compiler.program import DisagreementError, Program, UndefinedError, find_
 from ..compiler.tracing import Trace, Traced, TraceError, flatten
 from ..engine import Value
 from ..nn import Module
-from ..optim import Optimizer
+from ..optim import Optimizer, clip_grad_norm_
 from ..watching import Watcher, watch
 from .eager import Batches, EagerSteps, arguments_of, warn_not_compiled
 from .foresight import Foresight
@@ -65,7 +65,10 @@ class CompiledSteps:
         if type(optimizer).step is not Optimizer.step:
             raise TraceError(f"{type(optimizer).__name__} has a step() of its own")
         self.eager, self.batch_size, self.is_strict, self.is_given_up = eager, batch_size, is_strict, False
-        self.loss, self.optimizer, self.clip, self.flow = eager.loss, optimizer, eager.clip, eager.flow
+        self.loss, self.optimizer, self.flow = eager.loss, optimizer, eager.flow
+        # The largest norm of the gradient, if that is all that is clipped; otherwise a function that is called.
+        self.most_norm = np.array([_find_norm(eager.clip) or 0.0])
+        self.clip = None if self.most_norm[0] else eager.clip
         self.is_fixed = type(eager.data) in (list, tuple)  # the samples don't change between reads
         self.programs: dict[Any, tuple[Program, Trace]] = {}
         self.stale: set[Any] = set()  # forms whose program must read the Values again
@@ -469,12 +472,20 @@ class CompiledSteps:
             FINISH, 0, self.batch, numbers[0], after[1], 2 * self.rows * count,
             settings, settings.shape[1], 0, norms, 1,
             runs, len(runs), biases, len(biases), arriving, squares, heard, sums, len(sums),
-            self.slopes, self.remain, 0 if self.clip else len(self.slopes),
+            self.slopes, self.remain, 0 if self.clip else len(self.slopes), int(self.most_norm[0] > 0), self.most_norm,
         )  # fmt: skip
         return finish, program.memory(width)
 
 
 _ONE = np.zeros(1, dtype=np.int64)
+
+
+def _find_norm(clip: Any) -> float | None:
+    # The largest norm of partial(clip_grad_norm_, max_norm=...).
+    if type(clip) is partial and clip.func is clip_grad_norm_ and not clip.args and list(clip.keywords) == ["max_norm"]:
+        norm = clip.keywords["max_norm"]
+        return float(norm) if type(norm) in (int, float) and 0 < norm < math.inf else None
+    return None
 
 
 class _Look(Watcher):

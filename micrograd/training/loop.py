@@ -83,8 +83,9 @@ def fit(
         stop: a condition that ends the run early, or a list of them: ``GradientNorm(below)``,
             ``EarlyStopping(patience)``.
         callbacks: functions that are called with the history after each epoch.
-        clip: a function that is called with the list of parameters between the gradients and the update:
-            ``lambda parameters: optim.clip_grad_norm_(parameters, 1.0)``.
+        clip: a function that is called with the list of parameters between the gradients and the update, such as
+            ``functools.partial(optim.clip_grad_norm_, max_norm=1.0)``. A compiled run does this one in machine code;
+            any other function is called once per step, which takes longer than the step of a small network.
         model: the module to which the parameters belong. It is in training mode for the steps and in evaluation mode
             for the validation. Checkpoints contain its names and buffers. ``History.gradient_flow()`` reports its
             layers.
