@@ -694,6 +694,19 @@ def test_a_damaged_cache_is_made_anew(tmp_path, monkeypatch, damage):
     assert file.read_bytes() == sound
 
 
+def test_a_kernel_of_a_changed_source_is_made_anew(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    for number in (1.0, 2.0):
+        monkeypatch.setattr(machine, "_codes", WeakValueDictionary())
+        machine._version.cache_clear()  # of another process
+        file, scope = tmp_path / "kernel.py", {}
+        file.write_text(f"def write(f, v, u, g, c):\n    v[0] = {number}\n")
+        exec(__builtins__["compile"](file.read_text(), str(file), "exec"), scope)
+        numbers = np.zeros(1)
+        machine.run(machine.instruction(machine.Kernel("number", scope["write"]), 0), numbers, numbers, numbers, 1)
+        assert numbers[0] == number
+
+
 def test_a_cache_that_others_may_write_to_is_not_used(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     (tmp_path / "micrograd").mkdir()

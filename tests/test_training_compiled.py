@@ -77,6 +77,11 @@ def test_each_optimizer(optimizer, options):
     same(run(True, optimizer, options), run(False, optimizer, options), rel=1e-6)
 
 
+def warm_up(optimizer):
+    first, then = optim.LinearLR(optimizer, 0.25, total_iters=5), optim.CosineAnnealingLR(optimizer, 20)
+    return optim.SequentialLR(optimizer, [first, then], milestones=[5])
+
+
 @pytest.mark.parametrize(
     "more",
     [
@@ -87,14 +92,48 @@ def test_each_optimizer(optimizer, options):
         {"validation": POINTS[:4], "stop": EarlyStopping(1), "epochs": 30},
         {"stop": GradientNorm(0.3), "epochs": 200, "batch_size": 23},
         {"clip": lambda parameters: optim.clip_grad_norm_(parameters, 0.1)},
+        {"clip": functools.partial(optim.clip_grad_norm_, max_norm=0.1)},
+        {"clip": functools.partial(optim.clip_grad_norm_, max_norm=0.3), "batch_size": 1},
+        {"clip": functools.partial(optim.clip_grad_norm_, max_norm=100)},
+        {"clip": functools.partial(optim.clip_grad_norm_, max_norm=0.1, norm_type=1.0)},
+        {"clip": functools.partial(optim.clip_grad_norm_, max_norm=math.inf)},
         {"lookahead": 3},
         {"data": tuple(POINTS)},
         {"schedule": lambda optimizer: optim.CosineAnnealingLR(optimizer, 20), "schedule_every": "step"},
         {"schedule": lambda optimizer: optim.ReduceLROnPlateau(optimizer, patience=2), "schedule_every": "step"},
+        {"schedule": lambda optimizer: warm_up(optimizer), "schedule_every": "step", "epochs": 30},
+        {"schedule": lambda optimizer: warm_up(optimizer), "batch_size": 23, "epochs": 30},
+        {"schedule": lambda optimizer: optim.CosineAnnealingLR(optimizer, 4), "lookahead": 3},
     ],
 )
 def test_all_that_a_run_may_have(more):
     same(run(True, **more), run(False, **more))
+
+
+@pytest.mark.parametrize("every", ["step", "epoch"])
+def test_a_schedule_goes_on_within_a_call_as_it_does_eagerly(every):
+    histories = []
+    for compiled in (True, False):
+        w = Value(0.1)
+        optimizer = optim.SGD([w], lr=0.02)
+        schedule = optim.MultiStepLR(optimizer, [3, 7, 8], gamma=0.7)
+        histories.append(
+            fit(lambda x, w=w: (w * x - 1) ** 2, [1.0, 2.0, 0.5], optimizer, epochs=40, batch_size=2, compile=compiled,
+                schedule=schedule, schedule_every=every, rng=random.Random(0))
+        )  # fmt: skip
+        assert schedule.last_epoch == (80 if every == "step" else 40)
+    assert histories[0].lr == histories[1].lr
+    assert histories[0].loss == pytest.approx(histories[1].loss)
+
+
+def test_a_gradient_whose_square_overflows_is_clipped():
+    found = []
+    for compiled in (True, False):
+        w = Value(0.5)
+        clip = functools.partial(optim.clip_grad_norm_, max_norm=1.0)
+        fit(lambda x, w=w: w * x, [1e200, 3.0], optim.SGD([w], lr=0.1), epochs=2, compile=compiled, clip=clip)
+        found.append(w.data)
+    assert found[0] == pytest.approx(found[1]) == pytest.approx(0.1)
 
 
 def test_samples_of_different_length():

@@ -84,6 +84,12 @@ class Kernel:
         return function.finish()
 
     @property
+    def file(self) -> str:
+        """The source file of the function that writes it."""
+        write: Any = self._write
+        return str(getattr(write, "func", write).__code__.co_filename)
+
+    @property
     def name(self) -> str:
         """What it is called in LLVM's language."""
         return "k" + hashlib.sha256(self.key.encode()).hexdigest()[:24]
@@ -130,7 +136,7 @@ def find_target() -> Target:
 
 def _load(kernel: Kernel) -> Code:
     target = find_target()
-    code = _keep(kernel, "\n".join([_version(), llvm.get_process_triple(), str(target), kernel.key]))
+    code = _keep(kernel, "\n".join([_version(kernel.file), llvm.get_process_triple(), str(target), kernel.key]))
     if _engines.get(target, (None, _TOGETHER))[1] == _TOGETHER:
         _engines[target] = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _make_machine(target)), 0
     engine, count = _engines[target]
@@ -215,10 +221,10 @@ _find_machine = cache(_make_machine)  # an engine has one of its own
 
 
 @cache
-def _version() -> str:
-    # Code that is made by other emitters, or by another LLVM, is other code.
+def _version(writer: str) -> str:
+    # Code that is made by other emitters, written by another function, or made by another LLVM, is other code.
     digest = hashlib.sha256()
-    for file in sorted(Path(__file__).parent.glob("*.py")):
+    for file in [*sorted(Path(__file__).parent.glob("*.py")), Path(writer)]:
         digest.update(file.read_bytes())
     return f"{llvm.llvm_version_info} {digest.hexdigest()}"
 

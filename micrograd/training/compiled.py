@@ -26,7 +26,7 @@ from ..compiler.program import DisagreementError, Program, UndefinedError, find_
 from ..compiler.tracing import Trace, Traced, TraceError, flatten
 from ..engine import Value
 from ..nn import Module
-from ..optim import Optimizer
+from ..optim import Optimizer, clip_grad_norm_
 from ..watching import Watcher, watch
 from .eager import Batches, EagerSteps, arguments_of, warn_not_compiled
 from .foresight import Foresight
@@ -65,7 +65,10 @@ class CompiledSteps:
         if type(optimizer).step is not Optimizer.step:
             raise TraceError(f"{type(optimizer).__name__} has a step() of its own")
         self.eager, self.batch_size, self.is_strict, self.is_given_up = eager, batch_size, is_strict, False
-        self.loss, self.optimizer, self.clip, self.flow = eager.loss, optimizer, eager.clip, eager.flow
+        self.loss, self.optimizer, self.flow = eager.loss, optimizer, eager.flow
+        # The largest norm of the gradient, if that is all that is clipped; otherwise a function that is called.
+        self.most_norm = np.array([_find_norm(eager.clip) or 0.0])
+        self.clip = None if self.most_norm[0] else eager.clip
         self.is_fixed = type(eager.data) in (list, tuple)  # the samples don't change between reads
         self.programs: dict[Any, tuple[Program, Trace]] = {}
         self.stale: set[Any] = set()  # forms whose program must read the Values again
@@ -283,10 +286,10 @@ class CompiledSteps:
 
     # Steps
 
-    def run(self, batches: Batches, most: int) -> tuple[list[float], list[float]]:
+    def run(self, batches: Batches, rates: Sequence[float]) -> tuple[list[float], list[float]]:
         """Does steps until all are done or the time is over: see :class:`~micrograd.training.eager.Steps`."""
         if self.is_given_up:
-            return self.eager.run(batches, most)
+            return self.eager.run(batches, rates)
         if not self.is_read:
             self.read()
         numbers, slopes, steps = self.numbers.copy(), self.slopes.copy(), self.optimizer.steps
@@ -295,7 +298,7 @@ class CompiledSteps:
         self.states, self.fetched = [(generator, generator.getstate()) for generator in drawers], {}
         failure: Exception | None = None
         try:
-            done = self.steps(batches, most)
+            done = self.steps(batches, rates)
             if done[0]:
                 return done
         except _LeftToFloatsError:
@@ -318,11 +321,11 @@ class CompiledSteps:
         data = self.eager.data
         self.eager.data = _Fetched(data, self.fetched)
         try:
-            return self.eager.run(batches, most)
+            return self.eager.run(batches, rates)
         finally:
             self.eager.data = data
 
-    def steps(self, batches: Batches, most: int) -> tuple[list[float], list[float]]:
+    def steps(self, batches: Batches, rates: Sequence[float]) -> tuple[list[float], list[float]]:
         try:
             self.optimizer.check(self.optimizer.settings)
         except (TypeError, ValueError) as error:
@@ -331,10 +334,10 @@ class CompiledSteps:
         each = len(self.place) * update.program.work
         budget = _BURST / self.pace if self.pace else 0.0
         least = each + len(batches[0]) * min((program.work for program, _ in self.programs.values()), default=0)
-        most = 1 if self.clip or not self.is_fixed else min(most, 2 + int(budget / max(least, 1)))
+        most = 1 if self.clip or not self.is_fixed else min(len(rates), 2 + int(budget / max(least, 1)))
         if update.questions:
             most = next((i for i in range(1, most) if not update.fits(self.optimizer.steps + 1 + i)), most)
-        losses, norms, settings = np.empty(most), np.empty(most), update.settings(self.optimizer, most)
+        losses, norms, settings = np.empty(most), np.empty(most), update.settings(self.optimizer, rates[:most])
         work = self.work(batches, most, each, budget, losses)
         begin = time.perf_counter()
         done = (self.clipped if self.clip else self.burst)(work, update, settings, norms)
@@ -469,12 +472,20 @@ class CompiledSteps:
             FINISH, 0, self.batch, numbers[0], after[1], 2 * self.rows * count,
             settings, settings.shape[1], 0, norms, 1,
             runs, len(runs), biases, len(biases), arriving, squares, heard, sums, len(sums),
-            self.slopes, self.remain, 0 if self.clip else len(self.slopes),
+            self.slopes, self.remain, 0 if self.clip else len(self.slopes), int(self.most_norm[0] > 0), self.most_norm,
         )  # fmt: skip
         return finish, program.memory(width)
 
 
 _ONE = np.zeros(1, dtype=np.int64)
+
+
+def _find_norm(clip: Any) -> float | None:
+    # The largest norm of partial(clip_grad_norm_, max_norm=...).
+    if type(clip) is partial and clip.func is clip_grad_norm_ and not clip.args and list(clip.keywords) == ["max_norm"]:
+        norm = clip.keywords["max_norm"]
+        return float(norm) if type(norm) in (int, float) and 0 < norm < math.inf else None
+    return None
 
 
 class _Look(Watcher):
@@ -570,11 +581,11 @@ class _Update:
     def fits(self, step: int) -> bool:
         return all(_answer(step, *question) == answer for question, answer in self.questions.items())
 
-    def settings(self, optimizer: Optimizer, count: int) -> Floats:
-        # The captured numbers, for each of the next ``count`` steps.
-        first = optimizer.steps + 1
+    def settings(self, optimizer: Optimizer, rates: Sequence[float]) -> Floats:
+        # The captured numbers, for each of the next steps, which have these learning rates.
+        first, count = optimizer.steps + 1, len(rates)
         columns = [
-            np.full(count, optimizer.lr) if leaf is self.lr else np.arange(first, first + count, dtype=np.float64)
+            np.array(rates) if leaf is self.lr else np.arange(first, first + count, dtype=np.float64)
             if leaf is self.number else np.full(count, leaf._data)
             for leaf in self.captured
         ]  # fmt: skip

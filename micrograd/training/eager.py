@@ -62,8 +62,10 @@ class Steps(Protocol):
     def is_predictable(self) -> bool:
         """Whether steps leave random generators alone, so that several epochs may be shuffled before they are done."""
 
-    def run(self, batches: Batches, most: int) -> tuple[list[float], list[float]]:
-        """Does the next steps: at least one, at most ``most``.
+    def run(self, batches: Batches, rates: Sequence[float]) -> tuple[list[float], list[float]]:
+        """Does the next steps: at least one, and at most as many as there are learning rates for them.
+
+        The first rate is the optimizer's own.
 
         Returns two lists, with one entry per step that was done: the sum of the losses before the update, and the norm
         of the gradient. If the first step fails, the state before it is restored.
@@ -114,7 +116,7 @@ class EagerSteps:
     def is_predictable(self) -> bool:
         return False  # the loss may draw numbers
 
-    def run(self, batches: Batches, most: int) -> tuple[list[float], list[float]]:
+    def run(self, batches: Batches, rates: Sequence[float]) -> tuple[list[float], list[float]]:
         batch, restore = [int(i) for i in batches[0]], self.weights.snapshot(self.generators)
         at: int | None = None
         norms: list[float] = []

@@ -35,7 +35,7 @@ _AGAINST_VANISHING = (
     "skip connections (nn.Residual)."
 )
 _AGAINST_EXPLODING = (
-    "What helps: clipping (fit(…, clip=lambda parameters: optim.clip_grad_norm_(parameters, 1.0))); an initialisation "
+    "What helps: clipping (fit(…, clip=functools.partial(optim.clip_grad_norm_, max_norm=1.0))); an initialisation "
     "with smaller weights (init='he' or 'xavier'); normalisation between the layers (nn.LayerNorm, nn.BatchNorm); "
     "a smaller learning rate."
 )

@@ -5,7 +5,7 @@ Each is an instruction, as :mod:`micrograd.compiler.machine` describes them. The
 
 from __future__ import annotations
 
-from ..compiler.code import LANES, Function, Pointer
+from ..compiler.code import LANES, Function, Number, Pointer
 from ..compiler.loops import execute
 from ..compiler.machine import Kernel
 
@@ -46,16 +46,33 @@ def _write_slopes(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) -
     c[0] = 1
 
 
+def _sum_squares(f: Function, numbers: Pointer, first: Number, last: Number) -> Number:
+    squares, middle = f.variable(f.reals(0.0)), first + (last - first) // LANES * LANES
+    with f.loop(first, middle, LANES) as k:
+        vector = numbers.vector(k)
+        squares.value = f.add_product(vector, vector, squares.value)
+    total = f.variable(f.sum(squares.value))
+    with f.loop(middle, last) as k:
+        total.value = f.add_product(numbers[k], numbers[k], total.value)
+    return total.value
+
+
 def _write_finish(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) -> None:
     # The update of n parameters by sums over samples, which become 0: whether all is finite; if it is not, the numbers
     # are as before. The instruction "batch" of the update's program; the numbers, what becomes of them, how far after
     # the numbers the gradients are; the settings of each step, how many, the step; the norms of all steps; how many
     # samples the step has; runs of parameters of a layer, how many, biases, how many, of each layer how many, place for
     # two numbers for each layer; and what is added to: for each parameter, for each layer, how many these are.
-    # Last, the gradients of other Values, which follow in the sums; what remains of each (0 or 1); how many.
+    # Then the gradients of other Values, which follow in the sums; what remains of each (0 or 1); how many. Last,
+    # whether the gradient is clipped, and where the largest norm is, as optim.clip_grad_norm_ takes it.
     # Numbers have a column for each parameter: itself, what the optimizer remembers of it, and its gradient.
     n, batch, settings, slopes = f.lanes, f.wholes_at(c[1]), f.reals_at(c[5]) + c[7] * c[6], f.reals_at(c[2]) + c[4]
-    scale = 1.0 / c[9].as_real()
+    scale, before = f.variable(1.0 / c[9].as_real()), f.variable(1.0)  # the norm before is as many times the one after
+    with f.when(c[22] == 1):
+        bound, norm = f.reals_at(c[23])[0], f.sqrt(_sum_squares(f, g, f.whole(0), n)) * scale.value
+        with f.when(bound < norm + 1e-6):
+            scale.value = scale.value * (bound / (norm + 1e-6))
+            before.value = (norm + 1e-6) / bound
     with f.loop(0, c[6]) as i:
         u[i + 1] = settings[i]
     one = batch + _OPERANDS
@@ -63,57 +80,48 @@ def _write_finish(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) -
     u[0] = 0.0
     execute(f, f.wholes_at(one[1]), 0, one[2], (u, u, u), f.whole(1))
     c[0] = 1
-    squares, square = f.variable(f.reals(0.0)), f.variable(0.0)
+    square = f.variable(0.0)
     with f.loop(0, n, _BLOCK) as first:
         last = f.least(first + _BLOCK, n)
         whole = first + (last - first) // LANES * LANES
         with f.loop(first, whole, LANES) as k:
-            slope = g.vector(k) * f.splat(scale)
-            slopes.put(k, slope)
+            slopes.put(k, g.vector(k) * f.splat(scale.value))
             g.put(k, f.reals(0.0))
-            squares.value = f.add_product(slope, slope, squares.value)
         with f.loop(whole, last) as k:
-            single = g[k] * scale
-            slopes[k] = single
+            slopes[k] = g[k] * scale.value
             g[k] = 0.0
-            square.value = square.value + single * single
+        square.value = square.value + _sum_squares(f, slopes, first, last)
         one[9], one[10] = first, last
         f.run(batch[0], [v, u, u, one], n)
         c[0] = f.choose_whole(one[0] == 1, c[0], 0)
-    square.value = f.sum(squares.value) + square.value
-    is_finite = (square.value < float("inf")) & (u[0] == 0.0)
+    is_finite = (square.value < float("inf")) & (before.value < float("inf")) & (u[0] == 0.0)
     c[0] = f.choose_whole(is_finite, c[0], 0)
     f.leave_when(c[0] == 0)
     others, remain = f.reals_at(c[19]), f.reals_at(c[20])
     with f.loop(0, c[21]) as k:
-        others[k] = others[k] * remain[k] + g[n + k] * scale
+        others[k] = others[k] * remain[k] + g[n + k] / c[9].as_real()
         g[n + k] = 0.0
     norms = f.reals_at(c[8])
-    norms[c[7]] = f.sqrt(square.value)
+    norms[c[7]] = f.sqrt(square.value) * before.value
     # Notes for the report of the gradient flow.
     out, runs, biases, arriving = slopes, f.wholes_at(c[10]), f.wholes_at(c[12]), f.reals_at(c[14])
     sums, heard, layers = f.reals_at(c[15]), f.reals_at(c[16]), f.reals_at(c[17])
     with f.loop(0, c[18] * 2) as i:
         sums[i] = 0.0
     with f.loop(0, c[11]) as i:
-        run, total = runs + i * 3, f.variable(f.reals(0.0))
-        first, last = run[0], run[1]
+        run = runs + i * 3
+        first, last, place = run[0], run[1], run[2] * 2
         middle = first + (last - first) // LANES * LANES
         with f.loop(first, middle, LANES) as k:
-            slope = out.vector(k)
-            total.value = f.add_product(slope, slope, total.value)
-            heard.put(k, heard.vector(k) + abs(slope))
-        rest = f.variable(f.sum(total.value))
+            heard.put(k, heard.vector(k) + abs(out.vector(k)))
         with f.loop(middle, last) as k:
-            single = out[k]
-            rest.value = rest.value + single * single
-            heard[k] = heard[k] + f.choose(single < 0.0, -single, single)
-        sums[run[2] * 2] = sums[run[2] * 2] + rest.value
+            heard[k] = heard[k] + abs(out[k])
+        sums[place] = sums[place] + _sum_squares(f, out, first, last)
     with f.loop(0, c[13]) as i:
         single, place = out[biases[i * 2]], biases[i * 2 + 1] * 2 + 1
         sums[place] = sums[place] + single * single
     with f.loop(0, c[18]) as i:
-        layers[i * 2] = layers[i * 2] + f.sqrt(sums[i * 2])
+        layers[i * 2] = layers[i * 2] + f.sqrt(sums[i * 2]) * before.value
         layers[i * 2 + 1] = layers[i * 2 + 1] + f.sqrt(sums[i * 2 + 1] / arriving[i])
 
 

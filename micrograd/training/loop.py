@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import os
 import random
@@ -14,7 +15,7 @@ from ..data import DataLoader
 from ..engine import Value
 from ..nn import Module
 from ..nn.module import modules
-from ..optim import Optimizer
+from ..optim import LRScheduler, Optimizer
 from ..watching import resting_collector
 from .checks import check_arguments
 from .eager import Batches, EagerSteps, SampleError, Steps, arguments_of, warn_not_compiled
@@ -31,6 +32,7 @@ __all__ = ["choose_steps", "fit"]
 _PACKAGE = __name__.partition(".")[0]
 _PAYS = 100  # the fewest samples for which compiling pays: it takes as long as some tens of samples
 _BURST = 4096  # the most steps in one call, if nothing reads the parameters in between
+_FORESEEN = 1024  # the most steps whose learning rates are computed before they are done
 _SECONDS = 60.0  # between checkpoints within an epoch
 
 
@@ -81,8 +83,9 @@ def fit(
         stop: a condition that ends the run early, or a list of them: ``GradientNorm(below)``,
             ``EarlyStopping(patience)``.
         callbacks: functions that are called with the history after each epoch.
-        clip: a function that is called with the list of parameters between the gradients and the update:
-            ``lambda parameters: optim.clip_grad_norm_(parameters, 1.0)``.
+        clip: a function that is called with the list of parameters between the gradients and the update, such as
+            ``functools.partial(optim.clip_grad_norm_, max_norm=1.0)``. A compiled run does this one in machine code;
+            any other function is called once per step, which takes longer than the step of a small network.
         model: the module to which the parameters belong. It is in training mode for the steps and in evaluation mode
             for the validation. Checkpoints contain its names and buffers. ``History.gradient_flow()`` reports its
             layers.
@@ -146,8 +149,10 @@ def fit(
 
     # When something reads the parameters or the history, or sets the learning rate: after each step, or each epoch.
     watchers = [condition for condition in stops if type(condition).after_step is not StopCondition.after_step]
-    look_each_step = watchers or (kept.file and checkpoint_every == 0) or (schedule and schedule_every == "step")
-    look_each_epoch = model or validation is not None or schedule or stops or callbacks or kept.file
+    is_foreseen = _is_foreseen(schedule, optimizer)
+    waits = schedule is not None and not is_foreseen  # for the measure of each step or epoch
+    look_each_step = watchers or (kept.file and checkpoint_every == 0) or (waits and schedule_every == "step")
+    look_each_epoch = model or validation is not None or waits or stops or callbacks or kept.file
     may_change = callbacks or any(not type(x).__module__.startswith(f"{_PACKAGE}.") for x in (schedule, *stops) if x)
     is_foreign = not type(schedule).__module__.startswith(f"{_PACKAGE}.")  # ours set only the learning rate
 
@@ -169,9 +174,19 @@ def fit(
                             model.train()
                         ahead = _BURST // len(batches) if steps.is_predictable and not look_each_epoch else 1
                         todo = run.order(max(1, min(epochs - run.epoch, ahead)))
-                    losses, norms = steps.run(todo, 1 if look_each_step else len(todo))
-                    run.record(todo, losses, norms)
-                    if schedule and schedule_every == "step":
+                    most, epoch = 1 if look_each_step else len(todo), run.epoch
+                    if is_foreseen:
+                        most = min(most, _FORESEEN)
+                        of_epochs = [(run.position + i) // len(batches) for i in range(most)]
+                        rates = _foresee(schedule, of_epochs if schedule_every == "epoch" else range(most))
+                    else:
+                        rates = [optimizer.lr] * most
+                    losses, norms = steps.run(todo, rates)
+                    run.record(todo, losses, norms, rates)
+                    if is_foreseen:
+                        for _ in losses if schedule_every == "step" else range(run.epoch - epoch):
+                            schedule.step()
+                    elif schedule and schedule_every == "step":
                         if is_foreign:
                             steps.write()
                         _step(schedule, history.loss[-1])
@@ -228,6 +243,26 @@ def _modes(model: Module | None) -> Iterator[None]:
     finally:
         for module, training in before:
             module.training = training
+
+
+def _is_foreseen(schedule: Any, optimizer: Optimizer) -> bool:
+    """Whether a schedule's learning rates can be computed before the steps are done."""
+    return (
+        isinstance(schedule, LRScheduler)
+        and type(schedule).__module__.startswith(f"{_PACKAGE}.")
+        and schedule.optimizer is optimizer
+        and not hasattr(optimizer, "optimizer")  # that of Lookahead, whose learning rate it has
+    )
+
+
+def _foresee(schedule: LRScheduler, places: Sequence[int]) -> list[float]:
+    """Returns the learning rates of steps, each after so many steps of the schedule."""
+    twin = copy.copy(schedule.optimizer)
+    ahead, rates = copy.deepcopy(schedule, {id(schedule.optimizer): twin}), [twin.lr]
+    for _ in range(places[-1]):
+        ahead.step()
+        rates.append(twin.lr)
+    return [rates[place] for place in places]
 
 
 def _step(schedule: Any, measure: float) -> None:

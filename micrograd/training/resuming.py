@@ -96,11 +96,17 @@ class RunState:
             for _ in range(self.ahead - unused):
                 draw_order(len(self.batches.data), self.batches.rng)
 
-    def record(self, batches: Batches, losses: list[float], norms: list[float]) -> None:
-        """Records steps that were done, and the epochs that they completed, except the last one."""
+    def record(self, batches: Batches, losses: list[float], norms: list[float], rates: list[float]) -> None:
+        """Records steps that were done, and the epochs that they completed, except the last one.
+
+        Args:
+            batches: the samples of the steps, and maybe of more.
+            losses, norms: as :meth:`~micrograd.training.eager.Steps.run` returns them.
+            rates: the learning rate of each step, and maybe of more.
+        """
         history, count, ends = self.history, len(self.batches), batches.ends
         history.gradient_norm += norms
-        history.lr += [self.optimizer.lr] * len(losses)
+        history.lr += rates[: len(losses)]
         for i, loss in enumerate(losses):
             if self.position == count:
                 self.end_epoch({})

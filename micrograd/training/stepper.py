@@ -91,7 +91,7 @@ class Stepper:
             if self._steps is None:
                 self._steps = choose_steps(self._eager, len(samples), self._compile)
             try:
-                losses, _ = self._steps.run(Batches(range(len(samples)), [0, len(samples)]), 1)
+                losses, _ = self._steps.run(Batches(range(len(samples)), [0, len(samples)]), [self._eager.optimizer.lr])
             except SampleError as error:
                 raise TrainingError(
                     str(error).replace("data[", "samples["), History(), error.sample
