@@ -671,13 +671,13 @@ def increment():
     def write(f, v, u, g, c):
         v[0] = v[0] + 1.0
 
-    return machine.Kernel("increment", write)
+    return machine.Kernel("increment", write, ("unused",))
 
 
 def run_increment(monkeypatch):
     monkeypatch.setattr(machine, "_codes", WeakValueDictionary())
     numbers = np.array([1.0])
-    machine.run(machine.instruction(increment(), 0), numbers, numbers, numbers, 1)
+    machine.run(machine.instruction(increment(), unused=0), numbers, numbers, numbers, 1)
     return numbers[0]
 
 
@@ -703,7 +703,8 @@ def test_a_kernel_of_a_changed_source_is_made_anew(tmp_path, monkeypatch):
         file.write_text(f"def write(f, v, u, g, c):\n    v[0] = {number}\n")
         exec(__builtins__["compile"](file.read_text(), str(file), "exec"), scope)
         numbers = np.zeros(1)
-        machine.run(machine.instruction(machine.Kernel("number", scope["write"]), 0), numbers, numbers, numbers, 1)
+        kernel = machine.Kernel("number", scope["write"], ("unused",))
+        machine.run(machine.instruction(kernel, unused=0), numbers, numbers, numbers, 1)
         assert numbers[0] == number
 
 

@@ -682,13 +682,13 @@ def increment():
     def write(f, v, u, g, c):
         v[0] = v[0] + 1.0
 
-    return machine.Kernel("increment of a test", write)
+    return machine.Kernel("increment of a test", write, ("unused",))
 
 
 def run_increment(monkeypatch):
     monkeypatch.setattr(machine, "_codes", WeakValueDictionary())
     numbers = np.array([1.0])
-    machine.run(machine.instruction(increment(), 0), numbers, numbers, numbers, 1)
+    machine.run(machine.instruction(increment(), unused=0), numbers, numbers, numbers, 1)
     return numbers[0]
 
 

@@ -21,7 +21,7 @@ from typing import Any, Union
 
 from llvmlite import ir  # type: ignore[import-untyped]
 
-__all__ = ["LANES", "Function", "Number", "Operand", "Pointer", "Variable", "Vector"]
+__all__ = ["LANES", "Function", "Number", "Operand", "Operands", "Pointer", "Variable", "Vector"]
 
 LANES = 8  # of a vector; a processor with narrower registers takes several of them
 REAL, WHOLE, TRUTH, ADDRESS, NOTHING = ir.DoubleType(), ir.IntType(64), ir.IntType(1), ir.PointerType(), ir.VoidType()
@@ -194,6 +194,35 @@ class Pointer:
     def put(self, place: Operand, vector: Number) -> None:
         """Stores eight floats."""
         self.function.builder.store(vector.register, (self + place).address, align=8)
+
+
+class Operands:
+    """The operands of an instruction by their names: whole numbers, which are read and set as attributes.
+
+    Args:
+        first: the place of the first one.
+        names: what they are called, in order.
+
+    Raises:
+        AttributeError: if no operand has this name.
+    """
+
+    _first: Pointer
+    _names: tuple[str, ...]
+
+    def __init__(self, first: Pointer, names: Sequence[str]) -> None:
+        vars(self).update(_first=first, _names=tuple(names))
+
+    def _find(self, name: str) -> int:
+        if name not in self._names:
+            raise AttributeError(f"no operand is called {name!r}: they are {', '.join(self._names)}")
+        return self._names.index(name)
+
+    def __getattr__(self, name: str) -> Number:
+        return self._first[self._find(name)]
+
+    def __setattr__(self, name: str, number: Operand) -> None:
+        self._first[self._find(name)] = number
 
 
 class Variable:

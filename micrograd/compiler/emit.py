@@ -19,12 +19,12 @@ from functools import cache, lru_cache, partial
 from typing import Any
 
 from ..rule import RULES, Rule, write_choices
-from .code import LANES, Function, Number, Operand, Pointer, Variable, Vector
+from .code import LANES, Function, Number, Operand, Operands, Pointer, Variable, Vector
 from .elementary import FUNCTIONS
 from .graph import CHOICE, DIVIDE, DOT, PASSING, SUM, Body, Operation, UnsupportedError
 from .machine import FOREIGN, Kernel
 
-__all__ = ["FUSED", "FUSED_PARTS", "ROWS", "express", "find_stride"]
+__all__ = ["FUSED", "FUSED_OPERANDS", "FUSED_PARTS", "ROWS", "express", "find_stride"]
 
 
 # Expressions
@@ -528,14 +528,26 @@ def _write_rows(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) -> 
 FUSED_PARTS = 1024  # leaves and results of a fused program, at most
 
 
+FUSED_OPERANDS = ("kernel", "x", "x_step", "out", "out_step", "is_finite", "leaves", "outputs", "sums")
+"""Of a program that is a single expression:
+
+- ``kernel``: the address of the expression's function;
+- ``x``, ``x_step``, ``out``, ``out_step``: where inputs and outputs are, and numbers from a row to the next one. Row 0
+  of the outputs is the check, which is written only if a number is not finite;
+- ``is_finite``: it sets this to 1 if all numbers are finite, else to 0;
+- ``leaves``, ``outputs``, ``sums``: how many there are.
+
+There follow two numbers for each leaf: whether it is a number of ``u``, and its row; and for each sum its place in
+``g``.
+"""
+
+
 def _write_fused(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) -> None:
-    # A whole program that is one expression: its kernel; where the inputs are, and how many places a row of them has;
-    # where the outputs go, and how many places a row of them has; whether all is finite, which it sets; how many leaves
-    # there are, outputs, sums; for each leaf whether it is a number of u, and its row; for each sum its place in g. Row
-    # 0 of the outputs is the check, which is written only if one is not finite.
-    kernel, x, x_stride, out, out_stride = c[0], f.reals_at(c[1]), c[2], f.reals_at(c[3]), c[4]
-    leaves, outputs, sums = c[6], c[7], c[8]
-    rows, places = c + 9, c + (leaves * 2 + 9)
+    o = Operands(c, FUSED_OPERANDS)
+    kernel, x, x_stride, out, out_stride = o.kernel, f.reals_at(o.x), o.x_step, f.reals_at(o.out), o.out_step
+    leaves, outputs, sums = o.leaves, o.outputs, o.sums
+    rows = c + len(FUSED_OPERANDS)
+    places = rows + leaves * 2
     table, scratch = f.wholes(FUSED_PARTS + 2), f.reals_on_stack((FUSED_PARTS + 2) * LANES)
     results = leaves + outputs
     checked, counted = results + sums, results + sums + 1
@@ -588,7 +600,7 @@ def _write_fused(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) ->
                 row[i] = numbers[i]
     with f.loop(0, sums) as s:
         g[places[s]] = g[places[s]] + f.sum(scratch.vector((results + s) * LANES))
-    c[5] = f.choose_whole(f.sum(check.vector()) == 0.0, 1, 0)
+    o.is_finite = f.choose_whole(f.sum(check.vector()) == 0.0, 1, 0)
 
 
-ROWS, FUSED = Kernel("rows", _write_rows), Kernel("fused", _write_fused)
+ROWS, FUSED = Kernel("rows", _write_rows), Kernel("fused", _write_fused, FUSED_OPERANDS)

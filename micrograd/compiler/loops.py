@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .code import LANES, Function, Number, Pointer
-from .emit import find_stride
-from .machine import Kernel
+from .code import LANES, Function, Number, Operands, Pointer
+from .emit import FUSED_OPERANDS, find_stride
+from .machine import HEAD, Kernel
 
-__all__ = ["BATCH", "ONE", "REPEAT", "execute"]
+__all__ = ["BATCH", "BATCH_OPERANDS", "ONE", "REPEAT", "execute"]
 
 
 def execute(
@@ -25,50 +25,86 @@ def execute(
     f.builder.cbranch((place.value < stop).register, body, end)
     f.builder.position_at_end(body)
     k = place.value
-    f.run(code[k], [*pointers, code + (k + 2)], n)
+    f.run(code[k], [*pointers, code + (k + HEAD)], n)
     place.value = k + code[k + 1]
     f.builder.branch(test)
     f.builder.position_at_end(end)
 
 
+REPEAT_OPERANDS = ("times", "code", "begin", "end")
+
+
 def _write_repeat(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) -> None:
-    # again and again: how often; the program, where to start, where to stop
-    with f.loop(0, c[0]):
-        execute(f, f.wholes_at(c[1]), c[2], c[3], (v, u, g), f.lanes)
+    # Runs a part of a program several times.
+    o = Operands(c, REPEAT_OPERANDS)
+    with f.loop(0, o.times):
+        execute(f, f.wholes_at(o.code), o.begin, o.end, (v, u, g), f.lanes)
+
+
+_PROGRAM = ("is_finite", "code", "begin", "end", "x", "inputs", "rows", "outputs", "out")
+ONE_OPERANDS = (*_PROGRAM, "is_fused")
+"""Of the instruction that runs a single lane:
+
+- ``is_finite``: it sets this to 1 if all numbers are finite, else to 0;
+- ``code``: the program; the part that is the same in all lanes ends at ``begin``, the other part at ``end``;
+- ``x``, ``inputs``: the inputs, and their number;
+- ``rows``, ``outputs``, ``out``: the rows of the outputs, their number, and where they are written to;
+- ``is_fused``: whether the program is a single kernel.
+"""
 
 
 def _write_one(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) -> None:
-    # a single lane, of the uniform part of the program, too: whether all is finite; the program, the end of its uniform
-    # part, its end; inputs, how many; the rows that are asked for, how many, where to; whether the program is fused
-    code, x, rows, out = f.wholes_at(c[1]), f.reals_at(c[4]), f.wholes_at(c[6]), f.reals_at(c[8])
+    # Runs both parts of a program for a single lane.
+    o = Operands(c, ONE_OPERANDS)
+    code, x, rows, out = f.wholes_at(o.code), f.reals_at(o.x), f.wholes_at(o.rows), f.reals_at(o.out)
     one = f.whole(1)
-    with f.either(c[9] == 1) as (fused, many):
+    with f.either(o.is_fused == 1) as (fused, many):
         with fused:
-            head = code + 2
-            head[1], head[2], head[3], head[4] = c[4], 1, c[8], 1
-            f.run(code[0], [v, u, g, head], one)
-            c[0] = head[5]
+            _run_fused(f, code, (v, u, g), o.x, one, o.out, one, one)
+            o.is_finite = Operands(code + HEAD, FUSED_OPERANDS).is_finite
         with many:
             u[0] = 0.0
-            execute(f, code, 0, c[2], (u, u, u), one)
+            execute(f, code, 0, o.begin, (u, u, u), one)
             check = f.variable(u[0])
             v[0] = check.value
-            with f.loop(0, c[5]) as i:
+            with f.loop(0, o.inputs) as i:
                 v[i + 1] = x[i]
-            execute(f, code, c[2], c[3], (v, u, g), one)
-            with f.loop(0, c[7]) as i:
+            execute(f, code, o.begin, o.end, (v, u, g), one)
+            with f.loop(0, o.outputs) as i:
                 number = v[rows[i]]
                 out[i] = number
                 check.value = check.value + number * 0.0
-            c[0] = f.choose_whole(check.value == 0.0, 1, 0)
+            o.is_finite = f.choose_whole(check.value == 0.0, 1, 0)
 
 
-def _fill(f: Function, v: Pointer, m: Number, stride: Number, start: Number, n: Number, c: Pointer) -> None:
-    # The inputs of a block. What is left of a vector is filled with the last lane.
-    x, inputs, picked, step = f.reals_at(c[4]), c[5], f.wholes_at(c[12]), c[14]
-    with f.either(c[12] == 0) as (columns, rows):
+def _run_fused(
+    f: Function, code: Pointer, pointers: Sequence[Pointer], x: Number, x_step: Number, out: Number, out_step: Number,
+    lanes: Number,
+) -> None:  # fmt: skip
+    # Runs the only instruction of a fused program, with inputs and outputs at these addresses.
+    head = Operands(code + HEAD, FUSED_OPERANDS)
+    head.x, head.x_step, head.out, head.out_step = x, x_step, out, out_step
+    f.run(code[0], [*pointers, code + HEAD], lanes)
+
+
+BATCH_OPERANDS = (*_PROGRAM, "first", "last", "width", "picked", "is_fused", "x_step", "out_step")
+"""Of the instruction that runs lanes in blocks. Besides those of a single lane, which mean the same:
+
+- ``first``, ``last``, ``width``: the first lane, the end, and how many lanes a block has;
+- ``picked``: the samples that are the lanes: the inputs have a row for each sample. Or 0: they have a column for each
+  lane;
+- ``x_step``, ``out_step``: numbers from a row of the inputs, or of the outputs, to the next row.
+
+The part of the program that is the same in all lanes is not run. The inputs' first row is 1, that of the outputs is 0.
+"""
+
+
+def _fill(f: Function, v: Pointer, m: Number, stride: Number, start: Number, o: Operands) -> None:
+    # Copies the inputs of a block of m lanes. What is left of a vector is filled with the last lane.
+    x, inputs, picked = f.reals_at(o.x), o.inputs, f.wholes_at(o.picked)
+    with f.either(o.picked == 0) as (columns, rows):
         with columns, f.loop(0, inputs) as i:
-            row, column = v + (i + 1) * stride, x + (i * step + start)
+            row, column = v + (i + 1) * stride, x + (i * o.x_step + start)
             with f.loop(0, m) as lane:
                 row[lane] = column[lane]
         with rows:
@@ -87,35 +123,33 @@ def _fill(f: Function, v: Pointer, m: Number, stride: Number, start: Number, n: 
 
 
 def _write_batch(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) -> None:
-    # n lanes, or some of them, in blocks: whether all is finite; the program, where it starts, its end; inputs, how
-    # many; the rows that are asked for, how many, where to; the first lane, the end, a block's width; the samples that
-    # are picked; whether the program is fused. Inputs have a row for each sample, and those picked are taken; or a
-    # column, and none are picked. Last, the steps from a row of inputs, and of outputs, to the next one.
-    code, begin, end, rows, outputs, out = f.wholes_at(c[1]), c[2], c[3], f.wholes_at(c[6]), c[7], f.reals_at(c[8])
-    n, check = f.lanes, f.variable(f.reals(0.0))
-    with f.loop(c[9], c[10], c[11]) as start:
-        m = f.least(c[11], c[10] - start)
+    # Runs the lanes of a program, a block after the other.
+    o = Operands(c, BATCH_OPERANDS)
+    code, rows, out = f.wholes_at(o.code), f.wholes_at(o.rows), f.reals_at(o.out)
+    check = f.variable(f.reals(0.0))
+    with f.loop(o.first, o.last, o.width) as start:
+        m = f.least(o.width, o.last - start)
         stride = find_stride(f, m)
-        with f.either(c[13] == 1) as (fused, many):
+        with f.either(o.is_fused == 1) as (fused, many):
             with fused:
-                head = code + 2
-                with f.either(c[12] == 0) as (columns, picked):
+                target = f.address(out + start)
+                with f.either(o.picked == 0) as (columns, picked):
                     with columns:
-                        head[1], head[2] = f.address(f.reals_at(c[4]) + start), c[14]
+                        source = f.address(f.reals_at(o.x) + start)
+                        _run_fused(f, code, (v, u, g), source, o.x_step, target, o.out_step, m)
                     with picked:
-                        _fill(f, v, m, stride, start, n, c)
-                        head[1], head[2] = f.address(v + stride), stride
-                head[3], head[4] = f.address(out + start), c[15]
-                f.run(code[0], [v, u, g, head], m)
-                with f.when(head[5] == 0):
+                        _fill(f, v, m, stride, start, o)
+                        source = f.address(v + stride)
+                        _run_fused(f, code, (v, u, g), source, stride, target, o.out_step, m)
+                with f.when(Operands(code + HEAD, FUSED_OPERANDS).is_finite == 0):
                     check.value = f.reals(1.0)
             with many:
                 with f.loop(0, stride) as lane:
                     v[lane] = 0.0
-                _fill(f, v, m, stride, start, n, c)
-                execute(f, code, begin, end, (v, u, g), m)
-                with f.loop(0, outputs) as i:
-                    row, column = v + rows[i] * stride, out + (i * c[15] + start)
+                _fill(f, v, m, stride, start, o)
+                execute(f, code, o.begin, o.end, (v, u, g), m)
+                with f.loop(0, o.outputs) as i:
+                    row, column = v + rows[i] * stride, out + (i * o.out_step + start)
                     whole = m // LANES * LANES
                     with f.loop(0, whole, LANES) as lane:
                         numbers = row.vector(lane)
@@ -124,7 +158,9 @@ def _write_batch(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) ->
                     with f.loop(whole, m) as lane:
                         column[lane] = row[lane]
                         check.value = check.value + f.splat(row[lane]) * 0.0
-    c[0] = f.choose_whole(f.sum(check.value) == 0.0, 1, 0)
+    o.is_finite = f.choose_whole(f.sum(check.value) == 0.0, 1, 0)
 
 
-REPEAT, ONE, BATCH = Kernel("repeat", _write_repeat), Kernel("one", _write_one), Kernel("batch", _write_batch)
+REPEAT = Kernel("repeat", _write_repeat, REPEAT_OPERANDS)
+ONE = Kernel("one", _write_one, ONE_OPERANDS)
+BATCH = Kernel("batch", _write_batch, BATCH_OPERANDS)

@@ -31,12 +31,13 @@ from .lanes import Lanes, Writer, call_per_lane
 from .targets import TARGETS, Target, host, llvm
 
 __all__ = [
-    "CALL", "FOREIGN", "Code", "Floats", "Kernel", "Whole", "address_of", "assemble", "bind", "find_target",
+    "CALL", "FOREIGN", "HEAD", "Code", "Floats", "Kernel", "Whole", "address_of", "assemble", "bind", "find_target",
     "instruction", "run",
 ]  # fmt: skip
 
 Floats = npt.NDArray[np.float64]
 Whole = npt.NDArray[np.int64]
+HEAD = 2  # numbers of an instruction before its operands: its function's address, and its length
 CALL = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 4, ctypes.c_int64)
 _INLINED = 6  # occurrences of a function of math, its definition among them, up to which it is inlined
 _FOLDER = 64 << 20  # bytes of machine code that are kept on disk
@@ -69,13 +70,23 @@ class Kernel:
     Args:
         key: what it is. Functions of the same key are the same.
         write: writes its instructions.
+        operands: the names of its first operands, for :func:`instruction`.
         stays: whether its machine code stays in memory; otherwise who uses it keeps :attr:`code`.
     """
 
     def __init__(
-        self, key: str, write: Callable[[Function, Pointer, Pointer, Pointer, Pointer], None], stays: bool = True
+        self,
+        key: str,
+        write: Callable[[Function, Pointer, Pointer, Pointer, Pointer], None],
+        operands: Sequence[str] = (),
+        stays: bool = True,
     ) -> None:
         self.key, self._write, self._stays = key, write, stays
+        self.operands = tuple(operands)
+
+    def place(self, operand: str) -> int:
+        """The index of an operand in an instruction of this kernel."""
+        return HEAD + self.operands.index(operand)
 
     def text(self) -> str:
         """The function in LLVM's language."""
@@ -246,29 +257,35 @@ def assemble(instructions: Iterable[tuple[Kernel, Sequence[int] | Whole]]) -> Wh
     """The code of several instructions, given by their kernels and operands."""
     parts = [np.empty(0, dtype=np.int64)]
     for kernel, operands in instructions:
-        parts += [np.array([kernel.code.address, len(operands) + 2]), np.asarray(operands, dtype=np.int64)]
+        parts += [np.array([kernel.code.address, len(operands) + HEAD]), np.asarray(operands, dtype=np.int64)]
     return np.concatenate(parts)
 
 
-def instruction(kernel: Kernel, *operands: int | npt.NDArray[Any]) -> Whole:
+def instruction(kernel: Kernel, **operands: int | npt.NDArray[Any]) -> Whole:
     """An instruction: the address of its function, its length, and its operands.
 
     Args:
         kernel: what it runs.
-        operands: whole numbers; or arrays, which are given by their address and have to be kept.
+        operands: whole numbers by their names; or arrays, which are given by their address and have to be kept.
+
+    Raises:
+        TypeError: if these are not the kernel's operands.
     """
-    return assemble([(kernel, [x if isinstance(x, int) else address_of(x) for x in operands])])
+    if operands.keys() != {*kernel.operands}:
+        raise TypeError(f"{kernel.key} has the operands {', '.join(kernel.operands)}, not {', '.join(operands)}")
+    given = [operands[name] for name in kernel.operands]
+    return assemble([(kernel, [x if isinstance(x, int) else address_of(x) for x in given])])
 
 
 def bind(one: Whole, v: npt.NDArray[Any], u: npt.NDArray[Any], g: npt.NDArray[Any], lanes: int) -> Callable[[], None]:
     """A call of an instruction with these rows, numbers and sums: all have to be kept."""
-    return partial(CALL(int(one[0])), *map(address_of, (v, u, g, one[2:])), lanes)
+    return partial(CALL(int(one[0])), *map(address_of, (v, u, g, one[HEAD:])), lanes)
 
 
 def run(one: Whole, v: npt.NDArray[Any], u: npt.NDArray[Any], g: npt.NDArray[Any], lanes: int) -> int:
     """Runs an instruction, and gives what its first operand has become."""
     bind(one, v, u, g, lanes)()
-    return int(one[2])
+    return int(one[HEAD])
 
 
 def address_of(array: npt.NDArray[Any]) -> int:

@@ -259,7 +259,7 @@ class _Planner:
         results = tuple([index[i] for i in [*outputs, *[g for _, g in summed]]])
         body = Body(kinds, tuple([graph.numbers[i] for i in units]), tuple(steps), results)
         rows = [self.row[i] - (i in graph.varying) for i in leaves]
-        operands = [0] * 5 + [len(leaves), len(outputs), len(summed)]
+        operands = [0] * 5 + [len(leaves), len(outputs), len(summed)]  # where inputs and outputs are is not known yet
         for kind, row in zip(kinds, rows, strict=True):
             operands += (int(kind == "U"), row)
         operands += [p for p, _ in summed]

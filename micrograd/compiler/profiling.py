@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from .code import LANES, Function, Pointer
+from .emit import FUSED
 from .loops import REPEAT
 from .machine import Floats, Kernel, Whole, bind, instruction, run
 from .plan import Instruction
@@ -62,8 +63,9 @@ def profile(program: Program, samples: int) -> Profile:
     for one in plan.lanes:
         end = at + int(code[at + 1])
         if plan.is_fused:
-            code[at + 3 : at + 7] = memory.ctypes.data, lanes, outputs.ctypes.data, lanes
-        again = instruction(REPEAT, 1, code, at, end)
+            where = at + FUSED.place("x")
+            code[where : where + 4] = memory.ctypes.data, lanes, outputs.ctypes.data, lanes
+        again = instruction(REPEAT, times=1, code=code, begin=at, end=end)
         call = bind(again, memory, program.u, sums, lanes)
         seconds = _seconds(partial(_repeat, again, call))
         found.append((one, seconds, one.work * lanes, 8 * lanes * (len(one.reads) + len(one.writes))))
@@ -86,16 +88,16 @@ def _write_loop(is_sum: bool, f: Function, v: Pointer, u: Pointer, g: Pointer, c
         v[k % f.lanes] = k.as_real()
 
 
-_COPY = Kernel("copy loop", partial(_write_loop, False))
-_MULTIPLY_ADD = Kernel("multiply-add loop", partial(_write_loop, True))
+_COPY = Kernel("copy loop", partial(_write_loop, False), ("times",))
+_MULTIPLY_ADD = Kernel("multiply-add loop", partial(_write_loop, True), ("times",))
 
 
 def _loop(kernel: Kernel, source: Floats, target: Floats, times: int) -> None:
-    run(instruction(kernel, times), source, target, target, len(source))
+    run(instruction(kernel, times=times), source, target, target, len(source))
 
 
 def _repeat(again: Whole, call: Callable[[], None], times: int) -> None:
-    again[2] = times
+    again[REPEAT.place("times")] = times
     call()
 
 

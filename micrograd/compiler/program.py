@@ -20,7 +20,7 @@ from ..watching import resting_collector
 from .code import LANES
 from .graph import CAPTURED, INPUT, Graph
 from .loops import BATCH, ONE, REPEAT
-from .machine import Floats, Kernel, Whole, assemble, bind, instruction, run
+from .machine import HEAD, Floats, Kernel, Whole, assemble, bind, instruction, run
 from .plan import Instruction, Plan, make_plan
 from .surroundings import Surroundings
 from .tracing import Call, Trace, Traced, TraceError, record, trace, undrawn
@@ -35,7 +35,7 @@ _ROUNDING = 1e-13  # absolute tolerance, for cancellation, relative to the large
 _BLOCK = 1 << 17  # numbers of a block, a megabyte: what stays in a core's own cache
 _COPIED = 4096  # numbers of a row that are copied in less time than it takes to find where they are
 _NO_SUMS = np.empty(0)
-_X, _STEP = 6, 16  # operands of the instruction BATCH
+_X, _STEP = BATCH.place("x"), BATCH.place("x_step")
 _WORTH_A_THREAD = 2_000_000  # additions and multiplications: to begin takes as long as some 100,000
 
 
@@ -78,8 +78,12 @@ class Program:
         self._v: list[Floats] = []
         self._places: list[_Place] = []
 
-    def _operands(self, code: Whole, x: int, out: Floats) -> tuple[Any, ...]:
-        return 0, code, *self.ends, x, self.plan.inputs, self.rows, len(self.rows), begin_of(out)
+    def _operands(self, code: Whole, x: int, out: Floats) -> dict[str, Any]:
+        begin, end = self.ends
+        return {
+            "is_finite": 0, "code": code, "begin": begin, "end": end, "x": x, "inputs": self.plan.inputs,
+            "rows": self.rows, "outputs": len(self.rows), "out": begin_of(out), "is_fused": int(self.plan.is_fused),
+        }  # fmt: skip
 
     def batch(
         self, x: tuple[int, int], out: Floats, first: int, last: int, width: int, *, picked: Whole | None = None,
@@ -97,9 +101,10 @@ class Program:
             picked: rows of ``x``: the lanes are these samples.
             code: the instructions, if they are not the program's own.
         """
-        operands = *self._operands(self.code if code is None else code, x[0], out), first, last, width
-        chosen, step = 0 if picked is None else picked, out.strides[0] // 8
-        return instruction(BATCH, *operands, chosen, int(self.plan.is_fused), x[1], step)
+        return instruction(
+            BATCH, **self._operands(self.code if code is None else code, x[0], out), first=first, last=last,
+            width=width, picked=0 if picked is None else picked, x_step=x[1], out_step=out.strides[0] // 8,
+        )  # fmt: skip
 
     def width(self, lanes: int) -> int:
         """How many lanes a block takes: whole vectors, at least two, that stay in the cache; all blocks alike."""
@@ -134,8 +139,7 @@ class Program:
         parts, x = find_rows(parts)
         self.begin()
         place = self._find_place(lanes)
-        worth = self.work * lanes // _WORTH_A_THREAD
-        count = min(threads(), worth, lanes // LANES) if worth > 1 else 1
+        count = min(threads(), self.work * lanes // _WORTH_A_THREAD, lanes // LANES)
         is_finite = place.run(x) if count <= 1 else self._share(count, x, place.out, place.sums)
         if self.ends[0] and math.isnan(self.u[0]):
             place.out[0] = math.nan
@@ -175,7 +179,7 @@ class Program:
         if self.ends[0]:
             self.u[0] = 0.0
             if self._uniform is None:
-                one = instruction(REPEAT, 1, self.code, 0, self.ends[0])
+                one = instruction(REPEAT, times=1, code=self.code, begin=0, end=self.ends[0])
                 self._uniform = one, bind(one, self.u, self.u, self.u, 1)
             self._uniform[1]()
 
@@ -192,17 +196,17 @@ class Program:
         x[:] = inputs
         if not self.plan.sums:
             run_one()
-            return out, bool(one[2])
+            return out, bool(one[HEAD])
         sums[:] = 0.0
         run_one()
         slopes = sums[: self.plan.sums]
-        return np.concatenate([out, slopes]), bool(one[2]) and bool(np.isfinite(slopes).all())
+        return np.concatenate([out, slopes]), bool(one[HEAD]) and bool(np.isfinite(slopes).all())
 
     def _lane(self) -> _Single:
         # What a single one is run with: all at their places once and for all.
         x, out, v = np.zeros(self.plan.inputs), np.empty(len(self.rows)), np.zeros(self.height + LANES)
         sums = np.zeros(self.plan.sums + LANES)
-        one = instruction(ONE, *self._operands(self.code, begin_of(x), out), int(self.plan.is_fused))
+        one = instruction(ONE, **self._operands(self.code, begin_of(x), out))
         return x, out, one, v, sums, bind(one, v, self.u, sums, 1)
 
     def check(self, graph: Graph) -> None:
@@ -279,7 +283,7 @@ class _Place:
         self._batch[_X], self._batch[_STEP] = x
         self.sums.fill(0.0)
         self._run()
-        return bool(self._batch[2])
+        return bool(self._batch[HEAD])
 
 
 def begin_of(x: Floats) -> int:

@@ -30,7 +30,7 @@ from ..optim import Optimizer, clip_grad_norm_
 from ..watching import Watcher, watch
 from .eager import Batches, EagerSteps, arguments_of, warn_not_compiled
 from .foresight import Foresight
-from .kernels import FINISH, FINISH_SAMPLES, SLOPES, TRAIN
+from .kernels import FINISH, SLOPES, TRAIN
 
 __all__ = ["CompiledSteps"]
 
@@ -409,7 +409,10 @@ class CompiledSteps:
             instructions.append(program.batch(find_rows([inputs])[1], out, 0, 0, width, picked=picked))
         pairs = zip(instructions, programs, strict=True)
         table = np.array([[address_of(one), address_of(program.u)] for one, program in pairs])
-        slopes = instruction(SLOPES, 0, 0, len(parts), parts, table, self.numbers[0], len(self.place), 0, losses)
+        slopes = instruction(
+            SLOPES, is_finite=0, begin=0, end=len(parts), parts=parts, programs=table, numbers=self.numbers[0],
+            count=len(self.place), step=0, losses=losses,
+        )  # fmt: skip
         sums = np.zeros(len(self.place) + len(self.others) + LANES)
         kept = [parts, picked, x, table, instructions]
         begin = np.searchsorted(begins, lanes)
@@ -420,7 +423,8 @@ class CompiledSteps:
         finish, its_v = self.finish(update, settings, norms)
         count, its_u = len(self.place), update.program.u
         train = instruction(
-            TRAIN, 0, len(work.units), work.parts, work.lanes, its_v, its_u, count, work.slopes, finish
+            TRAIN, done=0, steps=len(work.units), parts=work.parts, lanes=work.lanes, v=its_v, u=its_u, count=count,
+            slopes=work.slopes, finish=finish,
         )  # fmt: skip
         done = run(train, work.v, its_u, work.sums, int(work.lanes[-1]))
         self.side = (self.side + done) % 2
@@ -450,7 +454,7 @@ class CompiledSteps:
         kept = numbers.copy()
         numbers[:] = [parameter._data for parameter in self.place]
         finish, its_v = self.finish(update, settings, norms)
-        finish[FINISH_SAMPLES] = size
+        finish[FINISH.place("samples")] = size
         if not run(finish, its_v, update.program.u, work.sums, len(self.place)):
             numbers[:] = kept
             return 0
@@ -469,10 +473,12 @@ class CompiledSteps:
         numbers, after = self.memory[2 + self.side :: 2], self.memory[1 - self.side :: 2]
         self.batch = program.batch(find_rows([numbers])[1], after, 0, count, width)
         finish = instruction(
-            FINISH, 0, self.batch, numbers[0], after[1], 2 * self.rows * count,
-            settings, settings.shape[1], 0, norms, 1,
-            runs, len(runs), biases, len(biases), arriving, squares, heard, sums, len(sums),
-            self.slopes, self.remain, 0 if self.clip else len(self.slopes), int(self.most_norm[0] > 0), self.most_norm,
+            FINISH, is_finite=0, batch=self.batch, numbers=numbers[0], after=after[1], to_slopes=2 * self.rows * count,
+            settings=settings, width=settings.shape[1], step=0, norms=norms, samples=1,
+            runs=runs, run_count=len(runs), biases=biases, bias_count=len(biases), arriving=arriving, squares=squares,
+            heard=heard, layers=sums, layer_count=len(sums), others=self.slopes, remain=self.remain,
+            other_count=0 if self.clip else len(self.slopes), is_clipped=int(self.most_norm[0] > 0),
+            most_norm=self.most_norm,
         )  # fmt: skip
         return finish, program.memory(width)
 
