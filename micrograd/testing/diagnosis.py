@@ -184,7 +184,7 @@ def diagnose(engine: Any) -> Diagnosis:
     ...         return self - other
     >>> found = diagnose(Student)
     >>> print(found)
-    value of -: the value of an operation is wrong. x2 = 3.0 - x1, at x1 = 2.0, should be 1.0 but is -1.0.
+    value of -: the value of an operation is wrong. x2 = 3.0 - x1, at x1 = 2.0, should be 1 but is -1.
     """
     if not callable(engine):
         raise TypeError(f"diagnose() takes a Value class, not {type(engine).__name__} {engine!r}")
@@ -255,7 +255,7 @@ class _Examination:
                     return self.report_error(form, answer)
                 expected, got = answer.probe.data[-1], answer.data[-1]
                 if not agree(got, expected):
-                    detail = f"{answer.probe}, should be {expected!r} but is {got!r}."
+                    detail = f"{answer.probe}, should be {expected:.12g} but is {got:.12g}."
                     return Diagnosis("value", form.name, answer.probe.expression, expected, got, detail=detail)
         return self.check_whole_numbers()
 
