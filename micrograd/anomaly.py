@@ -1,15 +1,17 @@
-"""Anomaly detection: finds the first value or gradient that is not finite, and the line of code that made it."""
+"""Anomaly detection: finds the first value or gradient that is not finite, the line of code that made it, and why."""
 
 from __future__ import annotations
 
 import math
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast, overload
 
 from .arguments import one_line
+from .digits import Digits
 from .engine import Value, lift
 from .scalar import Scalar
 from .stepping import contributions
@@ -28,9 +30,10 @@ class AnomalyError(ArithmeticError):
 class _Traced(Value):
     # A node that remembers the line that made it, and refuses a number that is not finite.
 
-    __slots__ = ("origin",)
+    __slots__ = ("exact", "origin")
 
     origin: str
+    exact: Any
 
     @property
     def _data(self) -> float:
@@ -39,10 +42,11 @@ class _Traced(Value):
     @_data.setter
     def _data(self, number: float) -> None:
         if not math.isfinite(number) and isinstance(find_watcher(), _Detector):  # it may outlive the block
-            bad = [i for i, parent in enumerate(self._parents) if not math.isfinite(parent.data)]
-            found = [f"operand {i}{_name(self._parents[i])} is {self._parents[i].data}" for i in bad[:3]]
-            raise AnomalyError(f"gave {number}, at {self.origin}; {', '.join(found) or 'its operands are finite'}")
+            raise AnomalyError(f"gave {number}, at {self.origin}; {_explain_value(self, number)}")
         _slot.__set__(self, number)
+        watcher = find_watcher()
+        if isinstance(watcher, _Detector) and watcher.digits is not None:
+            watcher.digits.replay(self, self.origin)
 
 
 def _name(node: Value) -> str:
@@ -51,6 +55,9 @@ def _name(node: Value) -> str:
 
 class _Detector(Watcher):
     # Watches all threads.
+
+    def __init__(self, digits: Digits | None) -> None:
+        self.digits = digits
 
     def make(self) -> Value:
         frame = sys._getframe(1)
@@ -61,45 +68,108 @@ class _Detector(Watcher):
         return node
 
     def check(self, root: Value, operations: Sequence[Value]) -> None:
+        if all(_is_finite(parent) for node in operations for parent in node._parents):
+            return
+        sums: dict[Value, float] = {}
         for node in reversed(operations):
-            _check(root, node)
+            _check(root, node, sums)
 
 
-@contextmanager
-def detect_anomaly() -> Iterator[None]:
+@overload
+def detect_anomaly(digits: Literal[False] = False) -> AbstractContextManager[None]: ...
+@overload
+def detect_anomaly(digits: Literal[True]) -> AbstractContextManager[Digits]: ...
+def detect_anomaly(digits: bool = False) -> AbstractContextManager[Digits | None]:
     """Raises an error within the block at the first value or gradient that is not finite.
 
-    The error names the operation, its operands and the line of code that made it; for a gradient, also the path from
-    the loss. Each node that is made in the block remembers its file and line. The block applies to all threads. Blocks
-    may be nested.
+    The error names the operation, its operands, the line of code that made it, and why: a number that is too large, a
+    slope that is infinite, 0·∞. For a gradient it also names the path from the loss, and says where the nan comes from
+    a branch whose value is masked by a factor of 0. Each node that is made in the block remembers its file and line.
+    The block applies to all threads. Blocks may be nested.
+
+    Args:
+        digits: also compute each value with 50 digits (by mpmath), and yield a table of the operations and lines where
+            most digits are lost. This is slow.
 
     Raises:
         AnomalyError: at the first nan or infinity. Leaves keep the ``grad`` that they had.
+        ImportError: if ``digits`` is wanted and mpmath is not installed.
 
     >>> x = Value(0.0, label="x")
     >>> with detect_anomaly():
     ...     (3 * x.sqrt()).backward()
     Traceback (most recent call last):
         ...
-    micrograd.anomaly.AnomalyError: the gradient of sqrt, at <doctest ...>:2, by operand 0 (x) = 0.0 is inf; from the
-    loss: * (<doctest ...>:2) → sqrt (<doctest ...>:2)
+    micrograd.anomaly.AnomalyError: the gradient of sqrt, at <doctest ...>:2, by operand 0 (x) = 0.0 is inf: the slope
+    there is inf; from the loss: * (<doctest ...>:2) → sqrt (<doctest ...>:2)
+    >>> x = Value(1e-7)
+    >>> with detect_anomaly(digits=True) as digits:
+    ...     y = (1 - x.cos()) / x**2
+    >>> print(digits)
+    operation  lost  right  times  value              with 50 digits  line
+    -          12.9    3.1      1  4.99600361081e-15  5e-15           <doctest ...>:2
+    ...
     """
-    with watch(_Detector()):
-        yield
+    return _detect(Digits() if digits else None)
 
 
-def _check(root: Value, node: Value) -> None:
+@contextmanager
+def _detect(digits: Digits | None) -> Iterator[Digits | None]:
+    with watch(_Detector(digits)):
+        yield digits
+
+
+def _explain_value(node: Value, number: float) -> str:
+    # Why the value of a node is not finite.
+    operands = [parent.data for parent in node.parents]
+    bad = [i for i, x in enumerate(operands) if not math.isfinite(x)]
+    found = ", ".join(f"operand {i}{_name(node.parents[i])} is {operands[i]}" for i in bad[:3])
+    if not bad:
+        return f"its operands are finite{': the number is too large for a float' * math.isinf(number)}"
+    if math.isnan(number) and not any(map(math.isnan, operands)):
+        form = {"*": "0·∞", "/": "∞/∞"}.get(node.op, "∞ - ∞")
+        return f"{found}: {form} is not defined"
+    return f"{found}: it was so before"
+
+
+def _check(root: Value, node: Value, sums: dict[Value, float]) -> None:
+    # Raises an error if all that arrives at a node is finite, and something that it hands on is not. ``sums`` collects
+    # what arrived at each node.
     upstream = lift(node._grad)._data
-    if all(map(_is_finite, node._parents)) or not math.isfinite(upstream):
+    if not math.isfinite(upstream):
         return
-    # A parent's gradient is a sum over all its children. Check whether this node's contribution is not finite.
-    for i, (parent, contribution) in enumerate(zip(node.parents, contributions(node, upstream), strict=True)):
-        if not math.isfinite(contribution):
-            path = " → ".join(f"{step.op} ({_origin(step)})" for step in _path(root, node))
-            raise AnomalyError(
-                f"the gradient of {node.op}, at {_origin(node)}, by operand {i}{_name(parent)} = {parent.data} is "
-                f"{contribution}; from the loss: {path}"
+    for i, (parent, given) in enumerate(zip(node.parents, contributions(node, upstream), strict=True)):
+        before = sums.get(parent, 0.0)
+        sums[parent] = before + given
+        if math.isfinite(sums[parent]) or not math.isfinite(before):
+            continue
+        by = f"by operand {i}{_name(parent)} = {parent.data} is {given}"
+        path = _path(root, node)
+        if math.isfinite(given):
+            reason = f"which is too large to add to {before:.6g}, the gradient that arrived there before"
+        else:
+            reason = _explain_slope(node, i, upstream, path)
+        steps = " → ".join(f"{step.op} ({_origin(step)})" for step in path)
+        raise AnomalyError(f"the gradient of {node.op}, at {_origin(node)}, {by}: {reason}; from the loss: {steps}")
+
+
+def _explain_slope(node: Value, operand: int, upstream: float, path: list[Value]) -> str:
+    # Why what a node hands on is not finite.
+    slope = contributions(node)[operand]
+    if math.isfinite(slope):
+        return f"the slope {slope:.6g} times {upstream:.6g}, the gradient of the result, is too large for a float"
+    if upstream:
+        return f"the slope there is {slope}"
+    text = f"the slope there is {slope}, the gradient of the result is 0, and their product is not defined"
+    for child, following in pairwise(path):
+        given = contributions(child, lift(child._grad)._data)
+        if not any(x for x, parent in zip(given, child.parents, strict=True) if parent is following):
+            return (
+                f"{text}. This branch is masked: {child.op} at {_origin(child)} hands 0 on to it, so that its value "
+                f"does not count, but its slope does. Mask the operand as well as the result: where(condition, x, 1.0) "
+                f"in place of x keeps {node.op} where its slope is finite"
             )
+    return text
 
 
 def _is_finite(node: Value) -> bool:

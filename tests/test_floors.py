@@ -12,7 +12,7 @@ FLOORS = [
     ["rules", "watching"],
     ["scalar"],
     ["engine"],
-    ["functional", "naming", "stepping"],
+    ["functional", "naming", "stepping", "digits"],
     ["nn", "optim", "data"],
     ["derivatives", "anomaly", "debugger", "drawing", "explorer", "testing", "compiler"],
     ["training", "exporter"],

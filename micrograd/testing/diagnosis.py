@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 from ..arguments import one_line
 from ..rules import RULES, Rule
 from ..stepping import contributions
-from .probes import Answer, EndlessError, Probe, Step, agree, apply, ask, count_lines, find_method, run_backward
+from .probes import Answer, EndlessError, Probe, Step, agree, apply, ask, find_method, limit_instructions, run_backward
 
 if TYPE_CHECKING:
     from .strategies import Expression
@@ -184,7 +184,7 @@ def diagnose(engine: Any) -> Diagnosis:
     ...         return self - other
     >>> found = diagnose(Student)
     >>> print(found)
-    value of -: the value of an operation is wrong. x2 = 3.0 - x1, at x1 = 2.0, should be 1.0 but is -1.0.
+    value of -: the value of an operation is wrong. x2 = 3.0 - x1, at x1 = 2.0, should be 1 but is -1.
     """
     if not callable(engine):
         raise TypeError(f"diagnose() takes a Value class, not {type(engine).__name__} {engine!r}")
@@ -214,6 +214,7 @@ class _Examination:
             self.check_calls_in_turn,
             self.check_root,
             self.check_chains,
+            self.check_operands,
             self.check_shared_leaves,
             self.check_shared_nodes,
             self.check_local_gradients,
@@ -231,7 +232,7 @@ class _Examination:
         """Whether ``Value(x)`` holds x, and has a gradient and ``backward()``."""
         for x in (3.0, 0.5):
             try:
-                with count_lines(10_000):
+                with limit_instructions():
                     node = self.engine(x)
                     found = float(node.data)
                     missing = [name for name in ("grad", "backward") if not hasattr(node, name)]
@@ -255,7 +256,7 @@ class _Examination:
                     return self.report_error(form, answer)
                 expected, got = answer.probe.data[-1], answer.data[-1]
                 if not agree(got, expected):
-                    detail = f"{answer.probe}, should be {expected!r} but is {got!r}."
+                    detail = f"{answer.probe}, should be {expected:.12g} but is {got:.12g}."
                     return Diagnosis("value", form.name, answer.probe.expression, expected, got, detail=detail)
         return self.check_whole_numbers()
 
@@ -270,7 +271,7 @@ class _Examination:
             probe = form.make((2.0, 3.0) if side == 0 else (3.0, 2.0))
             shown = f" {form.name} ".join("2" if i == side else f"x{i}" for i in range(2))
             try:
-                with count_lines(10_000):
+                with limit_instructions():
                     operands = [2 if i == side else self.engine(3.0) for i in range(2)]
                     got = float(apply(form.rule, operands).data)
             except (Exception, EndlessError) as error:
@@ -297,13 +298,13 @@ class _Examination:
         """Whether ``backward()`` runs on one operation and leaves data as they are. Its gradients are judged later."""
         for form in self.forms:
             for point in form.points:
-                self.answers.append((form, self.ask(form.make(point))))
-        failed = [(form, answer) for form, answer in self.answers if answer.error is not None or answer.changed]
-        if not failed:
-            return None
-        form, answer = failed[0]
-        operation = "" if {form.name for form, _ in failed} == {form.name for form in self.forms} else form.name
-        return self.report_failure(answer, operation)
+                answer = self.ask(form.make(point))
+                if answer.error is not None or answer.changed:
+                    product = self.ask(self.forms[1].make(_PAIRS[0]))
+                    is_general = form is self.forms[0] and (product.error is not None or product.changed)
+                    return self.report_failure(answer, "" if is_general else form.name)
+                self.answers.append((form, answer))
+        return None
 
     def report_failure(self, answer: Answer, operation: str = "") -> Diagnosis | None:
         """The diagnosis for a probe on which ``backward()`` failed or changed data; None if it did neither."""
@@ -343,7 +344,7 @@ class _Examination:
         )
         for what, allowed, call in calls:
             try:
-                with count_lines(10_000):
+                with limit_instructions():
                     answer = call()
             except AttributeError:  # the gradient can't be set
                 continue
@@ -424,7 +425,7 @@ class _Examination:
         found = [
             form.rule for form in self.right_forms if len(form.points[0]) == 1 and form.name not in ("relu", "abs")
         ]
-        powers = [_CUBE, _SQUARE] if any(rule.name == "power" for rule in found) else []
+        powers = [_CUBE, _SQUARE] if sum(rule.name == "power" for rule in found) == len(_POWERS) else []
         return powers + [rule for rule in found if rule.name != "power"]
 
     def ignores_upstream(self, form: Form, single: Answer) -> bool:
@@ -451,7 +452,7 @@ class _Examination:
         try:
             for leaf in single.probe.leaves:
                 answer.nodes[leaf].grad = 1.0
-            with count_lines(10_000):
+            with limit_instructions():
                 run_backward(answer)
         except (Exception, EndlessError):
             return False
@@ -478,12 +479,45 @@ class _Examination:
         result = len(answer.nodes) - 2
         if got == 0:
             detail = f"{answer.probe.write_step(result)} hands on before {answer.probe.write_step(result + 1)} does."
+            if self.is_right_before_other_rules():
+                return self.report(answer, "order", _name(self.right_rules[0]), _UNFOUND)
             return self.report(answer, "order", detail=detail)
         if got / expected > 1 and agree(got, round(got / expected) * expected):
             return self.report(answer, "visited twice")
         arrived = answer.probe.gradients[result] or 0.0
         detail = f"x{result}.grad, {arrived:.10g}, is no factor of what {answer.probe.write_step(result)} hands on."
         return self.report(answer, "upstream", self.blame([form.name for form, _ in wrong]), detail=detail)
+
+    def is_right_before_other_rules(self) -> bool:
+        """Whether chains are right that end in another operation than those of :meth:`extend`."""
+        others = [rule for rule in self.right_rules if rule.name != self.right_rules[0].name][:1]
+        probes = [
+            form.make(point, Step(rule, (len(point),)))
+            for rule in others
+            for form in self.right_forms
+            for point in form.points[:2]
+        ]
+        return bool(probes) and not any(self.ask(probe).list_wrong_leaves() for probe in probes)
+
+    def check_operands(self) -> Diagnosis | None:
+        """Whether what an operation is made of is found, and hands on, too."""
+        first = self.right_rules[0] if self.right_rules else RULES["neg"]
+        wrong = []
+        for form in self.right_forms:
+            count = len(form.points[0])
+            for leaf, x in product({*range(count)} - form.plain, (0.5, -1.25, 2.0)):
+                point = tuple(x if i == leaf else y for i, y in enumerate(form.points[0]))
+                operands = tuple(count if i == leaf else i for i in range(count))
+                probe = Probe(point, (Step(first, (leaf,)), Step(form.rule, operands)), form.plain)
+                if _is_tame(probe, leaf):
+                    answer = self.ask(probe)
+                    if found := self.report_failure(answer, form.name):
+                        return found
+                    if answer.list_wrong_leaves():
+                        wrong.append((form, answer))
+        if not wrong:
+            return None
+        return self.report(wrong[0][1], "order", self.blame([form.name for form, _ in wrong]), detail=_UNFOUND)
 
     def check_shared_leaves(self) -> Diagnosis | None:
         """Whether the gradient of a leaf that is used twice is the sum of what both uses give."""
@@ -518,7 +552,7 @@ class _Examination:
     def check_shared_nodes(self) -> Diagnosis | None:
         """Whether a node that is used twice hands on, once, the sum of what both uses give."""
         probes = list(self.share_nodes())
-        for attempt in range(8):  # the order of a set depends on addresses
+        for attempt in range(5):  # the order of a set depends on addresses
             for probe in probes:
                 self.kept.append([self.engine(1.0) for _ in range(attempt)])
                 answer = self.ask(probe)
@@ -557,7 +591,7 @@ class _Examination:
         """Whether random graphs of at most four nodes are right."""
         rng = random.Random(0)
         rules = [form.rule for form in self.forms if not form.plain and form.name not in ("relu", "abs")]
-        for _ in range(300):
+        for _ in range(100):
             probe = _draw(rng, rules)
             if _is_tame(probe):
                 answer = self.ask(probe)
@@ -591,7 +625,7 @@ class _Examination:
         """What is limited but not wrong."""
         root = self.engine(1.0)
         try:
-            with count_lines(3_000_000):
+            with limit_instructions(2_000_000):
                 for _ in range(1500):
                     root = root + 1.0
                 root.backward()
@@ -601,7 +635,7 @@ class _Examination:
             yield f"backward() on a chain of 1500 operations fails: {describe(error)}"
         root = self.engine(1.0)
         try:
-            with count_lines(300_000):
+            with limit_instructions():
                 for _ in range(25):
                     root = root + root
                 root.backward()
@@ -613,12 +647,19 @@ class _Examination:
         once, both = twice.gradients[0] or 0.0, _call_again(twice).gradients[0]
         if not any(agree(both, times * once) for times in (1, 2)):
             yield "backward() twice on one graph counts what is left in the nodes between: build the graph again"
+        if self.loses_exponents():
+            yield "a power whose exponent is a Value hands nothing, or something wrong, on to the exponent"
         if not _succeeds(lambda: self.engine(1.0).backward()):
             yield "backward() fails on a leaf"
         if not _succeeds(lambda: self.engine(2)):
             yield "Value(2) fails: it takes floats only"
         if fate := self.find_fate_of_graphs():
             yield fate
+
+    def loses_exponents(self) -> bool:
+        """Whether an exponent may be a Value, and has a wrong gradient."""
+        answer = self.ask(Probe((1.5, 2.0), (Step(RULES["**"], (0, 1)),)))
+        return answer.error is None and 1 in answer.list_wrong_leaves()
 
     def find_fate_of_graphs(self) -> str:
         """What happens to a graph when it is dropped; empty if it is freed at once, or can't be seen."""
@@ -641,9 +682,16 @@ class _Examination:
                 gc.enable()
 
 
+_UNFOUND = "What made an operand of the last step hands nothing on: it is not found, or comes too early."
+
+
+def _name(rule: Rule) -> str:
+    return "**" if rule.name == "power" else rule.name
+
+
 def _succeeds(call: Callable[[], object]) -> bool:
     try:
-        with count_lines(10_000):
+        with limit_instructions():
             call()
     except (Exception, EndlessError):
         return False
@@ -699,13 +747,13 @@ def _draw(rng: random.Random, rules: list[Rule]) -> Probe:
     return Probe(point, tuple(steps))
 
 
-def _is_tame(probe: Probe) -> bool:
-    # Whether the graph is defined, without large numbers and without gradients that vanish.
+def _is_tame(probe: Probe, leaf: int = 0) -> bool:
+    # Whether the graph is defined, without large numbers, and the gradient of the leaf does not vanish.
     try:
         numbers = [*probe.data, *[x or 0.0 for x in probe.gradients]]
     except (ArithmeticError, ValueError):
         return False
-    return all(abs(x) < 1e3 for x in numbers) and abs(probe.gradients[0] or 0.0) > 1e-3
+    return all(abs(x) < 1e3 for x in numbers) and abs(probe.gradients[leaf] or 0.0) > 1e-3
 
 
 def _list_contributions(probe: Probe, node: int) -> list[float]:
@@ -752,8 +800,8 @@ def _describe_slope(form: Form, answers: Sequence[Answer]) -> str:
     ):
         if form.name in slopes and all(_is_slope(slopes[form.name], a.data[node], a.gradients[0]) for a in answers):
             return text
-    if form.name in ("relu", "abs"):
-        return "Right of the kink, at 0, it is right; at the kink and below it must be 0."
+    if form.name in ("relu", "abs") and not any(answer.list_wrong_leaves() for answer in answers if answer.data[0] > 0):
+        return "It is right above 0, the kink, and wrong there or below."
     ratios = [got / expected for got, expected in wrong if expected]
     if ratios and len(ratios) == len(wrong) and all(agree(ratio, ratios[0]) for ratio in ratios):
         return f"A factor of {ratios[0]:.6g} is wrong."

@@ -32,12 +32,21 @@ if TYPE_CHECKING:
     from .strategies import Expression
 
 __all__ = [
-    "Answer", "EndlessError", "Probe", "Step", "agree", "apply", "ask", "count_lines", "find_method", "load_strategies",
+    "Answer",
+    "EndlessError",
+    "Probe",
+    "Step",
+    "agree",
+    "apply",
+    "ask",
+    "find_method",
+    "limit_instructions",
+    "load_strategies",
     "run_backward",
 ]  # fmt: skip
 
-LINES = 100_000
-"""The number of lines of code that a class may run for a graph of a few nodes."""
+INSTRUCTIONS = 200_000
+"""The number of Python's instructions that a class may run for a graph of a few nodes."""
 
 _OPERATORS: dict[str, Callable[..., Any]] = {
     "+": operator.add,
@@ -51,7 +60,7 @@ _OPERATORS: dict[str, Callable[..., Any]] = {
 
 
 class EndlessError(BaseException):
-    """Code ran more lines than it may. No ``except Exception`` of that code catches it."""
+    """Code ran more instructions than it may. No ``except Exception`` of that code catches it."""
 
 
 class Step(NamedTuple):
@@ -227,18 +236,20 @@ def agree(got: float | None, expected: float | None) -> bool:
     return abs(got - expected) <= 1e-5 * abs(expected) + 1e-7
 
 
-def ask(engine: Callable[[float], Any], probe: Probe, backward: bool = True, lines: int = LINES) -> Answer:
+def ask(
+    engine: Callable[[float], Any], probe: Probe, backward: bool = True, instructions: int = INSTRUCTIONS
+) -> Answer:
     """Builds the probe of a class's objects and calls ``backward()`` on the last one. Nothing that it raises escapes.
 
     Args:
         engine: the class.
         probe: the graph.
         backward: whether to call ``backward()``.
-        lines: the number of lines of Python code that this may run.
+        instructions: the number of Python's instructions that this may run.
     """
     answer = Answer(probe)
     try:
-        with count_lines(lines):
+        with limit_instructions(instructions):
             answer.during = "construction"
             for i, x in enumerate(probe.point):
                 answer.nodes.append(x if i in probe.plain else engine(x))
@@ -276,30 +287,31 @@ def _read(node: Any, attribute: str) -> float:
 
 
 @contextmanager
-def count_lines(limit: int) -> Iterator[None]:
-    """Raises an error when the code in the block, in the functions that it calls, has run too many lines.
+def limit_instructions(limit: int = INSTRUCTIONS) -> Iterator[None]:
+    """Raises an error when the functions that are called in the block have run too many of Python's instructions.
 
     Unlike a clock it gives the same result on every machine.
 
     Raises:
-        EndlessError: after ``limit`` lines.
+        EndlessError: after ``limit`` instructions.
 
     >>> def loop():
     ...     while True:
     ...         pass
-    >>> with count_lines(1000):
+    >>> with limit_instructions(1000):
     ...     loop()
     Traceback (most recent call last):
         ...
-    micrograd.testing.probes.EndlessError: it ran more than 1000 lines
+    micrograd.testing.probes.EndlessError: it ran more than 1000 instructions
     """
     left = limit
 
     def trace(frame: FrameType, event: str, argument: Any) -> Callable[..., Any]:
         nonlocal left
-        left -= event == "line"
+        frame.f_trace_lines, frame.f_trace_opcodes = False, True
+        left -= 1
         if left < 0:
-            raise EndlessError(f"it ran more than {limit} lines")
+            raise EndlessError(f"it ran more than {limit} instructions")
         return trace
 
     before = sys.gettrace()
