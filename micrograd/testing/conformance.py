@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -103,9 +104,9 @@ def _write_torch(names: list[str], point: list[float], text: str) -> list[str]:
 def _write_tinygrad(names: list[str], point: list[float], text: str) -> list[str]:
     return [
         "from tinygrad import Tensor, dtypes",
-        f"{', '.join(names)} = {', '.join(f'Tensor({x!r}, dtype=dtypes.float64)' for x in point)}",
+        f"{', '.join(names)} = {', '.join(f'Tensor([{x!r}], dtype=dtypes.float64)' for x in point)}",
         f"y = {text}",
-        f"print(y.item(), *[g.item() for g in y.gradient({', '.join(names)})])",
+        f"print(y.item(), *[g.item() for g in y.sum().gradient({', '.join(names)})])",
     ]
 
 
@@ -182,6 +183,7 @@ LIBRARIES = {
             "tinygrad",
             {
                 **_SHARED,
+                "abs": "{0}.abs()",
                 **{
                     name: f"{{0}}.{name}()"
                     for name in (
@@ -296,8 +298,8 @@ def _differentiate_exactly(expression: Expression) -> tuple[float, ...] | None:
         nodes = list(point)
         for step in expression.steps:
             nodes.append(meanings[step.rule.name](*[nodes[i] for i in step.operands], **step.rule.constants))
-        if not isinstance(nodes[-1], mpmath.mpf):
-            raise ValueError("the expression is complex")
+            if not isinstance(nodes[-1], mpmath.mpf):
+                raise ValueError("the expression is complex")
         return nodes[-1]
 
     with mpmath.workdps(3 * DIGITS):
@@ -351,7 +353,9 @@ def _is_near(got: float, exact: float, tolerance: float) -> bool:
 def _run(program: str) -> tuple[float, ...] | str:
     printed: list[Any] = []
     try:
-        exec(program, {"print": lambda *numbers: printed.extend(numbers)})
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            exec(program, {"print": lambda *numbers: printed.extend(numbers)})
         return tuple(map(float, printed))
     except Exception as error:  # whatever the library raises is what it does
         return f"{type(error).__name__}: {error}".splitlines()[0][:200]
