@@ -75,7 +75,7 @@ def gradcheck(f: Function, inputs: Any, *more: Any, grad: Any = None, raises: bo
         if grad is not True:
             check_callable(grad, "gradcheck(grad=…)")
         make = partial(subject_of_numbers, f, arguments, names, grad)
-    return _check([f, arguments], make, raises)
+    return _check([f, grad, arguments], make, raises)
 
 
 def gradgradcheck(f: Function, inputs: Any, *more: Any, raises: bool = True) -> Report:
