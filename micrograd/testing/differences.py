@@ -6,7 +6,8 @@ function's noise divided by h. The smallest steps decide: an estimate from large
 all those from smaller ones.
 
 The quotients on both sides are extrapolated too. Where they have different limits, the function has a kink; where they
-grow as 1/h, it jumps.
+grow as 1/h, it jumps. A gradient is right if both sides and the middle allow it. It is wrong if the best of the three and
+the middle exclude it, for two sets of steps that agree. Otherwise, the differences can't tell.
 """
 
 from __future__ import annotations
@@ -60,7 +61,6 @@ class _Limit(NamedTuple):
     value: float
     error: float
     reach: float = 0.0  # the largest step that agrees with all smaller ones
-    exponent: float = 1.0  # differences are proportional to h to this power
 
     def allows(self, slope: float) -> bool:
         """Whether the slope may be this; a limit that is not known allows all."""
