@@ -370,7 +370,7 @@ def plant_errors(case):
             yield "far off", i, math.inf, put(12345.0)
             continue
         if slope:
-            for k in range(1, 7):
+            for k in (1, 2, 4, 6):
                 yield f"1e-{k} off", i, 10.0**-k, put(slope * (1 + 10.0**-k))
             yield "negated", i, 2.0, put(-slope)
             yield "missing", i, 1.0, put(0.0)

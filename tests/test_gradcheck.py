@@ -14,7 +14,7 @@ from micrograd import Value, nn
 from micrograd.functional import cross_entropy, mean
 from micrograd.rules import FLOATS, RULES, Rule, rule
 from micrograd.testing import GradcheckError, check_jvp, check_vjp, gradcheck, gradgradcheck
-from micrograd.testing.strategies import expressions, finite_floats, values
+from micrograd.testing.strategies import expressions, finite_floats, lists, modules, values
 
 CHOSEN = ("floor", "round", "stop_gradient", "upper_half")  # gradients that are not derivatives, or 0
 # Formulas for rounding, and for numbers so small or so near an edge that no difference quotient is exact: see
@@ -620,11 +620,18 @@ def test_products_with_the_jacobian():
 
 def test_the_plot_is_a_v():
     pytest.importorskip("matplotlib", reason="Matplotlib is not installed").use("Agg")
-    report = gradcheck(lambda x, y: math.exp(x) * y, [0.3, 1.0], grad=lambda x, y: (0.0, math.exp(x)), raises=False)
+    report = gradcheck(
+        lambda x, y: math.exp(x) * math.sin(y),
+        [0.3, 1.0],
+        grad=lambda x, y: (0.0, math.exp(x) * math.cos(y)),
+        raises=False,
+    )
     axes = report.plot()
     assert axes.get_title() == "x: wrong"
-    steps, distances = report.plot("y").lines[0].get_data()
-    assert len(steps) == len(distances) > 3
+    steps, distances = map(list, report.plot("y").lines[0].get_data())
+    lowest = distances.index(min(distances))
+    assert 1e3 * distances[lowest] < min(distances[0], distances[-1])  # they are larger on both sides of it
+    assert steps[0] > steps[lowest] > steps[-1]
     with pytest.raises(ValueError, match="there is no row 'z'; there are x, y"):
         report.plot("z")
 
@@ -634,3 +641,43 @@ def test_a_failure_shows_no_library_source():
         gradcheck(lambda x: x * x, 1.0, grad=lambda x: x)
     shown = [entry.name for entry in caught.traceback.filter(caught)]
     assert shown == ["test_a_failure_shows_no_library_source"]
+
+
+@given(finite_floats(10, 20), finite_floats(-20, -10.5), finite_floats(0.1, 0.2), finite_floats(0, 1e-310))
+def test_numbers_of_any_range(a, b, c, d):
+    assert 10 <= a <= 20
+    assert -20 <= b <= -10.5
+    assert 0.1 <= c <= 0.2
+    assert 0 <= d <= 1e-310
+
+
+@given(finite_floats(-math.inf, math.inf), lists(1, 3, 0, 1))
+def test_unbounded_numbers_and_lists(number, some):
+    assert math.isfinite(number)
+    assert 1 <= len(some) <= 3
+    assert all(0 <= value.data <= 1 for value in some)
+
+
+@settings(max_examples=20, deadline=None)
+@given(modules(nin=2, nout=2, max_layers=2, max_size=3))
+def test_networks(module):
+    assert len(module([0.5, -1.0])) == 2
+    gradcheck(module, [[0.5, -1.0]])
+
+
+def test_no_networks_of_nothing():
+    with pytest.raises(ValueError, match=r"sizes of 1 at least, not \(0, 1, 3, 4\)"):
+        modules(nin=0)
+
+
+def test_a_failing_expression_prints_as_python_source(capsys):
+    @settings(database=None, print_blob=False)
+    @given(expressions(operations=["tanh"], max_leaves=1))
+    def fails(expression):
+        raise AssertionError
+
+    with pytest.raises(AssertionError) as caught:
+        fails()
+    note = "\n".join(caught.value.__notes__) if hasattr(caught.value, "__notes__") else capsys.readouterr().out
+    assert "return RULES['tanh'](x0)" in note
+    assert "Expression(" not in note

@@ -62,7 +62,7 @@ def test_the_wheel_has_every_file_of_the_package_and_the_licence(built):
         names = set(wheel.namelist())
         metadata = message_from_bytes(wheel.read(next(name for name in names if name.endswith("/METADATA"))))
     files = {path.relative_to(ROOT).as_posix() for path in PACKAGE.rglob("*") if path.is_file()}
-    files = {name for name in files if "__pycache__" not in name}
+    files = {name for name in files if "__pycache__" not in name} | {"micrograd_pytest.py"}
     assert {name for name in names if ".dist-info/" not in name} == files
     assert (metadata["License-Expression"], metadata["License-File"]) == ("MIT", "LICENSE")
     assert metadata["Version"] == micrograd.__version__
@@ -93,6 +93,7 @@ def test_the_source_distribution_has_what_its_tests_need_and_people_read(built):
     folders = ("benchmarks", "demos", "docs", "micrograd", "tests")
     files = {path.relative_to(ROOT).as_posix() for folder in folders for path in (ROOT / folder).rglob("*.*")}
     needed = {"README.md", "LICENSE", "CHANGELOG.md", "CONTRIBUTING.md", "Makefile", "pyproject.toml", ".ci/run"}
+    needed.add("micrograd_pytest.py")
     assert needed | {name for name in files if "__pycache__" not in name} <= names
 
 

@@ -9,13 +9,50 @@ x      0.786447732966  0.786447732966  ...      ...      ok
 y      0.393223866483  0.393223866483  ...      ...      ok
 """
 
-from .confinement import diagnose_file
-from .diagnosis import Diagnosis, diagnose
-from .gradcheck import gradcheck, gradgradcheck
-from .products import check_jvp, check_vjp
-from .report import GradcheckError, Report, Row
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .checks import gradcheck, gradgradcheck
+    from .confinement import diagnose_file
+    from .diagnosis import Diagnosis, diagnose
+    from .products import check_jvp, check_vjp
+    from .report import GradcheckError, Report, Row
 
 __all__ = [
-    "Diagnosis", "GradcheckError", "Report", "Row", "check_jvp", "check_vjp", "diagnose", "diagnose_file", "gradcheck",
+    "Diagnosis",
+    "GradcheckError",
+    "Report",
+    "Row",
+    "check_jvp",
+    "check_vjp",
+    "diagnose",
+    "diagnose_file",
+    "gradcheck",
     "gradgradcheck",
-]  # fmt: skip
+]
+
+_HOMES = {
+    "Diagnosis": "diagnosis",
+    "GradcheckError": "report",
+    "Report": "report",
+    "Row": "report",
+    "check_jvp": "products",
+    "check_vjp": "products",
+    "diagnose": "diagnosis",
+    "diagnose_file": "confinement",
+    "gradcheck": "checks",
+    "gradgradcheck": "checks",
+}
+
+
+def __getattr__(name: str) -> Any:  # loads a module when it is first asked for: Hypothesis loads this package at once
+    if name in _HOMES:
+        return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

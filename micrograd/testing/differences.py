@@ -6,7 +6,8 @@ function's noise divided by h. The smallest steps decide: an estimate from large
 all those from smaller ones.
 
 The quotients on both sides are extrapolated too. Where they have different limits, the function has a kink; where they
-grow as 1/h, it jumps.
+grow as 1/h, it jumps. A gradient is right if both sides and the middle allow it. It is wrong if the best of the three and
+the middle exclude it, for two sets of steps that agree. Otherwise, the differences can't tell.
 """
 
 from __future__ import annotations
@@ -60,7 +61,6 @@ class _Limit(NamedTuple):
     value: float
     error: float
     reach: float = 0.0  # the largest step that agrees with all smaller ones
-    exponent: float = 1.0  # differences are proportional to h to this power
 
     def allows(self, slope: float) -> bool:
         """Whether the slope may be this; a limit that is not known allows all."""
@@ -104,10 +104,6 @@ class Line:
                 samples.append(Sample(-left, below[i], right, above[i]))
         return samples
 
-    def list_samples(self, i: int) -> list[Sample]:
-        """The values of output ``i`` that are known already, for the largest step first."""
-        return self.sample(sorted((t for t in self._known if t > 0), reverse=True), i)
-
     def quick_steps(self) -> list[float]:
         """A few steps for smooth functions: not round, because a function may have a period that is round."""
         size = 1.37 * _size(self.x)
@@ -122,18 +118,22 @@ class Line:
         tops = {1.0, size} if abs(self.x) < 1 else {size}
         return self._ladder(tops, [*range(2, 21), *range(23, 48, 3)])
 
-    def more_steps(self, slope: float, i: int, factor: float = 1.0) -> list[float]:
-        """Further steps, where :meth:`steps` can't tell: all powers of two in between, times a factor.
+    def more_steps(self, slope: float, i: int) -> list[float]:
+        """Further steps, where :meth:`steps` can't tell: all powers of two in between.
 
         If the gradient says that the function varies within the smallest step, there are steps of this size, too.
         """
-        tops = {1.0, _size(self.x)}
-        values = [values[i] - self.at[i] for _, values in self._known.values()]
-        change = max((abs(v) for v in values if math.isfinite(v)), default=0.0)
-        if change and slope and math.isfinite(slope):
-            tops.add(_power(math.frexp(change)[1] - math.frexp(slope)[1] + 4))
+        tops = {1.0, _size(self.x), self.guess_scale(slope, i)}
         largest = max(self._known)
-        return [factor * h for h in self._ladder(tops, range(2, 53)) if h <= largest]
+        return [h for h in self._ladder(tops, range(2, 53)) if h <= largest]
+
+    def guess_scale(self, slope: float, i: int) -> float:
+        """The step in which a function of this slope would change by as much as it is known to change; 1 if unknown."""
+        changes = [abs(values[i] - self.at[i]) for _, values in self._known.values()]
+        change = max(filter(math.isfinite, changes), default=0.0)
+        if change and slope and math.isfinite(slope):
+            return _power(math.frexp(change)[1] - math.frexp(slope)[1] + 4)
+        return 1.0
 
     def _ladder(self, tops: Iterable[float], exponents: Iterable[int]) -> list[float]:
         exponents = list(exponents)
@@ -163,15 +163,18 @@ def examine(line: Line, i: int, analytic: float, rounding: float, noise: float) 
         verdict = glance(line, i, analytic, rounding, noise)
         if verdict.verdict == "ok":
             return verdict
-    verdict = look(line.steps())
-    if verdict.verdict in ("ok", "kink"):
-        return verdict
-    verdict = look(line.more_steps(analytic, i))
-    if verdict.verdict == "wrong":
-        again = look(line.more_steps(analytic, i, 0.7))
+    for choose_steps in (line.steps, lambda: line.more_steps(analytic, i)):
+        steps = choose_steps()
+        verdict = look(steps)
+        if verdict.verdict in ("ok", "kink"):
+            return verdict
+        again = look([0.7 * h for h in steps]) if verdict.verdict == "wrong" else verdict
         apart = abs(verdict.numeric - again.numeric) > SAFETY * (verdict.error + again.error)
-        if again.verdict != "wrong" or apart:
-            return replace(verdict, verdict="cannot tell", noticed=math.inf, reason="the differences contradict")
+        is_seen = line.guess_scale(analytic, i) > steps[-1]  # the steps are small enough for such a gradient
+        if verdict.verdict == again.verdict == "wrong" and not apart and is_seen:
+            return verdict
+    if verdict.verdict == "wrong" and (again.verdict != "wrong" or apart):
+        return replace(verdict, verdict="cannot tell", noticed=math.inf, reason="the differences contradict")
     return verdict
 
 
@@ -361,7 +364,8 @@ def _extrapolate(quotients: Sequence[_Quotient], order: int) -> _Limit:
             better = value + (value - before) * weight
             row.append((better, noise + (noise + before_noise) * weight))
             error = max(abs(better - value), abs(better - before)) + row[-1][1]
-            best = min(best, _Limit(better, error, h), key=lambda limit: limit.error)
+            if error < best.error:
+                best = _Limit(better, error, h)
         candidates.append(best)
         previous = row
     low, high, chosen = -math.inf, math.inf, _Limit(math.nan, math.inf)

@@ -138,7 +138,8 @@ class Inputs:
 
 def library_of(x: Any) -> str:
     """The library whose type ``x`` has: ``torch``, ``jax``, ``numpy``."""
-    return type(x).__module__.partition(".")[0].replace("jaxlib", "jax")
+    module = type(x).__module__
+    return "jax" if module.startswith("jax") else module.partition(".")[0]
 
 
 def is_array(x: Any) -> bool:

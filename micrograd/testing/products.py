@@ -8,7 +8,7 @@ from functools import wraps
 from typing import Any
 
 from ..arguments import check_callable
-from .gradcheck import MANY, gradcheck
+from .checks import MANY, gradcheck
 from .inputs import Inputs, flatten
 from .report import Report
 

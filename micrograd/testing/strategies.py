@@ -1,4 +1,5 @@
-"""Strategies for Hypothesis: numbers, Values, and random expressions, each with a point at which it is well defined.
+"""Strategies for Hypothesis: numbers, Values, networks, and random expressions, each with a point at which it is
+well defined.
 
 >>> from hypothesis import given
 >>> from micrograd.testing import gradcheck
@@ -11,10 +12,13 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
+from .. import nn
 from ..engine import Value, lift, operation
 from ..rules import RULES, Rule
 
@@ -24,18 +28,71 @@ try:
 except ImportError as error:
     raise ImportError("micrograd.testing.strategies needs hypothesis: python -m pip install hypothesis") from error
 
-__all__ = ["Expression", "expressions", "finite_floats", "values"]
+__all__ = ["Expression", "expressions", "finite_floats", "lists", "modules", "values"]
 
 
 def finite_floats(min_value: float = -1e3, max_value: float = 1e3) -> st.SearchStrategy[float]:
-    """Floats between two bounds. Small whole numbers and halves are frequent, because kinks are there."""
-    few = st.integers(math.ceil(2 * max(min_value, -8)), math.floor(2 * min(max_value, 8))).map(lambda n: n / 2)
-    return few | st.floats(min_value, max_value, allow_nan=False, allow_subnormal=False)
+    """Floats between two bounds. Small whole numbers and halves are frequent, because kinks are there.
+
+    >>> from hypothesis import given
+    >>> @given(finite_floats(10, 20))
+    ... def test_range(x):
+    ...     assert 10 <= x <= 20
+    >>> test_range()
+    """
+    low, high = (None if math.isinf(bound) else float(bound) for bound in (min_value, max_value))
+    tiny = any(bound is not None and 0 < abs(bound) < 2.0**-1022 for bound in (low, high))
+    numbers = st.floats(low, high, allow_nan=False, allow_infinity=False, allow_subnormal=tiny)
+    first, last = math.ceil(2 * max(min_value, -8)), math.floor(2 * min(max_value, 8))
+    return st.integers(first, last).map(lambda n: n / 2) | numbers if first <= last else numbers
 
 
 def values(min_value: float = -1e3, max_value: float = 1e3) -> st.SearchStrategy[Value]:
     """Leaf Values with finite data."""
     return finite_floats(min_value, max_value).map(Value)
+
+
+def lists(
+    min_size: int = 0, max_size: int = 8, min_value: float = -1e3, max_value: float = 1e3
+) -> st.SearchStrategy[list[Value]]:
+    """Lists of leaf Values, such as the input of a network."""
+    return st.lists(values(min_value, max_value), min_size=min_size, max_size=max_size)
+
+
+def modules(nin: int = 2, nout: int = 1, max_layers: int = 3, max_size: int = 4) -> st.SearchStrategy[nn.Module]:
+    """Networks of linear layers, normalisations and smooth activations, with random parameters.
+
+    Args:
+        nin: the number of their inputs.
+        nout: the number of their outputs.
+        max_layers: the largest number of linear layers.
+        max_size: the largest number of outputs of the layers between.
+
+    >>> from hypothesis import given
+    >>> from micrograd.testing import gradcheck
+    >>> @given(modules(nin=2, max_layers=2, max_size=2))
+    ... def test_gradients(module):
+    ...     gradcheck(module, [[0.5, -1.0]])
+    >>> test_gradients()
+    """
+    if not (nin >= 1 and nout >= 1 and max_layers >= 1 and max_size >= 1):
+        raise ValueError(f"modules() takes sizes of 1 at least, not {(nin, nout, max_layers, max_size)}")
+    return _modules(nin, nout, max_layers, max_size)
+
+
+@st.composite
+def _modules(draw: st.DrawFn, nin: int, nout: int, max_layers: int, max_size: int) -> nn.Module:
+    rng = random.Random(draw(st.integers(0, 2**32 - 1)))
+    sizes = [nin, *draw(st.lists(st.integers(1, max_size), max_size=max_layers - 1))]
+    layers: list[nn.Module] = []
+    for before, after in pairwise(sizes):
+        layers += [
+            nn.Linear(before, after, rng=rng),
+            nn.Activation(draw(st.sampled_from(("tanh", "sigmoid", "softplus")))),
+        ]
+        if draw(st.booleans()):
+            layers.append(nn.LayerNorm(after))
+    return nn.Sequential(*layers, nn.Linear(sizes[-1], nout, rng=rng))
 
 
 _CHOSEN = ("floor", "round", "stop_gradient", "upper_half")  # their gradients are not their derivatives
@@ -116,6 +173,9 @@ class Expression:
 
     __repr__ = __str__
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # Hypothesis prints a failing example by this
+        printer.text(str(self))
+
 
 def _source(step: Step) -> str:
     names = [f"x{i}" for i in step.operands]
@@ -131,7 +191,10 @@ def _source(step: Step) -> str:
 
 
 def expressions(
-    max_leaves: int = 8, operations: Sequence[str] | None = None, bound: float = 1e3
+    max_leaves: int = 8,
+    operations: Sequence[str] | None = None,
+    bound: float = 1e3,
+    numbers: st.SearchStrategy[float] | None = None,
 ) -> st.SearchStrategy[Expression]:
     """Random expressions of the operations in the table, including those added at run time.
 
@@ -142,6 +205,7 @@ def expressions(
         max_leaves: the largest number of operations in an expression.
         operations: names in ``RULES``; the default is all operations whose gradient is their derivative.
         bound: the bound of the magnitudes of all values and slopes.
+        numbers: the arguments; the default is numbers from −4 to 4.
 
     Raises:
         ValueError: if an operation is unknown, or there are none.
@@ -158,12 +222,14 @@ def expressions(
         raise ValueError(f"max_leaves is a whole number and bound above 0, not {max_leaves!r} and {bound!r}")
     if unknown or not chosen or max_leaves < 1:
         raise ValueError(f"no expressions of at most {max_leaves} operations of {chosen}; unknown are {unknown}")
-    return _expressions(max_leaves, chosen, bound)
+    return _expressions(max_leaves, chosen, bound, finite_floats(-4, 4) if numbers is None else numbers)
 
 
 @st.composite
-def _expressions(draw: st.DrawFn, max_leaves: int, names: list[str], bound: float) -> Expression:
-    point = tuple(draw(st.lists(finite_floats(-4, 4), min_size=1, max_size=3)))
+def _expressions(
+    draw: st.DrawFn, max_leaves: int, names: list[str], bound: float, arguments: st.SearchStrategy[float]
+) -> Expression:
+    point = tuple(draw(st.lists(arguments, min_size=1, max_size=3)))
     choices = [None, *(rule for name in names for rule in _with_constants(RULES[name]))]
     picks = st.lists(st.integers(0, 7), min_size=4, max_size=4)
     # Each step is valid without the others, so that shrinking can replace any step by the first choice, no step.

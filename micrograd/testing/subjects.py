@@ -33,6 +33,7 @@ class Subject:
         roundings: bounds of the rounding errors of the gradients.
         epsilon: the relative rounding error of an operation that these are for.
         noises: for each output, a bound of its rounding error as far as it is known.
+        roots: what the function may change, to be set back: the function and its arguments.
         explains: whether output i may have a gradient that is between no slopes, since several operations are at kinks.
     """
 
@@ -43,6 +44,7 @@ class Subject:
     roundings: list[Sequence[float]]
     noises: list[float]
     epsilon: float = EPSILON
+    roots: Sequence[Any] = ()
     explains: Callable[[int], bool] = lambda i: False
 
 

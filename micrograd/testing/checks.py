@@ -14,7 +14,7 @@ from ..arguments import check_callable
 from ..engine import Value
 from ..engine import grad as differentiate
 from ..nn import Module
-from .differences import EPSILON, UNDERFLOW, Line, Verdict, estimate_noise, examine, glance
+from .differences import EPSILON, UNDERFLOW, Line, Sample, Verdict, estimate_noise, examine, glance
 from .inputs import Inputs
 from .report import GradcheckError, Report, Row
 from .subjects import Subject, find_gradient, list_outputs, subject_of_numbers, subject_of_values
@@ -75,7 +75,7 @@ def gradcheck(f: Function, inputs: Any, *more: Any, grad: Any = None, raises: bo
         if grad is not True:
             check_callable(grad, "gradcheck(grad=…)")
         make = partial(subject_of_numbers, f, arguments, names, grad)
-    return _check([f, arguments], make, raises)
+    return _check([f, grad, arguments], make, raises)
 
 
 def gradgradcheck(f: Function, inputs: Any, *more: Any, raises: bool = True) -> Report:
@@ -131,14 +131,12 @@ def _check(roots: Sequence[Any], make_subject: Callable[[], Subject], raises: bo
     surroundings = Surroundings(roots)
     with surroundings.restore():
         subject = make_subject()
+        subject.roots = roots
         _check_outputs(subject)
-        try:
-            _check_repeats(subject, surroundings)
-            noises = [_add_noise(subject, i, noise) for i, noise in enumerate(_measure_noise(subject))]
-            compare = _compare_along_directions if len(subject.inputs.point) > MANY else _compare_inputs
-            report = Report(compare(subject, noises))
-        finally:
-            subject.inputs.fill(subject.inputs.point)
+        _check_repeats(subject, surroundings)
+        noises = [_add_noise(subject, i, noise) for i, noise in enumerate(_measure_noise(subject))]
+        compare = _compare_along_directions if len(subject.inputs.point) > MANY else _compare_inputs
+        report = Report(compare(subject, noises))
     if raises and not report.ok:
         raise GradcheckError(report)
     return report
@@ -194,7 +192,12 @@ def _make_row(subject: Subject, line: Line, i: int, j: int, noise: float) -> Row
 
 def _write_row(subject: Subject, line: Line, i: int, path: str, verdict: Verdict, analytic: float) -> Row:
     path = f"{i} by {path}" if len(subject.at) > 1 else path
-    return Row(**vars(verdict), path=path, analytic=analytic, samples=partial(line.list_samples, i))
+    return Row(**vars(verdict), path=path, analytic=analytic, samples=partial(_sample_densely, subject, line, i))
+
+
+def _sample_densely(subject: Subject, line: Line, i: int) -> list[Sample]:
+    with Surroundings(subject.roots).restore():
+        return line.sample(line.more_steps(0.0, i), i)
 
 
 def _compare_along_directions(subject: Subject, noises: Sequence[float]) -> list[Row]:
