@@ -305,7 +305,9 @@ def test_powers_at_edges(n):
 
 @mpmath.workdps(60)
 @pytest.mark.parametrize("n", [-1070.5, -50.0, -1.7, 3.7, 60.5])
-@pytest.mark.parametrize(("c", "size"), [(0.3, 710.4), (-0.01, 712.0), (1e-300, 1300.0), (3.0, -709.0), (1e300, -1300.0)])
+@pytest.mark.parametrize(
+    ("c", "size"), [(0.3, 710.4), (-0.01, 712.0), (1e-300, 1300.0), (3.0, -709.0), (1e300, -1300.0)]
+)
 def test_slopes_of_powers_where_the_power_alone_is_no_double(n, c, size):
     a = math.exp(size / (n - 1))
     true = power(c, a, mpmath.mpf(n) - 1)

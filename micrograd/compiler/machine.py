@@ -27,11 +27,10 @@ import numpy.typing as npt
 
 from .code import Function, Pointer
 from .elementary import emit
-from .lanes import Lanes, Writer, call_per_lane
 from .targets import TARGETS, Target, host, llvm
 
 __all__ = [
-    "CALL", "FOREIGN", "Code", "Floats", "Kernel", "Whole", "address_of", "assemble", "bind", "find_target",
+    "CALL", "Code", "Floats", "Kernel", "Whole", "address_of", "assemble", "bind", "find_target",
     "instruction", "run",
 ]  # fmt: skip
 
@@ -79,7 +78,7 @@ class Kernel:
 
     def text(self) -> str:
         """The function in LLVM's language."""
-        function = Function(self.name, 4, _emit_math)
+        function = Function(self.name, 4, emit, find_target().fma)
         self._write(function, *function.pointers)
         return function.finish()
 
@@ -104,17 +103,6 @@ class Kernel:
                 found = _codes[place] = _codes.get(place) or _load(self)
                 (_staying if self._stays else _recent).append(found)
         return found
-
-
-# Functions of math that have no arithmetic form: what the C library calls them.
-FOREIGN = {**{name: name for name in ("acosh", "asinh", "atanh", "lgamma")}, "gamma": "tgamma"}
-
-
-def _emit_math(builder: Any, name: str, vectors: Sequence[Any]) -> Any:
-    fma = find_target().fma
-    if name in FOREIGN:
-        return call_per_lane(FOREIGN[name], Lanes(Writer(builder, vectors[0].type, fma), vectors[0])).value
-    return emit(builder, name, vectors, fma=fma)
 
 
 @cache
