@@ -30,7 +30,7 @@ from .elementary import emit
 from .targets import TARGETS, Target, host, llvm
 
 __all__ = [
-    "CALL", "Code", "Floats", "Kernel", "Whole", "address_of", "assemble", "bind", "find_target",
+    "CALL", "Code", "Floats", "Kernel", "Whole", "address_of", "assemble", "begin_of", "bind", "find_target",
     "instruction", "run",
 ]  # fmt: skip
 
@@ -263,7 +263,15 @@ def address_of(array: npt.NDArray[Any]) -> int:
     """Where machine code finds an array, which has to be kept."""
     if not array.flags.c_contiguous or array.itemsize != 8:
         raise TypeError(f"machine code reads arrays of float64 or int64, from end to end, not {array.dtype}")
-    return int(array.__array_interface__["data"][0])
+    return begin_of(array)
+
+
+def begin_of(array: npt.NDArray[Any]) -> int:
+    """Where an array begins, which need not be one block of memory."""
+    try:
+        return ctypes.addressof(ctypes.c_char.from_buffer(array.data))  # takes a fifth of the time
+    except (TypeError, ValueError, BufferError):  # its numbers are apart, or may not be changed
+        return int(array.__array_interface__["data"][0])
 
 
 if hasattr(os, "register_at_fork"):  # a child has none of the other threads, one of which may hold the lock

@@ -7,7 +7,6 @@ import os
 import random
 import sys
 from collections.abc import Callable, Sequence
-from ctypes import addressof, c_char
 from functools import lru_cache
 from itertools import compress
 from typing import TYPE_CHECKING, Any
@@ -20,7 +19,7 @@ from ..watching import resting_collector
 from .code import LANES
 from .graph import CAPTURED, INPUT, Graph
 from .loops import BATCH, ONE, REPEAT
-from .machine import Floats, Kernel, Whole, assemble, bind, instruction, run
+from .machine import Floats, Kernel, Whole, assemble, begin_of, bind, instruction, run
 from .plan import Instruction, Plan, make_plan
 from .surroundings import Surroundings
 from .tracing import Call, Trace, Traced, TraceError, record, trace, undrawn
@@ -280,14 +279,6 @@ class _Place:
         self.sums.fill(0.0)
         self._run()
         return bool(self._batch[2])
-
-
-def begin_of(x: Floats) -> int:
-    """Where an array begins, which need not be one block of memory."""
-    try:
-        return addressof(c_char.from_buffer(x.data))  # takes a fifth of the time
-    except (TypeError, ValueError, BufferError):  # its numbers are apart, or may not be changed
-        return int(x.__array_interface__["data"][0])
 
 
 def find_rows(parts: Sequence[Floats]) -> tuple[Sequence[Floats], tuple[int, int]]:
