@@ -24,7 +24,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from test_elementary import DOMAINS, EXACT, TWO, draw_points, error_in_ulp, evaluate, function_of, mp
+from test_elementary import DOMAINS, EXACT, TWO, call_of, draw_points, error_in_ulp, evaluate, mp
 
 from micrograd.tables import lay_out
 
@@ -63,9 +63,8 @@ def take_times(name: str, size: int) -> dict[str, float]:
     columns = [rng.uniform(max(low, -3.0), min(high, 3.0), size) for _ in range(1 + (name in TWO))]
     if name == "pow":
         columns[0] = abs(columns[0])
-    out, ours = np.empty(size), function_of(name, "host")
-    addresses = [array.ctypes.data for array in (*columns, out)]
-    calls: dict[str, Callable[[], object]] = {"micrograd": lambda: ours.run(*addresses, size)}
+    out = np.empty(size)
+    calls: dict[str, Callable[[], object]] = {"micrograd": call_of(name, "host", columns, out)}
     peer = getattr(np, NUMPY.get(name, name), None)
     if peer:
         calls["NumPy"] = lambda: peer(*columns, out=out)

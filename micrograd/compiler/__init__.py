@@ -7,7 +7,7 @@ The stages, in the order in which a function passes them. Each can be read, prin
 2. ``graph`` writes the same as whole numbers, and simplifies it by a table of patterns.
 3. ``plan`` decides which operations stand together, and in which rows of memory; ``grouping`` finds layers.
 4. ``emit`` and ``products`` write kernels in LLVM's language, by way of ``code``; ``loops`` run a plan's instructions.
-   Functions of math are arithmetic, written in ``elementary`` with the vectors of ``lanes``.
+   Functions of math are arithmetic, written in ``elementary`` with the numbers of ``code`` and ``pairs``.
 5. ``machine`` compiles kernels for a processor (``targets``), keeps them on disk, and calls them.
 
 ``program`` holds what a compiled function runs, ``function`` is what users see of it, and ``profiling`` measures it.

@@ -21,15 +21,15 @@ from typing import Any, Union
 
 from llvmlite import ir  # type: ignore[import-untyped]
 
-__all__ = ["LANES", "Function", "Number", "Operand", "Operands", "Pointer", "Variable", "Vector"]
+__all__ = ["LANES", "Function", "Number", "Operand", "Operands", "Pointer", "Variable", "Vector", "Writer"]
 
 LANES = 8  # of a vector; a processor with narrower registers takes several of them
 REAL, WHOLE, TRUTH, ADDRESS, NOTHING = ir.DoubleType(), ir.IntType(64), ir.IntType(1), ir.PointerType(), ir.VoidType()
-REALS = ir.VectorType(REAL, LANES)
+REALS, WHOLES = ir.VectorType(REAL, LANES), ir.VectorType(WHOLE, LANES)
 Vector = ir.VectorType
 
 Operand = Union["Number", float, int, bool]
-Math = Callable[[Any, str, list[Any]], Any]
+Math = Callable[["Writer", str, list["Number"]], "Number"]
 
 
 class Number:
@@ -37,7 +37,7 @@ class Number:
 
     __slots__ = ("function", "register")
 
-    def __init__(self, function: Function, register: Any) -> None:
+    def __init__(self, function: Writer, register: Any) -> None:
         self.function, self.register = function, register
 
     @property
@@ -148,11 +148,24 @@ class Number:
     def __ne__(self, other: Operand) -> Number:  # type: ignore[override]
         return self._compare("!=", other)
 
-    def __and__(self, other: Number) -> Number:
-        return Number(self.function, self.function.builder.and_(self.register, other.register))
+    def _mix(self, name: str, other: Number | int) -> Number:
+        x, y = self._pair(other)
+        return Number(self.function, getattr(self.function.builder, name)(x, y))
 
-    def __or__(self, other: Number) -> Number:
-        return Number(self.function, self.function.builder.or_(self.register, other.register))
+    def __and__(self, other: Number | int) -> Number:
+        return self._mix("and_", other)
+
+    def __or__(self, other: Number | int) -> Number:
+        return self._mix("or_", other)
+
+    def __xor__(self, other: Number | int) -> Number:
+        return self._mix("xor", other)
+
+    def __lshift__(self, places: int) -> Number:
+        return self._mix("shl", places)
+
+    def __rshift__(self, places: int) -> Number:
+        return self._mix("lshr", places)  # fills with zeros
 
     def __invert__(self) -> Number:
         return Number(self.function, self.function.builder.not_(self.register))
@@ -161,6 +174,14 @@ class Number:
         raise TypeError("a number of machine code is not known while the code is written")
 
     __hash__ = None  # type: ignore[assignment]
+
+    def bits(self) -> Number:
+        """The 64 bits of each float of a vector, as whole numbers."""
+        return Number(self.function, self.function.builder.bitcast(self.register, WHOLES))
+
+    def double(self) -> Number:
+        """The floats with these bits."""
+        return Number(self.function, self.function.builder.bitcast(self.register, REALS))
 
     def as_real(self) -> Number:
         return Number(self.function, self.function.builder.sitofp(self.register, REAL))
@@ -171,7 +192,7 @@ class Pointer:
 
     __slots__ = ("address", "element", "function")
 
-    def __init__(self, function: Function, address: Any, element: Any) -> None:
+    def __init__(self, function: Writer, address: Any, element: Any) -> None:
         self.function, self.address, self.element = function, address, element
 
     def __add__(self, places: Operand) -> Pointer:
@@ -228,7 +249,7 @@ class Operands:
 class Variable:
     """A number that may change: a place on the stack, which LLVM makes a register of."""
 
-    def __init__(self, function: Function, start: Number) -> None:
+    def __init__(self, function: Writer, start: Number) -> None:
         self.function, self.kind = function, start.kind
         self.place = function.allocate(start.kind)
         self.value = start
@@ -242,31 +263,29 @@ class Variable:
         self.function.builder.store(self.function.register(number, self.kind), self.place)
 
 
-class Function:
-    """A function of pointers and a whole number, while it is written.
+class Writer:
+    """Writes the instructions of a function.
 
     Args:
-        name: its name in the module.
-        pointers: how many pointers it takes: the last one to whole numbers, all others to floats. A whole number, the
-            count of lanes, follows them.
+        function: llvmlite's, in its module, still empty.
+        fma: whether the processor has an instruction for ``a * b + c`` with a single rounding. Without one, LLVM would
+            call a slow function of the C library for it.
         math: emits a function of math: see :mod:`micrograd.compiler.elementary`.
     """
 
-    def __init__(self, name: str, pointers: int, math: Math) -> None:
-        self.module, self.math, self.name = ir.Module(name), math, name
-        self.ir = ir.Function(self.module, ir.FunctionType(NOTHING, [ADDRESS] * pointers + [WHOLE]), name)
-        self.entry = self.ir.append_basic_block("entry")
-        self.builder = ir.IRBuilder(self.ir.append_basic_block("begin"))
-        *floats, wholes = self.ir.args[:-1]
-        self.pointers = [*[Pointer(self, x, REAL) for x in floats], Pointer(self, wholes, WHOLE)]
-        self.lanes = Number(self, self.ir.args[-1])
+    def __init__(self, function: Any, fma: bool, math: Math) -> None:
+        self.ir, self.module, self.fma, self.math = function, function.module, fma, math
+        self.entry = function.append_basic_block("entry")
+        self.builder = ir.IRBuilder(function.append_basic_block("begin"))
         self.note: Callable[[Number], None] | None = None  # gets what may not be finite
 
-    def finish(self) -> str:
-        """Ends the function, and gives its text in LLVM's language."""
-        self.builder.ret_void()
+    def end(self, result: Number | None = None) -> None:
+        """Ends the function."""
+        if result is None:
+            self.builder.ret_void()
+        else:
+            self.builder.ret(result.register)
         ir.IRBuilder(self.entry).branch(self.ir.blocks[1])
-        return str(self.module)
 
     # Registers
 
@@ -335,16 +354,11 @@ class Function:
 
     def fused(self, a: Number, b: Number, c: Number) -> Number:
         """``a * b + c``, rounded once."""
-        kind = a.kind
-        suffix = "v8f64" if kind == REALS else "f64"
-        function = self.declare(f"llvm.fma.{suffix}", kind, [kind] * 3)
-        return Number(self, self.builder.call(function, [a.register, b.register, c.register]))
+        return self.intrinsic("fma", a, b, c)
 
     def add_product(self, a: Number, b: Number, c: Number) -> Number:
         """``a * b + c``, rounded once where the processor can."""
-        kind = a.kind
-        function = self.declare(f"llvm.fmuladd.{'v8f64' if kind == REALS else 'f64'}", kind, [kind] * 3)
-        return Number(self, self.builder.call(function, [a.register, b.register, c.register]))
+        return self.intrinsic("fmuladd", a, b, c)
 
     def add_lost(self, check: Number, number: Number) -> Number:
         """The check, which becomes nan in the lanes where the number is not finite."""
@@ -379,22 +393,24 @@ class Function:
     def sqrt(self, x: Number) -> Number:
         return self.intrinsic("sqrt", x)
 
-    def intrinsic(self, name: str, x: Number) -> Number:
-        """One of LLVM's own functions, of a float or a vector."""
-        function = self.declare(f"llvm.{name}.{'v8f64' if x.kind == REALS else 'f64'}", x.kind, [x.kind])
-        return Number(self, self.builder.call(function, [x.register]))
+    def intrinsic(self, name: str, x: Number, *others: Operand) -> Number:
+        """One of LLVM's own functions, of floats or vectors."""
+        operands = [x.register, *[self._as(other, x.kind) for other in others]]
+        function = self.declare(
+            f"llvm.{name}.{'v8f64' if x.kind == REALS else 'f64'}", x.kind, [x.kind] * len(operands)
+        )
+        return Number(self, self.builder.call(function, operands))
 
     def call(self, name: str, *operands: Operand) -> Number:
         """A function of math of vectors."""
-        vectors = [self._as(float(x) if not isinstance(x, Number) else x, REALS) for x in operands]
-        out = Number(self, self.math(self.builder, name, vectors))
+        out = self.math(self, name, [Number(self, self._as(x, REALS)) for x in operands])
         if self.note:
             self.note(out)
         return out
 
     def modulo(self, x: Operand, y: Operand) -> Number:
         """Python's remainder, which has the sign of the divisor."""
-        a, b = (Number(self, self._as(float(z) if not isinstance(z, Number) else z, REALS)) for z in (x, y))
+        a, b = (Number(self, self._as(z, REALS)) for z in (x, y))
         rest = Number(self, self.builder.frem(a.register, b.register))
         differs = self.choose(rest < 0, self.choose(b > 0, True, False), self.choose(b < 0, True, False))
         return self.choose(rest == 0, self.call("copysign", 0.0, b), self.choose(differs, rest + b, rest))
@@ -464,9 +480,9 @@ class Function:
         build.position_at_end(end)
 
     @contextmanager
-    def when(self, test: Number) -> Iterator[None]:
-        """Does the block if the test is true."""
-        with self.builder.if_then(test.register):
+    def when(self, test: Number, likely: bool | None = None) -> Iterator[None]:
+        """Does the block if the test is true, which may be likely or not."""
+        with self.builder.if_then(test.register, likely):
             yield
 
     @contextmanager
@@ -493,6 +509,29 @@ class Function:
         function = self.builder.inttoptr(address.register, ADDRESS)
         arguments = [*[pointer.address for pointer in pointers], self.register(lanes, WHOLE)]
         self.builder.call(_Typed(function, kind), arguments)
+
+
+class Function(Writer):
+    """A function of pointers and a whole number, while it is written, in a module of its own.
+
+    Args:
+        name: its name in the module.
+        pointers: how many pointers it takes: the last one to whole numbers, all others to floats. A whole number, the
+            count of lanes, follows them.
+        fma, math: as a :class:`Writer` takes them.
+    """
+
+    def __init__(self, name: str, pointers: int, math: Math, fma: bool = True) -> None:
+        kind = ir.FunctionType(NOTHING, [ADDRESS] * pointers + [WHOLE])
+        super().__init__(ir.Function(ir.Module(name), kind, name), fma, math)
+        *floats, wholes = self.ir.args[:-1]
+        self.pointers = [*[Pointer(self, x, REAL) for x in floats], Pointer(self, wholes, WHOLE)]
+        self.lanes = Number(self, self.ir.args[-1])
+
+    def finish(self) -> str:
+        """Ends the function, and gives its text in LLVM's language."""
+        self.end()
+        return str(self.module)
 
 
 class _Typed:

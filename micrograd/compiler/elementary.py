@@ -1,4 +1,4 @@
-"""Functions of math as arithmetic on vectors: exp, sin, erf, … of as many numbers at a time as a register holds.
+"""Functions of math as arithmetic on vectors: exp, sin, erf, …
 
 :func:`emit` writes a call; the function itself is written once per module, and LLVM puts it in the call's place
 where that pays. A result is within 1.5 units in the last place (ulp) of the exact one, over all doubles. Where Python
@@ -19,39 +19,30 @@ J.-M. Muller, *Elementary Functions* (2016), and, for ``log`` and its kin, of Su
 
 from __future__ import annotations
 
-import ctypes
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
 
-from .lanes import (
-    Bits,
-    Lanes,
-    Mask,
+from llvmlite import ir  # type: ignore[import-untyped]
+
+from .code import LANES, REAL, REALS, Number, Writer
+from .pairs import (
     Pair,
-    Writer,
-    absolute,
     add_product,
     bits_of,
-    call_per_lane,
     clamp,
     copy_sign,
     divide_pairs,
     exact_product,
     exact_sum,
     fast_sum,
-    ir,
     multiply_add,
     multiply_pairs,
     polynomial,
     select,
-    square_root,
     where_rare,
 )
-from .targets import Code, Target
 
-__all__ = ["FUNCTIONS", "array_function", "emit"]
+__all__ = ["FOREIGN", "FUNCTIONS", "emit"]
 
 # Bits of a double: a sign, 11 bits of exponent, 52 of mantissa.
 ONE = bits_of(1.0)
@@ -143,24 +134,24 @@ CBRT = (
 # Whole numbers and powers of 2
 
 
-def round_in_low_bits(x: Lanes, factor: float) -> tuple[Bits, Lanes]:
+def round_in_low_bits(x: Number, factor: float) -> tuple[Number, Number]:
     """``x * factor`` rounded to a whole number below 2⁵¹: as the lowest bits of integers, and as doubles."""
     shifted = multiply_add(x, factor, SHIFT)
     return shifted.bits(), shifted - SHIFT
 
 
-def power_of_two(k: Lanes) -> Lanes:
+def power_of_two(k: Number) -> Number:
     """``2^k`` for whole numbers k from -1022 to 1023."""
     return (((k + SHIFT).bits() << 52) + ONE).double()
 
 
-def scale(x: Lanes, k: Lanes) -> Lanes:
+def scale(x: Number, k: Number) -> Number:
     """``x * 2^k`` for whole numbers k from -2044 to 2046, in two steps, of which only the last one rounds."""
     half = round_in_low_bits(k, 0.5)[1]
     return x * power_of_two(half) * power_of_two(k - half)
 
 
-def split(x: Lanes) -> tuple[Lanes, Lanes]:
+def split(x: Number) -> tuple[Number, Number]:
     """``k`` and ``m`` with ``x = 2^k m`` and ``√½ <= m < √2``, for positive normal numbers."""
     bits = x.bits()
     exponent = bits - (bits_of(math.sqrt(0.5)) - ONE)  # that of 1 or more if m is
@@ -168,29 +159,29 @@ def split(x: Lanes) -> tuple[Lanes, Lanes]:
     return k, (bits - ((exponent & EXPONENT) - ONE)).double()
 
 
-def is_finite(x: Lanes) -> Mask:
+def is_finite(x: Number) -> Number:
     """Where it is neither infinite nor nan."""
-    return absolute(x) < math.inf
+    return abs(x) < math.inf
 
 
-def round_half_even(x: Lanes) -> Lanes:
+def round_half_even(x: Number) -> Number:
     """The nearest whole number, of two the even one: adding 2⁵² leaves no place for a fraction."""
-    size = absolute(x)
+    size = abs(x)
     return select(size < 2.0**52, copy_sign((size + 2.0**52) - 2.0**52, x), x)
 
 
-def floor(x: Lanes) -> Lanes:
+def floor(x: Number) -> Number:
     """The largest whole number that is not above."""
     nearest = round_half_even(x)
     return select(nearest > x, nearest - 1.0, nearest)
 
 
-def truncate(x: Lanes) -> Lanes:
+def truncate(x: Number) -> Number:
     """The whole number without the fraction."""
-    return copy_sign(floor(absolute(x)), x)
+    return copy_sign(floor(abs(x)), x)
 
 
-def reduce(x: Lanes, period: tuple[float, float]) -> tuple[Bits, Lanes, Lanes, Lanes]:
+def reduce(x: Number, period: tuple[float, float]) -> tuple[Number, Number, Number, Number]:
     """``k`` (as bits and as doubles) and a pair ``r`` with ``x = k period + r``, ``|r| <= period/2``: Cody and Waite.
 
     The first part of the period is so short that its product with k is exact.
@@ -204,42 +195,42 @@ def reduce(x: Lanes, period: tuple[float, float]) -> tuple[Bits, Lanes, Lanes, L
 # Exponentials
 
 
-def exp_less_linear(r: Lanes, r_low: Lanes) -> Lanes:
+def exp_less_linear(r: Number, r_low: Number) -> Number:
     """``e^(r + r_low) - 1 - r``, for ``|r| <= ln(2)/2``."""
     return multiply_add(r * r, polynomial(r, EXP), multiply_add(r, r_low, r_low))
 
 
-def exp_pair(x: Lanes, x_low: Lanes | None = None) -> tuple[Bits, Lanes, Lanes, Lanes]:
+def exp_pair(x: Number, x_low: Number | None = None) -> tuple[Number, Number, Number, Number]:
     """``k`` (as bits and as doubles) and a pair with ``e^(x + x_low) = 2^k (high + low)``."""
     bits, k, r, r_low = reduce(x, LN_2)
     if x_low is not None:
         r, r_low = fast_sum(r, r_low + x_low)
-    high, low = fast_sum(x.writer.constant(1.0), r)
+    high, low = fast_sum(x.function.reals(1.0), r)
     return bits, k, high, low + exp_less_linear(r, r_low)
 
 
-def exp(x: Lanes) -> Lanes:
+def exp(x: Number) -> Number:
     """``2^k e^r``; the exponent's bits are added to the mantissa's, save near overflow and underflow."""
     bits, k, high, low = exp_pair(x)
     mantissa = high + low
 
-    def of_far() -> Lanes:
+    def of_far() -> Number:
         return select(x > 710.0, math.inf, select(x < -746.0, 0.0, scale(mantissa, k)))
 
-    return where_rare(~(absolute(x) < 708.0), (mantissa.bits() + (bits << 52)).double(), of_far)
+    return where_rare(~(abs(x) < 708.0), (mantissa.bits() + (bits << 52)).double(), of_far)
 
 
-def exp2(x: Lanes) -> Lanes:
+def exp2(x: Number) -> Number:
     """``2^k e^(r ln 2)`` with the whole number k nearest to x."""
     within = clamp(x, -1080.0, 1025.0)
     k = round_in_low_bits(within, 1.0)[1]
     rest = within - k
-    r, r_low = exact_product(rest, x.writer.constant(LN_2_LONG[0]))
-    high, low = fast_sum(x.writer.constant(1.0), r)
+    r, r_low = exact_product(rest, x.function.reals(LN_2_LONG[0]))
+    high, low = fast_sum(x.function.reals(1.0), r)
     return scale(high + (low + exp_less_linear(r, multiply_add(rest, LN_2_LONG[1], r_low))), k)
 
 
-def expm1(x: Lanes) -> Lanes:
+def expm1(x: Number) -> Number:
     """``2^k (1 - 2^-k + r + …)``, summed so that nothing cancels: exactly where numbers of one size meet."""
     within = clamp(x, -40.0, 710.0)
     _, k, r, r_low = reduce(within, LN_2)
@@ -248,36 +239,36 @@ def expm1(x: Lanes) -> Lanes:
     return copy_sign(scale(high + (low + exp_less_linear(r, r_low)), k), x)
 
 
-def half_exp_pair(size: Lanes) -> tuple[Lanes, Lanes, Lanes, Lanes]:
+def half_exp_pair(size: Number) -> tuple[Number, Number, Number, Number]:
     """``k``, a pair and a number for ``size >= 0``: half e^size is 2^k (high + low), half e^-size is 2^k other."""
     _, k, high, low = exp_pair(clamp(size, 0.0, 711.0))
     high, low = fast_sum(high, low)
     return k - 1.0, high, low, power_of_two(-2.0 * clamp(k, 0.0, 60.0)) / high
 
 
-def sinh(x: Lanes) -> Lanes:
+def sinh(x: Number) -> Number:
     """``x + x³ P(x²)`` up to 1; ``(e^x - e^-x) / 2`` beyond."""
-    square, size = x * x, absolute(x)
+    square, size = x * x, abs(x)
     near = multiply_add(x * square, polynomial(square, SINH), x)
     k, high, low, other = half_exp_pair(size)
     high, error = fast_sum(high, -other)
     return select(size < 1.0, near, copy_sign(scale(high + (error + low), k), x))
 
 
-def cosh(x: Lanes) -> Lanes:
+def cosh(x: Number) -> Number:
     """``(e^x + e^-x) / 2``."""
-    k, high, low, other = half_exp_pair(absolute(x))
+    k, high, low, other = half_exp_pair(abs(x))
     high, error = fast_sum(high, other)
     return scale(high + (error + low), k)
 
 
-def tanh(x: Lanes) -> Lanes:
+def tanh(x: Number) -> Number:
     """By the theorem of addition, from ``x = k ln(2)/2 + r``: both parts of the quotient are pairs.
 
     With E = 2^k and T = tanh r, it is ``(E - 1 + T (E + 1)) / (E + 1 + T (E - 1))``. From k = 55 on, which is where x
     exceeds 18.88, E - 1 and E + 1 are the same double, and tanh is 1.
     """
-    size = absolute(x)
+    size = abs(x)
     bits, _, r, r_low = reduce(select(size > 19.1, 19.1, size), (LN_2[0] / 2, LN_2[1] / 2))
     more = ((bits << 52) + ONE).double() + 1.0
     less = more - 2.0  # where E + 1 is rounded, only the difference of both matters
@@ -292,7 +283,7 @@ def tanh(x: Lanes) -> Lanes:
 # Logarithms
 
 
-def log_parts(m: Lanes) -> tuple[Lanes, Lanes, Lanes]:
+def log_parts(m: Number) -> tuple[Number, Number, Number]:
     """``f``, ``h`` and a rest with ``log m = f - h + rest``: f is m - 1, h is f²/2 (fdlibm's way)."""
     f = m - 1.0
     s = f / (f + 2.0)
@@ -300,39 +291,39 @@ def log_parts(m: Lanes) -> tuple[Lanes, Lanes, Lanes]:
     return f, h, s * multiply_add(square, polynomial(square, LOG), h)
 
 
-def extend_log(x: Lanes, formula: Callable[[Lanes, Lanes], Lanes]) -> Lanes:
+def extend_log(x: Number, formula: Callable[[Number, Number], Number]) -> Number:
     """A logarithm of ``2^k m``, given by a formula of k and m, for all doubles."""
 
-    def of_others() -> Lanes:
+    def of_others() -> Number:
         small = x < LEAST_NORMAL
         k, m = split(select(small, x * 2.0**54, x))
         y = formula(select(small, k - 54.0, k), m)
         y = select(x < math.inf, y, x)
-        y = select(x.equals(0.0), -math.inf, y)
+        y = select(x == 0.0, -math.inf, y)
         return select(x < 0.0, math.nan, y)
 
     return where_rare(~((x >= LEAST_NORMAL) & (x < math.inf)), formula(*split(x)), of_others)
 
 
-def log(x: Lanes) -> Lanes:
+def log(x: Number) -> Number:
     """``k ln 2 + log m``."""
 
-    def formula(k: Lanes, m: Lanes) -> Lanes:
+    def formula(k: Number, m: Number) -> Number:
         f, h, rest = log_parts(m)
         return multiply_add(k, LN_2[0], f - (h - multiply_add(k, LN_2[1], rest)))
 
     return extend_log(x, formula)
 
 
-def log_to_base(unit: tuple[float, float], factor: tuple[float, float]) -> Callable[[Lanes], Lanes]:
+def log_to_base(unit: tuple[float, float], factor: tuple[float, float]) -> Callable[[Number], Number]:
     """A logarithm to another base: ``k unit + factor log m``, with log m and the product as pairs."""
 
-    def of(x: Lanes) -> Lanes:
-        def formula(k: Lanes, m: Lanes) -> Lanes:
+    def of(x: Number) -> Number:
+        def formula(k: Number, m: Number) -> Number:
             f, h, rest = log_parts(m)
             high, low = fast_sum(f, -h)
             low = low + rest
-            product, error = exact_product(high, x.writer.constant(factor[0]))
+            product, error = exact_product(high, x.function.reals(factor[0]))
             error = multiply_add(low, factor[0], multiply_add(high, factor[1], error))
             total, lost = fast_sum(k * unit[0], product)
             return total + (lost + multiply_add(k, unit[1], error))
@@ -342,9 +333,9 @@ def log_to_base(unit: tuple[float, float], factor: tuple[float, float]) -> Calla
     return of
 
 
-def log1p(x: Lanes) -> Lanes:
+def log1p(x: Number) -> Number:
     """The logarithm of ``u = 1 + x``, and the error of that sum divided by u."""
-    u, error = exact_sum(x.writer.constant(1.0), x)
+    u, error = exact_sum(x.function.reals(1.0), x)
     k, m = split(u)
     f, h, rest = log_parts(m)
     error = error * power_of_two(-clamp(k, -60.0, 1000.0)) / m
@@ -352,20 +343,20 @@ def log1p(x: Lanes) -> Lanes:
     high, lost = fast_sum(k * LN_2[0], f)
     y = copy_sign(high + (lost + low), x)
     y = select(x < math.inf, y, x)
-    y = select(x.equals(-1.0), -math.inf, y)
+    y = select(x == -1.0, -math.inf, y)
     return select(x < -1.0, math.nan, y)
 
 
-def log_pair(k: Lanes, m: Lanes) -> Pair:
+def log_pair(k: Number, m: Number) -> Pair:
     """``log(2^k m)`` as a pair, to 2^-64: ``2 atanh(s)`` with s = (m - 1) / (m + 1) and its cube as pairs."""
-    one = m.writer.constant(1.0)
+    one = m.function.reals(1.0)
     f = m - one
-    below, below_low = fast_sum(m.writer.constant(2.0), f)
+    below, below_low = fast_sum(m.function.reals(2.0), f)
     s, s_low = divide_pairs(f, f - f, below, below_low)
     square, square_low = exact_product(s, s)
     square_low = multiply_add(2.0 * s, s_low, square_low)
     tail = polynomial(square, LOG_TAIL)
-    third, third_low = fast_sum(m.writer.constant(THIRD[0]), square * tail)
+    third, third_low = fast_sum(m.function.reals(THIRD[0]), square * tail)
     third_low = multiply_add(square_low, tail, third_low + THIRD[1])
     u, u_low = multiply_pairs(square, square_low, third, third_low)
     v, v_low = multiply_pairs(s, s_low, u, u_low)
@@ -374,66 +365,66 @@ def log_pair(k: Lanes, m: Lanes) -> Pair:
     return fast_sum(total, lost + multiply_add(k, LN_2[1], 2.0 * (low + (s_low + v_low))))
 
 
-def power(x: Lanes, y: Lanes) -> Lanes:
+def power(x: Number, y: Number) -> Number:
     """``x * x`` where y is 2, which losses are full of; else the general formula, which runs if a lane needs it."""
-    return where_rare(~y.equals(2.0), x * x, lambda: power_in_general(x, y))
+    return where_rare(y != 2.0, x * x, lambda: power_in_general(x, y))
 
 
-def power_in_general(x: Lanes, y: Lanes) -> Lanes:
+def power_in_general(x: Number, y: Number) -> Number:
     """``e^(y log|x|)`` with the product as a pair; signs, zeros, infinities and nans then as C's ``pow`` has them.
 
     Where Python's ``**`` gives a complex number, it is nan, and where it divides by zero, inf. A result that is a
     double is exact, as those of small whole powers of small whole numbers are.
     """
-    size = absolute(x)
+    size = abs(x)
     small = size < LEAST_NORMAL
     k, m = split(select(small, size * 2.0**54, size))
     logarithm, low = log_pair(select(small, k - 54.0, k), m)
     within = clamp(y, -(2.0**70), 2.0**70)  # beyond, only x = ±1 gives neither 0 nor inf
     product, error = exact_product(within, logarithm)
-    error = select(absolute(product) < 750.0, multiply_add(within, low, error), 0.0)
+    error = select(abs(product) < 750.0, multiply_add(within, low, error), 0.0)
     bits, k, high, low = exp_pair(clamp(product, -746.0, 710.0), error)
     mantissa = high + low
 
-    def of_others() -> Lanes:
+    def of_others() -> Number:
         result = scale(mantissa, k)
-        result = select(size.equals(0.0), select(y < 0.0, math.inf, 0.0), result)
-        result = select(size.equals(math.inf), select(y < 0.0, 0.0, math.inf), result)
-        whole, even = round_half_even(y).equals(y), round_half_even(0.5 * y).equals(0.5 * y)
+        result = select(size == 0.0, select(y < 0.0, math.inf, 0.0), result)
+        result = select(size == math.inf, select(y < 0.0, 0.0, math.inf), result)
+        whole, even = round_half_even(y) == y, round_half_even(0.5 * y) == 0.5 * y
         result = select((x < 0.0) & is_finite(x) & ~whole, math.nan, result)
         result = select(whole & ~even, copy_sign(result, x), result)
-        result = select(x.is_nan() | y.is_nan(), math.nan, result)
-        return select(x.equals(1.0) | y.equals(0.0), 1.0, result)
+        result = select((x != x) | (y != y), math.nan, result)
+        return select((x == 1.0) | (y == 0.0), 1.0, result)
 
-    plain = (x > 0.0) & (x < math.inf) & (absolute(product) < 708.0)
+    plain = (x > 0.0) & (x < math.inf) & (abs(product) < 708.0)
     return where_rare(~plain, (mantissa.bits() + (bits << 52)).double(), of_others)
 
 
 # Sine, cosine, tangent
 
 
-def reduce_by_half_pi(x: Lanes) -> tuple[Bits, Lanes, Lanes, Mask]:
+def reduce_by_half_pi(x: Number) -> tuple[Number, Number, Number, Number]:
     """``n`` (in the lowest bits) and a pair ``r`` with ``x = n π/2 + r``, ``|r| <= π/4``; and where that is too rough.
 
     π/2 has 86 bits here. That is too rough beyond 25,000, and where x is so close to a multiple of π/2 that less than
     58 bits of r would be right.
     """
     bits, _, r, r_low = reduce(x, HALF_PI_SHORT)
-    size = absolute(x)
-    return bits, r, r_low, ~(size < 25_000.0) | ((size > 1.0) & (absolute(r) < 2.0**-14))
+    size = abs(x)
+    return bits, r, r_low, ~(size < 25_000.0) | ((size > 1.0) & (abs(r) < 2.0**-14))
 
 
-def sine_and_cosine(r: Lanes, r_low: Lanes) -> tuple[Pair, Pair]:
+def sine_and_cosine(r: Number, r_low: Number) -> tuple[Pair, Pair]:
     """The sine and cosine of a pair, ``|r| <= π/4``, as pairs."""
     square = r * r
     half = 0.5 * square
     sine = multiply_add(r * square, polynomial(square, SIN), multiply_add(-half, r_low, r_low))
-    high, low = fast_sum(r.writer.constant(1.0), -half)
+    high, low = fast_sum(r.function.reals(1.0), -half)
     cosine = low + multiply_add(square * square, polynomial(square, COS), -(r * r_low))
     return (r, sine), (high, cosine)
 
 
-def turn(x: Lanes, name: str, quarters: int) -> Lanes:
+def turn(x: Number, name: str, quarters: int) -> Number:
     """``sin(x + quarters π/2)``: ± the sine or cosine of the rest, by the quadrant.
 
     Where the reduction is too rough, the C library's function ``name`` is called.
@@ -441,42 +432,42 @@ def turn(x: Lanes, name: str, quarters: int) -> Lanes:
     bits, r, r_low, rough = reduce_by_half_pi(x)
     quadrant = bits + quarters
     sine, cosine = sine_and_cosine(r, r_low)
-    y = select((quadrant & 1).is_zero(), copy_sign(sine[0] + sine[1], r), cosine[0] + cosine[1])
+    y = select((quadrant & 1) == 0, copy_sign(sine[0] + sine[1], r), cosine[0] + cosine[1])
     y = (y.bits() ^ ((quadrant << 62) & SIGN)).double()
-    return where_rare(rough, y, lambda: call_per_lane(name, x))
+    return where_rare(rough, y, lambda: call_per_lane(name)(x))
 
 
-def sin(x: Lanes) -> Lanes:
+def sin(x: Number) -> Number:
     """The sine; see ``turn``."""
     return turn(x, "sin", 0)
 
 
-def cos(x: Lanes) -> Lanes:
+def cos(x: Number) -> Number:
     """The cosine, which is the sine a quarter turn further; see ``turn``."""
     return turn(x, "cos", 1)
 
 
-def tan(x: Lanes) -> Lanes:
+def tan(x: Number) -> Number:
     """Sine by cosine, or in odd quadrants minus cosine by sine."""
     bits, r, r_low, rough = reduce_by_half_pi(x)
-    even = (bits & 1).is_zero()
+    even = (bits & 1) == 0
     (s, s_low), (c, c_low) = (fast_sum(*pair) for pair in sine_and_cosine(r, r_low))
     above, above_low = select(even, s, c), select(even, s_low, c_low)
     below, below_low = select(even, c, s), select(even, c_low, s_low)
     high, low = divide_pairs(above, above_low, below, below_low)
     y = copy_sign(high + low, r)
-    return where_rare(rough, select(even, y, -y), lambda: call_per_lane("tan", x))
+    return where_rare(rough, select(even, y, -y), lambda: call_per_lane("tan")(x))
 
 
 # Inverse sine, cosine, tangent
 
 
-def atan_of_ratio(a: Lanes, b: Lanes, swapped: Mask, behind: Mask) -> Lanes:
+def atan_of_ratio(a: Number, b: Number, swapped: Number, behind: Number) -> Number:
     """The angle of the direction ``(b, a)`` for ``0 <= a <= b``; ``swapped``, of (a, b); ``behind``, of (-b, a).
 
     It is ``atan t`` with t = a/b up to tan(π/8), else ``π/4 + atan t`` with t = (a - b) / (a + b); t is a pair.
     """
-    zero, one = a.writer.constant(0.0), a.writer.constant(1.0)
+    zero, one = a.function.reals(0.0), a.function.reals(1.0)
     wide = a > (math.sqrt(2) - 1) * b
     less, less_low = fast_sum(b, -a)
     more, more_low = fast_sum(b, a)
@@ -492,48 +483,48 @@ def atan_of_ratio(a: Lanes, b: Lanes, swapped: Mask, behind: Mask) -> Lanes:
     return high + (low + multiply_add(quarters, QUARTER_PI[1], sign * tail))
 
 
-def atan(x: Lanes) -> Lanes:
+def atan(x: Number) -> Number:
     """The angle of the direction ``(1, x)``; from 2⁶⁰ on it is π/2."""
-    size = clamp(absolute(x), 0.0, 2.0**60)
+    size = clamp(abs(x), 0.0, 2.0**60)
     swapped = size > 1.0
     nowhere = x < x
     return copy_sign(atan_of_ratio(select(swapped, 1.0, size), select(swapped, size, 1.0), swapped, nowhere), x)
 
 
-def atan2(y: Lanes, x: Lanes) -> Lanes:
+def atan2(y: Number, x: Number) -> Number:
     """The angle of the direction ``(x, y)``, scaled so that the ratio's parts neither overflow nor underflow."""
-    height, width = absolute(y), absolute(x)
+    height, width = abs(y), abs(x)
     swapped = height > width
     a, b = select(swapped, width, height), select(swapped, height, width)
-    endless = b.equals(math.inf)
-    a = select(endless, select(a.equals(math.inf), 1.0, 0.0 * a), a)  # a nan stays one
-    b = select(endless | b.equals(0.0), 1.0, b)
-    factor = select(b > 2.0**600, 2.0**-300, a.writer.constant(2.0**300))
-    behind = copy_sign(x.writer.constant(1.0), x) < 0.0
+    endless = b == math.inf
+    a = select(endless, select(a == math.inf, 1.0, 0.0 * a), a)  # a nan stays one
+    b = select(endless | (b == 0.0), 1.0, b)
+    factor = select(b > 2.0**600, 2.0**-300, a.function.reals(2.0**300))
+    behind = copy_sign(x.function.reals(1.0), x) < 0.0
     return copy_sign(atan_of_ratio(a * factor, b * factor, swapped, behind), y)
 
 
-def asin_parts(x: Lanes) -> tuple[Mask, Lanes, Lanes]:
+def asin_parts(x: Number) -> tuple[Number, Number, Number]:
     """Where ``|x| < 1/2``, and a pair: there the arcsine of |x|, else that of ``sqrt((1 - |x|) / 2)``."""
-    size = absolute(x)
+    size = abs(x)
     near = size < 0.5
     square = select(near, size * size, 0.5 - 0.5 * size)
-    s = select(near, size, square_root(square))
+    s = select(near, size, square.function.sqrt(square))
     return near, s, s * (square * polynomial(square, ASIN))
 
 
-def asin(x: Lanes) -> Lanes:
+def asin(x: Number) -> Number:
     """``s + s³ P(s²)`` up to 1/2; ``π/2 - 2 asin(sqrt((1 - x) / 2))`` beyond."""
     near, s, tail = asin_parts(x)
-    high, low = fast_sum(x.writer.constant(HALF_PI[0]), -2.0 * s)
+    high, low = fast_sum(x.function.reals(HALF_PI[0]), -2.0 * s)
     far = high + (low + (HALF_PI[1] - 2.0 * tail))
     return copy_sign(select(near, s + tail, far), x)
 
 
-def acos(x: Lanes) -> Lanes:
+def acos(x: Number) -> Number:
     """``π/2 - asin x`` up to 1/2; twice the arcsine of ``sqrt((1 - |x|) / 2)``, or π less that, beyond."""
     near, s, tail = asin_parts(x)
-    factor = copy_sign(x.writer.constant(1.0), x) * select(near, -1.0, 2.0)
+    factor = copy_sign(x.function.reals(1.0), x) * select(near, -1.0, 2.0)
     quarters = select(near, 1.0, select(x < 0.0, 2.0, 0.0))
     high, low = fast_sum(quarters * HALF_PI[0], factor * s)
     return high + (low + multiply_add(quarters, HALF_PI[1], factor * tail))
@@ -542,13 +533,13 @@ def acos(x: Lanes) -> Lanes:
 # The error function
 
 
-def erfc_far(a: Lanes) -> tuple[Lanes, Lanes, Lanes]:
+def erfc_far(a: Number) -> tuple[Number, Number, Number]:
     """``k`` and a pair with ``erfc(a) = 2^k (high + low)`` for a from 5/8 to 28.
 
     ``(1 + 2a) e^(a²) erfc(a)`` is smooth up to infinity: a polynomial in (a - 4) / (a + 4) (Shepherd and Laframboise
     1981). It is divided by 1 + 2a and multiplied by e^(-a²), as pairs.
     """
-    four, one = a.writer.constant(4.0), a.writer.constant(1.0)
+    four, one = a.function.reals(4.0), a.function.reals(1.0)
     q, q_low = divide_pairs(*exact_sum(a, -four), *exact_sum(a, four))
     high, low = fast_sum(one, polynomial(q + q_low, ERFC))
     high, low = divide_pairs(high, low, *exact_sum(one, 2.0 * a))
@@ -557,19 +548,19 @@ def erfc_far(a: Lanes) -> tuple[Lanes, Lanes, Lanes]:
     return k, *multiply_pairs(high, low, *fast_sum(factor, factor_low))
 
 
-def erf(x: Lanes) -> Lanes:
+def erf(x: Number) -> Number:
     """``x + x P(x²)`` up to 5/8; 1 - erfc beyond, and 1 from 6 on."""
-    square, size = x * x, absolute(x)
+    square, size = x * x, abs(x)
     near = multiply_add(x, polynomial(square, ERF), x)
     k, high, low = erfc_far(clamp(size, 0.625, 6.0))
     factor = power_of_two(k)
-    total, error = fast_sum(x.writer.constant(1.0), -(high * factor))
+    total, error = fast_sum(x.function.reals(1.0), -(high * factor))
     return select(size < 0.625, near, copy_sign(total + (error - low * factor), x))
 
 
-def erfc(x: Lanes) -> Lanes:
+def erfc(x: Number) -> Number:
     """``1 - x - x P(x²)`` where ``|x| <= 5/8``; beyond, the far formula, or 2 less that."""
-    one, two, size = x.writer.constant(1.0), x.writer.constant(2.0), absolute(x)
+    one, two, size = x.function.reals(1.0), x.function.reals(2.0), abs(x)
     high, low = fast_sum(one, -x)
     near = high + (low - x * polynomial(x * x, ERF))
     k, high, low = erfc_far(clamp(size, 0.625, 28.0))
@@ -580,12 +571,12 @@ def erfc(x: Lanes) -> Lanes:
 # Roots
 
 
-def cbrt(x: Lanes) -> Lanes:
+def cbrt(x: Number) -> Number:
     """``2^q ∛v`` with a polynomial for v from 0.35 to 2.83, and two of Halley's steps.
 
     Before the last step the root is cut to 22 bits, so that its square is exact.
     """
-    size = absolute(x)
+    size = abs(x)
     small = size < LEAST_NORMAL
     k, m = split(select(small, size * 2.0**54, size))
     q = round_in_low_bits(k, 1 / 3)[1]
@@ -600,26 +591,34 @@ def cbrt(x: Lanes) -> Lanes:
     return copy_sign(select((size > 0.0) & (size < math.inf), root, size), x)
 
 
-def hypot(x: Lanes, y: Lanes) -> Lanes:
+def hypot(x: Number, y: Number) -> Number:
     """``sqrt(x² + y²)`` with the squares as pairs, scaled so that they neither overflow nor underflow."""
-    one, left, right = x.writer.constant(1.0), absolute(x), absolute(y)
+    one, left, right = x.function.reals(1.0), abs(x), abs(y)
     a, b = select(left > right, left, right), select(left > right, right, left)
     big, small = a > 2.0**500, a < 2.0**-400
     factor = select(big, 2.0**-600, select(small, 2.0**600, one))
     (xx, xx_low), (yy, yy_low) = (exact_product(side, side) for side in (a * factor, b * factor))
     total, error = fast_sum(xx, yy)
-    root = square_root(total + (error + (xx_low + yy_low)))
+    root = x.function.sqrt(total + (error + (xx_low + yy_low)))
     root = root * select(big, 2.0**600, select(small, 2.0**-600, one))
-    return select(left.equals(math.inf) | right.equals(math.inf), math.inf, root)
+    return select((left == math.inf) | (right == math.inf), math.inf, root)
 
 
-def is_infinite(x: Lanes) -> Mask:
-    """Where it is inf or -inf."""
-    return absolute(x).equals(math.inf)
+def call_per_lane(name: str) -> Callable[[Number], Number]:
+    """The function ``name`` of the C library, called once per lane."""
+
+    def of(x: Number) -> Number:
+        f = x.function
+        function, out = f.declare(name, REAL, [REAL]), ir.Constant(REALS, ir.Undefined)
+        for lane in map(ir.IntType(32), range(LANES)):
+            one = f.builder.call(function, [f.builder.extract_element(x.register, lane)])
+            out = f.builder.insert_element(out, one, lane)
+        return Number(f, out)
+
+    return of
 
 
-PREDICATES: dict[str, Callable[[Lanes], Mask]] = {"isinf": is_infinite, "isnan": Lanes.is_nan}
-WRITERS: dict[str, tuple[int, Callable[..., Lanes]]] = {
+WRITERS: dict[str, tuple[int, Callable[..., Number]]] = {
     "acos": (1, acos),
     "asin": (1, asin),
     "atan": (1, atan),
@@ -633,7 +632,7 @@ WRITERS: dict[str, tuple[int, Callable[..., Lanes]]] = {
     "exp": (1, exp),
     "exp2": (1, exp2),
     "expm1": (1, expm1),
-    "fabs": (1, absolute),
+    "fabs": (1, abs),
     "floor": (1, floor),
     "hypot": (2, hypot),
     "log": (1, log),
@@ -644,117 +643,47 @@ WRITERS: dict[str, tuple[int, Callable[..., Lanes]]] = {
     "round": (1, round_half_even),
     "sin": (1, sin),
     "sinh": (1, sinh),
-    "sqrt": (1, square_root),
+    "sqrt": (1, lambda x: x.function.sqrt(x)),
     "tan": (1, tan),
     "tanh": (1, tanh),
     "trunc": (1, truncate),
 }
-FUNCTIONS = frozenset(WRITERS) | frozenset(PREDICATES)
+FUNCTIONS = frozenset(WRITERS)
+# Those that have no arithmetic form: what the C library calls them.
+FOREIGN = {**{name: name for name in ("acosh", "asinh", "atanh", "lgamma")}, "gamma": "tgamma"}
 
 
-def emit(builder: Any, name: str, arguments: Sequence[Any], *, fma: bool = True, inline: bool = True) -> Any:
+def emit(function: Writer, name: str, operands: Sequence[Number]) -> Number:
     """Writes a call of a function of math, lane by lane.
 
-    The function is written into the builder's module when it is first called there, private to the module.
+    The function of math is written into the module when it is first called there, private to the module.
 
     Args:
-        builder: llvmlite's ``IRBuilder``, where the call goes.
-        name: one of :data:`FUNCTIONS`.
-        arguments: values of one type, doubles or vectors of doubles.
-        fma: whether the processor multiplies and adds in one instruction (its features say ``fma``, or it is an ARM
-            of 64 bits). Code that says so is slow on one that can't.
-        inline: whether LLVM may put the function in the call's place. That runs faster, by a fifth for ``exp``, and
-            takes some 3 ms more to compile: for kernels with few calls.
-
-    Returns:
-        The value of the call: of the arguments' type; for ``isnan`` and ``isinf``, one bit per lane.
+        function: what calls it.
+        name: one of :data:`FUNCTIONS` or :data:`FOREIGN`.
+        operands: vectors.
 
     Raises:
-        ValueError: if there is no such function, or it takes another number of arguments.
+        ValueError: if there is no such function, or it takes another number of operands.
 
-    >>> from llvmlite import ir
-    >>> vector = ir.VectorType(ir.DoubleType(), 8)
-    >>> function = ir.Function(ir.Module(), ir.FunctionType(vector, [vector]), "f")
-    >>> builder = ir.IRBuilder(function.append_basic_block())
-    >>> print(emit(builder, "exp", function.args))
-    %... = call <8 x double> @"exp.v8.fma"(<8 x double> %...)
+    >>> from .code import Function
+    >>> caller = Function("f", 2, emit)
+    >>> x = caller.pointers[0].vector()
+    >>> print(emit(caller, "exp", [x]).register)
+    %... = call <8 x double> @"exp.v8"(<8 x double> %...)
     """
+    if name in FOREIGN:
+        return call_per_lane(FOREIGN[name])(operands[0])
     if name not in FUNCTIONS:
         raise ValueError(f"no function of math is called {name!r}: there are {', '.join(sorted(FUNCTIONS))}")
-    count, write = WRITERS.get(name, (1, None))
-    if len(arguments) != count:
-        raise ValueError(f"{name} takes {count} argument{'s' * (count > 1)}, not {len(arguments)}")
-    if write is None:
-        return PREDICATES[name](Lanes(Writer(builder, arguments[0].type, fma), arguments[0])).value
-    function = function_of(builder.module, name, arguments[0].type, fma)
-    return builder.call(function, arguments, attrs=() if inline else ("noinline",))
-
-
-def function_of(module: Any, name: str, type_: Any, fma: bool) -> Any:
-    """The module's own function for arguments of a type; written if it isn't there yet."""
     count, write = WRITERS[name]
-    lanes = f"v{type_.count}" if hasattr(type_, "count") else "f64"
-    full = f"{name}.{lanes}.{'fma' if fma else 'plain'}"
-    if full in module.globals:
-        return module.globals[full]
-    function = ir.Function(module, ir.FunctionType(type_, [type_] * count), full)
-    function.linkage = "internal"
-    function.attributes.add("nounwind")
-    writer = Writer(ir.IRBuilder(function.append_basic_block()), type_, fma)
-    result = write(*(Lanes(writer, argument) for argument in function.args))
-    writer.builder.ret(result.value)
-    return function
-
-
-@dataclass(frozen=True)
-class ArrayFunction:
-    """Machine code that takes arrays of NumPy; see :func:`array_function`."""
-
-    code: Code
-    run: Callable[..., Any]
-
-    def __call__(self, *arrays: Any) -> None:
-        self.run(*(array.ctypes.data for array in arrays), arrays[0].size)
-
-
-def array_function(name: str, target: Target) -> ArrayFunction:
-    """A function of math over arrays, to test and to measure what :func:`emit` writes.
-
-    Args:
-        name: one of :data:`FUNCTIONS`; ``isnan`` and ``isinf`` give 1.0 where they hold, else 0.0.
-        target: the processor; its ``lanes`` may be 1, for code on single doubles.
-
-    Returns:
-        ``f(x, out)`` or ``f(x, y, out)``, for arrays of doubles that stand together in memory, of one size: a multiple
-        of the lanes. It fills ``out``.
-
-    >>> import numpy
-    >>> from micrograd.compiler.targets import host
-    >>> x, out = numpy.linspace(0, 1, 8), numpy.empty(8)
-    >>> array_function("exp", host())(x, out)
-    >>> bool(numpy.allclose(out, numpy.exp(x)))
-    True
-    """
-    count = WRITERS[name][0] if name in WRITERS else 1
-    double, size = ir.DoubleType(), ir.IntType(64)
-    type_ = ir.VectorType(double, target.lanes) if target.lanes > 1 else double
-    module = ir.Module()
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [double.as_pointer()] * (count + 1) + [size]), "run")
-    *arrays, total = function.args
-    entry, loop, end = map(function.append_basic_block, ("entry", "loop", "end"))
-    ir.IRBuilder(entry).branch(loop)
-    builder = ir.IRBuilder(loop)
-    place = builder.phi(size)
-    places = [builder.bitcast(builder.gep(array, [place]), type_.as_pointer()) for array in arrays]
-    result = emit(builder, name, [builder.load(p, align=8) for p in places[:-1]], fma=target.fma)
-    if name in PREDICATES:
-        result = builder.uitofp(result, type_)
-    builder.store(result, places[-1], align=8)
-    following = builder.add(place, size(target.lanes))
-    place.add_incoming(size(0), entry)
-    place.add_incoming(following, builder.block)
-    builder.cbranch(builder.icmp_signed("<", following, total), loop, end)
-    ir.IRBuilder(end).ret_void()
-    code = target.compile(module)
-    run = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * (count + 1), ctypes.c_int64)(code.address("run"))
-    return ArrayFunction(code, run)
+    if len(operands) != count:
+        raise ValueError(f"{name} takes {count} operand{'s' * (count > 1)}, not {len(operands)}")
+    known = function.module.globals.get(f"{name}.v8")
+    if known is None:
+        known = ir.Function(function.module, ir.FunctionType(REALS, [REALS] * count), f"{name}.v8")
+        known.linkage = "internal"
+        known.attributes.add("nounwind")
+        inner = Writer(known, function.fma, function.math)
+        inner.end(write(*[Number(inner, operand) for operand in known.args]))
+    return Number(function, function.builder.call(known, [operand.register for operand in operands]))

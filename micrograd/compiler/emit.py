@@ -20,9 +20,9 @@ from typing import Any
 
 from ..rule import RULES, Rule, write_choices
 from .code import LANES, Function, Number, Operand, Operands, Pointer, Variable, Vector
-from .elementary import FUNCTIONS
+from .elementary import FOREIGN, FUNCTIONS
 from .graph import CHOICE, DIVIDE, DOT, PASSING, SUM, Body, Operation, UnsupportedError
-from .machine import FOREIGN, Kernel
+from .machine import Kernel
 
 __all__ = ["FUSED", "FUSED_OPERANDS", "FUSED_PARTS", "ROWS", "express", "find_stride"]
 

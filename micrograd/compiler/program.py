@@ -7,7 +7,6 @@ import os
 import random
 import sys
 from collections.abc import Callable, Sequence
-from ctypes import addressof, c_char
 from functools import lru_cache
 from itertools import compress
 from typing import TYPE_CHECKING, Any
@@ -20,7 +19,7 @@ from ..watching import resting_collector
 from .code import LANES
 from .graph import CAPTURED, INPUT, Graph
 from .loops import BATCH, ONE, REPEAT
-from .machine import HEAD, Floats, Kernel, Whole, assemble, bind, instruction, run
+from .machine import HEAD, Floats, Kernel, Whole, assemble, begin_of, bind, instruction, run
 from .plan import Instruction, Plan, make_plan
 from .surroundings import Surroundings
 from .tracing import Call, Trace, Traced, TraceError, record, trace, undrawn
@@ -139,7 +138,8 @@ class Program:
         parts, x = find_rows(parts)
         self.begin()
         place = self._find_place(lanes)
-        count = min(threads(), self.work * lanes // _WORTH_A_THREAD, lanes // LANES)
+        most, worth = threads(), self.work * lanes // _WORTH_A_THREAD
+        count = min(most, worth, lanes // LANES) if worth > 1 else 1
         is_finite = place.run(x) if count <= 1 else self._share(count, x, place.out, place.sums)
         if self.ends[0] and math.isnan(self.u[0]):
             place.out[0] = math.nan
@@ -284,14 +284,6 @@ class _Place:
         self.sums.fill(0.0)
         self._run()
         return bool(self._batch[HEAD])
-
-
-def begin_of(x: Floats) -> int:
-    """Where an array begins, which need not be one block of memory."""
-    try:
-        return addressof(c_char.from_buffer(x.data))  # takes a fifth of the time
-    except (TypeError, ValueError, BufferError):  # its numbers are apart, or may not be changed
-        return int(x.__array_interface__["data"][0])
 
 
 def find_rows(parts: Sequence[Floats]) -> tuple[Sequence[Floats], tuple[int, int]]:
