@@ -39,7 +39,7 @@ _SHORT = 8  # products of a sum that is part of an expression, at most
 _CHAIN = 6  # terms of a sum that was written with +, at least, to be run as one
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Instruction:
     """One line of a program.
 
@@ -66,7 +66,7 @@ class Instruction:
     writes: range
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Plan:
     """A program, before it is compiled.
 
