@@ -23,6 +23,7 @@ from .. import rules
 from ..engine import Number, Value, lift, operation
 from ..rule import VALUES, Rule, write_choices
 from ..watching import watch
+from .surroundings import find_names
 from .tracing import WHERE, Trace, TraceError, Tracing, combine
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "Graph",
     "Operation",
     "UnsupportedError",
+    "compile_text",
 ]
 
 
@@ -329,16 +331,33 @@ class Graph:
                 # The lambdas in it see the scope only if it is global.
                 out = lift(eval(_compile(rule.value), scope))
             except Exception as error:
-                raise UnsupportedError(
-                    f"the rule {rule.name!r} can't be compiled: {type(error).__name__}: {error}"
-                ) from error
+                reason = f"{type(error).__name__}: " * (not isinstance(error, UnsupportedError))
+                raise UnsupportedError(f"the rule {rule.name!r} can't be compiled: {reason}{error}") from error
         self._add(tracing.made)
         return self._ids[out]
 
 
 @cache
 def _compile(text: str) -> CodeType:
-    return compile(write_choices(ast.unparse(ast.parse(text, mode="eval"))), "<rule>", "eval")
+    return compile_text(ast.parse(write_choices(ast.unparse(ast.parse(text, mode="eval"))), mode="eval"))
+
+
+def compile_text(tree: ast.Expression) -> CodeType:
+    """The code of a rule's text whose choices are calls: see :func:`~micrograd.rule.write_choices`.
+
+    Raises:
+        UnsupportedError: if a name is assigned in a side of a choice, and used outside of it.
+    """
+    code = compile(ast.fix_missing_locations(tree), "<rule>", "eval")
+    stored = [node for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)]
+    sides = {node for side in ast.walk(tree) if isinstance(side, ast.Lambda) for node in ast.walk(side)}
+    lost = find_names(code) & {node.id for node in stored} - {node.id for node in stored if node not in sides}
+    if lost:
+        raise UnsupportedError(
+            f"it assigns {min(lost)!r} behind 'and' or 'or' or in a side of a choice, and uses it outside of that: "
+            "assign it before"
+        )
+    return code
 
 
 def _to_number(rule: Rule, x: Any) -> float:
