@@ -17,7 +17,7 @@ mpmath = pytest.importorskip("mpmath")
 import llvmlite.binding as llvm
 from llvmlite import ir
 
-from micrograd.compiler.elementary import FUNCTIONS, array_function, emit
+from micrograd.compiler.elementary import FUNCTIONS, PREDICATES, WRITERS, emit
 from micrograd.compiler.targets import TARGETS, host
 
 BOUND = 1.5  # ulp
@@ -110,9 +110,53 @@ def supported_targets():
 RUNS_ON = supported_targets()
 
 
+def load(module, target):
+    """The machine code of a module, as long as there is a reference to it."""
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    triple = llvm.Target.from_default_triple()
+    machine = triple.create_target_machine(cpu=target.cpu, features=target.features, opt=3)
+    parsed = llvm.parse_assembly(str(module))
+    parsed.verify()
+    passes = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=3))
+    passes.getModulePassManager().run(parsed, passes)
+    engine = llvm.create_mcjit_compiler(parsed, machine)
+    engine.finalize_object()
+    return engine
+
+
 @functools.cache
 def function_of(name, target):
-    return array_function(name, RUNS_ON[target])
+    """``f(x, out)`` or ``f(x, y, out)`` for arrays of one size, a multiple of the target's lanes."""
+    target = RUNS_ON[target]
+    count = WRITERS[name][0] if name in WRITERS else 1
+    double, size = ir.DoubleType(), ir.IntType(64)
+    type_ = ir.VectorType(double, target.lanes) if target.lanes > 1 else double
+    module = ir.Module()
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [double.as_pointer()] * (count + 1) + [size]), "run")
+    *arrays, total = function.args
+    entry, loop, end = map(function.append_basic_block, ("entry", "loop", "end"))
+    ir.IRBuilder(entry).branch(loop)
+    builder = ir.IRBuilder(loop)
+    place = builder.phi(size)
+    places = [builder.bitcast(builder.gep(array, [place]), type_.as_pointer()) for array in arrays]
+    result = emit(builder, name, [builder.load(p, align=8) for p in places[:-1]], fma=target.fma)
+    if name in PREDICATES:
+        result = builder.uitofp(result, type_)
+    builder.store(result, places[-1], align=8)
+    following = builder.add(place, size(target.lanes))
+    place.add_incoming(size(0), entry)
+    place.add_incoming(following, builder.block)
+    builder.cbranch(builder.icmp_signed("<", following, total), loop, end)
+    ir.IRBuilder(end).ret_void()
+    engine = load(module, target)
+    kind = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * (count + 1), ctypes.c_int64)
+    run = kind(engine.get_function_address("run"))
+
+    def call(*arrays, _engine=engine):
+        run(*(array.ctypes.data for array in arrays), arrays[0].size)
+
+    return call
 
 
 def evaluate(name, columns, target="host"):
@@ -281,9 +325,9 @@ def test_calls_run_with_the_function_in_their_place_and_without():
     for inline in (True, False):
         builder, (x,) = builder_of(ir.DoubleType(), 1)
         builder.ret(emit(builder, "exp", [x], inline=inline))
-        code = host().compile(builder.module)
+        engine = load(builder.module, host())
         assert ("noinline" in str(builder.module)) is not inline
-        assert ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_double)(code.address("caller"))(0.0) == 1.0
+        assert ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_double)(engine.get_function_address("caller"))(0.0) == 1.0
 
 
 def test_wrong_calls_say_what_is_wrong():

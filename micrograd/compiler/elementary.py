@@ -19,10 +19,8 @@ J.-M. Muller, *Elementary Functions* (2016), and, for ``log`` and its kin, of Su
 
 from __future__ import annotations
 
-import ctypes
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from .lanes import (
@@ -49,9 +47,8 @@ from .lanes import (
     square_root,
     where_rare,
 )
-from .targets import Code, Target
 
-__all__ = ["FUNCTIONS", "array_function", "emit"]
+__all__ = ["FUNCTIONS", "PREDICATES", "WRITERS", "emit"]
 
 # Bits of a double: a sign, 11 bits of exponent, 52 of mantissa.
 ONE = bits_of(1.0)
@@ -704,57 +701,3 @@ def function_of(module: Any, name: str, type_: Any, fma: bool) -> Any:
     result = write(*(Lanes(writer, argument) for argument in function.args))
     writer.builder.ret(result.value)
     return function
-
-
-@dataclass(frozen=True)
-class ArrayFunction:
-    """Machine code that takes arrays of NumPy; see :func:`array_function`."""
-
-    code: Code
-    run: Callable[..., Any]
-
-    def __call__(self, *arrays: Any) -> None:
-        self.run(*(array.ctypes.data for array in arrays), arrays[0].size)
-
-
-def array_function(name: str, target: Target) -> ArrayFunction:
-    """A function of math over arrays, to test and to measure what :func:`emit` writes.
-
-    Args:
-        name: one of :data:`FUNCTIONS`; ``isnan`` and ``isinf`` give 1.0 where they hold, else 0.0.
-        target: the processor; its ``lanes`` may be 1, for code on single doubles.
-
-    Returns:
-        ``f(x, out)`` or ``f(x, y, out)``, for arrays of doubles that stand together in memory, of one size: a multiple
-        of the lanes. It fills ``out``.
-
-    >>> import numpy
-    >>> from micrograd.compiler.targets import host
-    >>> x, out = numpy.linspace(0, 1, 8), numpy.empty(8)
-    >>> array_function("exp", host())(x, out)
-    >>> bool(numpy.allclose(out, numpy.exp(x)))
-    True
-    """
-    count = WRITERS[name][0] if name in WRITERS else 1
-    double, size = ir.DoubleType(), ir.IntType(64)
-    type_ = ir.VectorType(double, target.lanes) if target.lanes > 1 else double
-    module = ir.Module()
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [double.as_pointer()] * (count + 1) + [size]), "run")
-    *arrays, total = function.args
-    entry, loop, end = map(function.append_basic_block, ("entry", "loop", "end"))
-    ir.IRBuilder(entry).branch(loop)
-    builder = ir.IRBuilder(loop)
-    place = builder.phi(size)
-    places = [builder.bitcast(builder.gep(array, [place]), type_.as_pointer()) for array in arrays]
-    result = emit(builder, name, [builder.load(p, align=8) for p in places[:-1]], fma=target.fma)
-    if name in PREDICATES:
-        result = builder.uitofp(result, type_)
-    builder.store(result, places[-1], align=8)
-    following = builder.add(place, size(target.lanes))
-    place.add_incoming(size(0), entry)
-    place.add_incoming(following, builder.block)
-    builder.cbranch(builder.icmp_signed("<", following, total), loop, end)
-    ir.IRBuilder(end).ret_void()
-    code = target.compile(module)
-    run = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * (count + 1), ctypes.c_int64)(code.address("run"))
-    return ArrayFunction(code, run)

@@ -1,13 +1,12 @@
-"""For which processor LLVM compiles, and how a module becomes machine code in memory."""
+"""For which processor LLVM compiles."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from ..arguments import require
 
-__all__ = ["TARGETS", "Code", "Target", "host"]
+__all__ = ["TARGETS", "Target", "host", "llvm"]
 
 llvm = require("llvmlite.binding", "compiling", "llvmlite", "numpy")  # llvmlite has no types: its objects are Any here
 
@@ -27,35 +26,6 @@ class Target:
     features: str
     lanes: int
     fma: bool
-
-    def compile(self, module: Any) -> Code:
-        """The machine code of a module of :mod:`llvmlite.ir`.
-
-        Raises:
-            RuntimeError: if the module is not valid; with LLVM's reason.
-        """
-        llvm.initialize_native_target()
-        llvm.initialize_native_asmprinter()
-        triple = llvm.Target.from_default_triple()
-        machine = triple.create_target_machine(cpu=self.cpu, features=self.features, opt=3)
-        parsed = llvm.parse_assembly(str(module))
-        parsed.verify()
-        passes = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=3))
-        passes.getModulePassManager().run(parsed, passes)
-        engine = llvm.create_mcjit_compiler(parsed, machine)
-        engine.finalize_object()
-        return Code(engine)
-
-
-@dataclass(frozen=True)
-class Code:
-    """Machine code in memory, which is there as long as this object."""
-
-    engine: Any
-
-    def address(self, name: str) -> int:
-        """Where a function of the module begins."""
-        return int(self.engine.get_function_address(name))
 
 
 TARGETS = {
