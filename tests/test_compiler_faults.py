@@ -3,6 +3,7 @@
 The random programs of ``test_differential.py`` test what is computed. Each test here is a fault that a user found.
 """
 
+import builtins
 import math
 import os
 import random
@@ -696,6 +697,38 @@ def run_increment(monkeypatch):
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     return tmp_path / "micrograd"
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda x: b"\xff" * 10, lambda x: b"", lambda x: x[:-1], lambda x: x[:70] + b"!" + x[71:]]
+)
+def test_a_damaged_cache_is_made_anew(cache, monkeypatch, damage):
+    assert run_increment(monkeypatch) == 2.0
+    (file,) = cache.iterdir()
+    sound = file.read_bytes()
+    file.write_bytes(damage(sound))
+    assert run_increment(monkeypatch) == 2.0
+    assert file.read_bytes() == sound
+
+
+def test_a_kernel_of_a_changed_source_is_made_anew(tmp_path, cache, monkeypatch):
+    for number in (1.0, 2.0):
+        monkeypatch.setattr(machine, "_codes", WeakValueDictionary())
+        machine._version.cache_clear()  # of another process
+        file, scope = tmp_path / "kernel.py", {}
+        file.write_text(f"def write(f, v, u, g, c):\n    v[0] = {number}\n")
+        exec(builtins.compile(file.read_text(), str(file), "exec"), scope)
+        numbers = np.zeros(1)
+        kernel = machine.Kernel("number", scope["write"], ("unused",))
+        machine.run(machine.instruction(kernel, unused=0), numbers, numbers, numbers, 1)
+        assert numbers[0] == number
+
+
+def test_a_cache_that_others_may_write_to_is_not_used(cache, monkeypatch):
+    cache.mkdir()
+    cache.chmod(0o777)
+    assert run_increment(monkeypatch) == 2.0
+    assert not list(cache.iterdir())
 
 
 def test_whatever_byte_is_damaged_the_kernel_is_made_again(cache, monkeypatch):

@@ -74,6 +74,15 @@ def test_one_program_for_all_indexes(name):
     assert len(programs) == 1
 
 
+def test_a_long_list_that_is_made():
+    def function(i):
+        return functional.log_softmax([WEIGHTS[k % 7] * (k / 30) for k in range(100)])[i]
+
+    f = compiled(function)
+    for i in (0, 31, 32, 64, 99, -100):
+        assert outcome(f, i) == pytest.approx(outcome(function, i), rel=1e-13, abs=1e-15)
+
+
 def test_arguments_are_lists_too():
     f = compiled(lambda xs, i: xs[i] * WEIGHTS[i])
     x = [Value(float(k)) for k in range(7)]
@@ -101,7 +110,7 @@ def test_an_index_out_of_range_is_pythons_error(index):
         lambda i: WEIGHTS[[0, 2, 1][i]] * 1.0,
         lambda i: functional.sum(WEIGHTS[:i]),
         lambda i: functional.sum([WEIGHTS[0]] * 3) if [True, True, False][i] else WEIGHTS[0] * 1.0,
-        lambda i: [WEIGHTS[0] * k for k in range(40)][i],  # too long a list of what was computed
+        lambda i: [WEIGHTS[0] * k for k in range(300)][i],  # too long a list of what was computed
         lambda i: [WEIGHTS[0] * 2, Value(1.0)][i] * 1.0,
         lambda i: WEIGHTS[i + 1] * 1.0,
         lambda i: functional.sum([WEIGHTS[0] for _ in range(i)]),

@@ -21,7 +21,7 @@ from typing import Any
 from ..rule import RULES, Rule, write_choices
 from .code import LANES, Function, Number, Operand, Operands, Pointer, Variable, Vector
 from .elementary import FOREIGN, FUNCTIONS
-from .graph import CHOICE, DIVIDE, DOT, PASSING, SUM, Body, Operation, UnsupportedError
+from .graph import CHOICE, DIVIDE, DOT, PASSING, SUM, Body, Operation, UnsupportedError, compile_text
 from .machine import Kernel
 
 __all__ = ["FUSED", "FUSED_OPERANDS", "FUSED_PARTS", "ROWS", "express", "find_stride"]
@@ -225,7 +225,7 @@ def _compile(text: str) -> tuple[Any, frozenset[str]]:
     tree = _Branches().visit(ast.parse(write_choices(text.strip()), mode="eval"))
     names = [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
     given = {node.id for node in names if isinstance(node.ctx, ast.Store)}
-    return compile(ast.fix_missing_locations(tree), "<rule>", "eval"), frozenset(node.id for node in names) - given
+    return compile_text(tree), frozenset(node.id for node in names) - given
 
 
 class _Branches(ast.NodeTransformer):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import inspect
 import random
+from bisect import bisect
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from .. import rules
 from ..engine import Value, lift, operation
 from ..functional import where
-from .surroundings import _find_names
+from .surroundings import find_names
 
 if TYPE_CHECKING:
     from .tracing import Call
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Choices", "TraceError", "find_choices", "gather"]
 
 _PROBES = 32  # calls with other indexes, at most: a list that is no longer is tried wholly
+_MOST_MADE = 256  # items of a list that the function makes, at most: it is always tried wholly
 _DEPTH = 12  # lists in lists and attributes of attributes, at most
 _MADE = "made by the function"
 
@@ -89,8 +91,11 @@ def find_choices(function: Callable[..., Any], call: Call, again: Callable[[dict
             raise TraceError("an index reads nothing from a list of Values")
         if sizes == known:
             return choices, where_is.lists
-        known, count = sizes, min(_PROBES, max(sizes.values()))
-        orders = {place: [rng.sample(range(size), size) for _ in range(count)] for place, size in sizes.items()}
+        whole = [len(path) - 1 for path, _ in choices.values() if path[0] == _MADE]
+        known, count = sizes, max([min(_PROBES, max(sizes.values())), *whole])
+        orders = {
+            place: [rng.sample(range(size), size) for _ in range(0, count, size)] for place, size in sizes.items()
+        }
         for t in range(count):
             probe({place: orders[place][t // size][t % size] for place, size in sizes.items()})
 
@@ -98,13 +103,19 @@ def find_choices(function: Callable[..., Any], call: Call, again: Callable[[dict
 def _measure(again: Callable[[dict[int, float]], Call], indexes: dict[int, int], place: int) -> int:
     # The length of the shortest list that is read at an index.
     numbers = {other: float(k) for other, k in indexes.items()}
-    for k in range(_PROBES + 1):
+
+    def is_outside(k: int) -> bool:
         try:
             again({**numbers, place: float(k)})
         except IndexError:
-            return k
+            return True
+        return False
+
+    size = bisect(range(_MOST_MADE + 1), False, key=is_outside)
+    if size <= _MOST_MADE:
+        return size
     raise TraceError(
-        f"a list that the function makes, and reads at an index, has more than {_PROBES} items: use "
+        f"a list that the function makes, and reads at an index, has more than {_MOST_MADE} items: use "
         "dot(values, one_hot(index, len(values))) of micrograd.functional"
     )
 
@@ -162,7 +173,7 @@ def _items(tree: Any) -> Iterator[tuple[Any, Any]]:
         yield from enumerate((tree.__func__, tree.__self__))
     elif inspect.isfunction(tree):
         yield from inspect.getclosurevars(tree).nonlocals.items()
-        yield from [(name, tree.__globals__[name]) for name in _find_names(tree.__code__) if name in tree.__globals__]
+        yield from [(name, tree.__globals__[name]) for name in find_names(tree.__code__) if name in tree.__globals__]
         yield from enumerate(tree.__defaults__ or ())
         if hasattr(tree, "__wrapped__"):
             yield "__wrapped__", tree.__wrapped__

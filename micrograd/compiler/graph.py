@@ -23,6 +23,7 @@ from .. import rules
 from ..engine import Number, Value, lift, operation
 from ..rule import VALUES, Rule, write_choices
 from ..watching import watch
+from .surroundings import find_names
 from .tracing import WHERE, Trace, TraceError, Tracing, combine
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "Graph",
     "Operation",
     "UnsupportedError",
+    "compile_text",
 ]
 
 
@@ -329,16 +331,33 @@ class Graph:
                 # The lambdas in it see the scope only if it is global.
                 out = lift(eval(_compile(rule.value), scope))
             except Exception as error:
-                raise UnsupportedError(
-                    f"the rule {rule.name!r} can't be compiled: {type(error).__name__}: {error}"
-                ) from error
+                reason = f"{type(error).__name__}: " * (not isinstance(error, UnsupportedError))
+                raise UnsupportedError(f"the rule {rule.name!r} can't be compiled: {reason}{error}") from error
         self._add(tracing.made)
         return self._ids[out]
 
 
 @cache
 def _compile(text: str) -> CodeType:
-    return compile(write_choices(ast.unparse(ast.parse(text, mode="eval"))), "<rule>", "eval")
+    return compile_text(ast.parse(write_choices(ast.unparse(ast.parse(text, mode="eval"))), mode="eval"))
+
+
+def compile_text(tree: ast.Expression) -> CodeType:
+    """The code of a rule's text whose choices are calls: see :func:`~micrograd.rule.write_choices`.
+
+    Raises:
+        UnsupportedError: if a name is assigned in a side of a choice, and used outside of it.
+    """
+    code = compile(ast.fix_missing_locations(tree), "<rule>", "eval")
+    stored = [node for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)]
+    sides = {node for side in ast.walk(tree) if isinstance(side, ast.Lambda) for node in ast.walk(side)}
+    lost = find_names(code) & {node.id for node in stored} - {node.id for node in stored if node not in sides}
+    if lost:
+        raise UnsupportedError(
+            f"it assigns {min(lost)!r} behind 'and' or 'or' or in a side of a choice, and uses it outside of that: "
+            "assign it before"
+        )
+    return code
 
 
 def _to_number(rule: Rule, x: Any) -> float:
@@ -434,8 +453,7 @@ def _sum(xs: Iterable[Any], start: Any = 0.0) -> Value:
 _OF_VALUES: dict[str, Any] = {
     **{
         name: _elementary(name, f"{name}(a)")
-        for name in ("acos", "acosh", "asin", "asinh", "atan", "atanh", "cbrt", "cosh", "erf", "erfc", "exp2", "expm1",
-                     "gamma", "lgamma", "log10", "log1p", "log2", "sinh", "tan")
+        for name in ("acosh", "asinh", "atanh", "erfc", "exp2", "gamma", "lgamma", "log10", "log2")
     },
     "isinf": _elementary("isinf", "1.0 if isinf(a) else 0.0"),
     "isnan": _elementary("isnan", "1.0 if isnan(a) else 0.0"),
@@ -443,4 +461,4 @@ _OF_VALUES: dict[str, Any] = {
     "prod": lambda xs: reduce(mul, map(lift, xs)),
     "sum": _sum,
     "mul": lambda a, b: lift(a) * b,
-}  # fmt: skip
+}

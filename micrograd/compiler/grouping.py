@@ -25,7 +25,7 @@ Term = tuple[int, int]  # a product of two operations; a single one is a product
 Offsets = tuple[list[int], list[int]]  # numbers in a grid are sums of one for its line and one for its column
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Layer:
     """Sums of products of the same inputs, with one weight for each.
 
@@ -99,7 +99,7 @@ def find_offsets(grid: Sequence[Sequence[int]]) -> Offsets | None:
     return (lines.tolist(), columns.tolist()) if (numbers == lines[:, None] + columns).all() else None
 
 
-@dataclass
+@dataclass(eq=False)
 class Tile:
     """Products of each of some rows with each of some columns, which are rows of numbers too.
 

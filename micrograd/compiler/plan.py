@@ -39,7 +39,7 @@ _SHORT = 8  # products of a sum that is part of an expression, at most
 _CHAIN = 6  # terms of a sum that was written with +, at least, to be run as one
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Instruction:
     """One line of a program.
 
@@ -66,7 +66,7 @@ class Instruction:
     writes: range
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Plan:
     """A program, before it is compiled.
 
@@ -176,11 +176,10 @@ _Lines = tuple[tuple[tuple[int, ...], int], ...]  # of a layer, for each sum: th
 class _Kind:
     # What units have in common that may be one instruction: an expression, or the lines of a layer, or "dot".
 
-    __slots__ = ("left", "order", "ready", "what")
+    __slots__ = ("left", "ready", "what")
 
-    def __init__(self, what: Body | _Lines | str, order: list[int]) -> None:
+    def __init__(self, what: Body | _Lines | str) -> None:
         self.what = what
-        self.order = order  # of an expression: which of the leaves of its tree are its leaves
         self.left = 0  # units that are not in an instruction yet
         self.ready: list[_Unit] = []  # those of them that wait for nothing
 
@@ -246,30 +245,22 @@ class _Planner:
         graph, plan = self.graph, self.plan
         self.add_constants(live)
         leaves = [i for i in live if i in self.row and i not in graph.units]
-        units = [i for i in live if i in graph.units]
-        index = {i: k for k, i in enumerate([*leaves, *units])}
-        steps = []
-        for i in live:
-            if i not in index:
-                steps.append((graph.ops[i], tuple([index[x] for x in graph.args[i]])))
-                index[i] = len(index)
         summed = [(p, g) for p, g in enumerate(graph.gradients) if not graph.is_number(g, 0)] if sums else []
         outputs = graph.outputs if sums else [*graph.outputs, *graph.gradients]
-        kinds = "".join(["L" if i in graph.varying else "U" for i in leaves])
-        results = tuple([index[i] for i in [*outputs, *[g for _, g in summed]]])
-        body = Body(kinds, tuple([graph.numbers[i] for i in units]), tuple(steps), results)
+        inner = [i for i in live if i not in self.row]
+        body = self.make_body(inner, leaves, [*outputs, *[g for _, g in summed]], False)
         rows = [self.row[i] - (i in graph.varying) for i in leaves]
         operands = [0] * 5 + [len(leaves), len(outputs), len(summed)]  # where inputs and outputs are is not known yet
-        for kind, row in zip(kinds, rows, strict=True):
+        for kind, row in zip(body.leaves, rows, strict=True):
             operands += (int(kind == "U"), row)
         operands += [p for p, _ in summed]
         plan.is_fused, plan.rows, plan.sums = True, 1, graph.derivatives if sums else 0
         plan.outputs = list(range(1, 1 + len(graph.outputs)))
         plan.gradients = list(range(1 + len(graph.outputs), 1 + len(outputs)))
-        reads = [1 + row for row, kind in zip(rows, kinds, strict=True) if kind == "L"]
-        work = sum([max(1, len(args)) for _, args in steps])
+        reads = [1 + row for row, kind in zip(rows, body.leaves, strict=True) if kind == "L"]
+        work = sum([max(1, len(args)) for _, args in body.steps])
         note, kernel = _describe(body)[1], emit.express(body, len(summed))
-        plan.lanes.append(_instruction(emit.FUSED, operands, "fused", note, len(steps), work, reads, range(0), kernel))
+        plan.lanes.append(_instruction(emit.FUSED, operands, "fused", note, len(inner), work, reads, range(0), kernel))
 
     # Many kernels
 
@@ -449,7 +440,7 @@ class _Planner:
         apart = self.long.union(layer_of)
         trees, parts = self.find_trees([i for i in todo if i not in apart], is_uniform)
         kinds: dict[Any, _Kind] = {}
-        dot = _Kind("dot", [])
+        dot = _Kind("dot")
         of: dict[int, _Unit] = {}
         units: list[_Unit] = []
         for i in todo:
@@ -516,27 +507,25 @@ class _Planner:
         leaves = list(dict.fromkeys(its))
         key = shape if len(leaves) == len(its) else (shape, *map(leaves.index, its))
         if key not in kinds:
-            body, ordered = self.make_body(root, parts, is_uniform)
-            kinds[key] = _Kind(body, list(map(leaves.index, ordered)))
-        kind = kinds[key]
-        return _Unit([root], kind, list(map(leaves.__getitem__, kind.order)))
+            inner = [root]
+            for i in inner:  # grows in the loop
+                inner += parts.intersection(self.graph.args[i])
+            kinds[key] = _Kind(self.make_body(sorted(inner), leaves, [root], is_uniform))
+        return _Unit([root], kinds[key], leaves)
 
-    def make_body(self, root: int, parts: set[int], is_uniform: bool) -> tuple[Body, list[int]]:
-        # The expression of an operation, with those that are part of it, and its leaves.
-        graph, inner = self.graph, [root]
-        for i in inner:  # grows in the loop
-            inner += parts.intersection(graph.args[i])
-        inner.sort()
-        operands = dict.fromkeys(chain.from_iterable([graph.args[i] for i in inner]))
-        units = sorted(graph.units.intersection(operands))
-        leaves = [x for x in operands if x not in parts and x not in units]
+    def make_body(self, inner: Sequence[int], leaves: Sequence[int], results: Sequence[int], is_uniform: bool) -> Body:
+        # The expression that operations are together, in their order.
+        graph = self.graph
+        used = chain(results, *[graph.args[i] for i in inner])
+        units = sorted(graph.units.intersection(used))
         index = {x: k for k, x in enumerate([*leaves, *units])}
         steps = []
         for i in inner:
             steps.append((graph.ops[i], tuple(map(index.__getitem__, graph.args[i]))))
             index[i] = len(index)
         kinds = "".join(["L" if is_uniform or x in graph.varying else "U" for x in leaves])
-        return Body(kinds, tuple([graph.numbers[x] for x in units]), tuple(steps), (index[root],)), leaves
+        numbers = tuple([graph.numbers[x] for x in units])
+        return Body(kinds, numbers, tuple(steps), tuple([index[x] for x in results]))
 
     def find_layer(self, layer: Layer, kinds: dict[Any, _Kind]) -> _Unit:
         # Layers of the same weights, sorted alike, are places of one.
@@ -549,7 +538,7 @@ class _Planner:
         lines.sort()
         key = tuple([(known, start) for known, start, _ in lines])
         if key not in kinds:
-            kinds[key] = _Kind(key, [])
+            kinds[key] = _Kind(key)
         return _Unit([i for _, _, i in lines], kinds[key], layer.inputs)
 
     def run(self, units: list[_Unit], is_uniform: bool) -> Instruction:

@@ -383,8 +383,9 @@ def _compare(traced: Trace, again: Call, differentiate: str, order: Sequence[Val
             "depends on something that it changes itself, or draws random numbers in another way than by "
             "micrograd.functional.random() and normal()"
         )
-    known = {*order, *again.find_operands()}
-    fresh = {leaf for leaf in traced.captured if leaf not in known}  # made in the function itself: constants
+    fresh = set(traced.captured).difference(order)
+    if fresh:  # those that were made in the function itself are constants
+        fresh.difference_update(again.find_operands())
     if fresh:
         is_kept = [leaf not in fresh for leaf in traced.captured]
         if "captured" in differentiate:

@@ -16,7 +16,7 @@ from typing import Any
 
 from ..engine import Value
 
-__all__ = ["Hidden", "Surroundings"]
+__all__ = ["Hidden", "Surroundings", "find_names"]
 
 _MOST = 1_000_000  # items that are looked at
 _ARRAY = 1 << 20  # bytes of an array that is looked at, at most
@@ -112,7 +112,7 @@ class Surroundings:
         if (function.__module__ or "").partition(".")[0] in _OTHERS:
             return
         self._note("", function.__dict__)
-        names, scope = _find_names(function.__code__), function.__globals__
+        names, scope = find_names(function.__code__), function.__globals__
         for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
             value = _contents(cell)
             self._variables.append((name, cell, value))
@@ -231,10 +231,10 @@ def _is_foreign(x: Any) -> bool:
     return isinstance(x, types.ModuleType) and x.__name__.partition(".")[0] not in _OTHERS
 
 
-def _find_names(code: types.CodeType) -> set[str]:
-    # The names in a function, and in functions and comprehensions that are written in it.
+def find_names(code: types.CodeType) -> set[str]:
+    """The names in code that are not its own variables, and those in functions and comprehensions that it makes."""
     names = set(code.co_names)
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
-            names |= _find_names(constant)
+            names |= find_names(constant)
     return names

@@ -271,7 +271,7 @@ def undrawn(surroundings: Surroundings) -> Iterator[None]:
         )
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Trace:
     """What a call of the function made.
 
@@ -340,7 +340,7 @@ class Trace:
         return not self.modes or all(_mode(module, names) == mode for module, names, mode in self.modes)
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Call:
     """A call of the function on Values: its arguments, the numbers among them, and what it gave, flat.
 

@@ -6,8 +6,8 @@ function's noise divided by h. The smallest steps decide: an estimate from large
 all those from smaller ones.
 
 The quotients on both sides are extrapolated too. Where they have different limits, the function has a kink; where they
-grow as 1/h, it jumps. A gradient is right if both sides and the middle allow it. It is wrong if the best of the three and
-the middle exclude it, for two sets of steps that agree. Otherwise, the differences can't tell.
+grow as 1/h, it jumps. A gradient is right if both sides and the middle allow it. It is wrong if the best of the three
+and the middle exclude it, for two sets of steps that agree. Otherwise, the differences can't tell.
 """
 
 from __future__ import annotations
