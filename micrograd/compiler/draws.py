@@ -1,4 +1,4 @@
-"""Random numbers for programs: many at a time, the same that the function itself would draw, in the same order."""
+"""Draws random numbers for programs: many at once, the same numbers in the same order as the function itself."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["Draw", "Draws", "Replay", "draw_for", "draw_orders"]
 Draw = tuple[Kind, Any]
 """What a trace draws: the kind of a number, and the generator."""
 
-_MANY = 1000  # numbers for which NumPy is faster: it takes the generator's state and gives it back
+_MANY = 1000  # from so many numbers on, drawing them with NumPy is faster, although it has to copy the state
 
 
 def _is_twister(rng: Any) -> bool:
@@ -29,7 +29,7 @@ def _is_twister(rng: Any) -> bool:
 
 
 def _take(rng: Any, count: int) -> Floats:
-    # Draws as many numbers of rng.random().
+    # Draws ``count`` numbers, those of as many calls of rng.random().
     if count < _MANY or not _is_twister(rng):
         return np.array([rng.random() for _ in range(count)])
     version, (*key, place), after = rng.getstate()
@@ -42,14 +42,14 @@ def _take(rng: Any, count: int) -> Floats:
 
 
 def draw_orders(rng: Any, count: int, orders: int) -> Whole:
-    """Draws several orders of ``count`` samples, a row each: those of :func:`micrograd.data.draw_order`.
+    """Draws several orders of ``count`` samples, one per row: those of :func:`micrograd.data.draw_order`.
 
-    Without a generator, they are all as they are.
+    If ``rng`` is None, each row counts from 0 up.
     """
     if rng is None:
         return np.tile(np.arange(count), (orders, 1))
     keys = (_take(rng, orders * count) * 2.0**31).astype(np.int64).reshape(orders, count)
-    # The place of a number in its lowest bits: sorting these is faster than sorting places.
+    # The low bits of each key hold its index: sorting keys is faster than sorting indexes by their keys.
     return np.sort(keys << 32 | np.arange(count), axis=1) & (2**32 - 1)
 
 
@@ -57,11 +57,11 @@ def draw_for(programs: Sequence[Sequence[Draw]], which: Whole) -> list[Floats]:
     """Draws the numbers of many samples.
 
     Args:
-        programs: what each program draws for a sample.
-        which: the program of each sample.
+        programs: for each program, the draws for one sample.
+        which: for each sample, the index of its program.
 
     Returns:
-        For each program an array with a row for each of its samples, and a column for each draw.
+        One array per program, with a row for each of its samples and a column for each draw.
     """
     counts = np.bincount(which, minlength=len(programs))
     rows = [np.empty((count, len(draws))) for count, draws in zip(counts, programs, strict=True)]
@@ -90,7 +90,7 @@ def draw_for(programs: Sequence[Sequence[Draw]], which: Whole) -> list[Floats]:
 
 
 class Draws:
-    """Draws that can be taken back."""
+    """Draws random numbers, and can set the generators back."""
 
     def __init__(self) -> None:
         self._states: dict[int, tuple[Any, Any]] = {}
@@ -105,17 +105,17 @@ class Draws:
         return draw_for(programs, which)
 
     def rewind(self) -> None:
-        """Gives all generators the state that they had before the first draw."""
+        """Restores the state that each generator had before the first draw."""
         for rng, state in self._states.values():
             rng.setstate(state)
 
 
 class Replay(Watcher):
-    """Gives a function that is called a second time for a sample the numbers that were drawn for it.
+    """Replays random numbers: a function that is called again for a sample gets the numbers that were drawn for it.
 
     Args:
         numbers: the numbers, in the order of the draws.
-        keeps: whether the function changes buffers, as it does when it is called for the first time.
+        keeps: whether the function may change buffers, such as running means. It may in its first call only.
     """
 
     def __init__(self, numbers: Iterable[float], keeps: bool) -> None:

@@ -1,6 +1,6 @@
-"""The loops that run programs: instructions themselves, whose operands may be addresses.
+"""The loops that run programs. They are instructions themselves; some of their operands are addresses.
 
-The first operand is what comes of it.
+The first operand is the result.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The last stage: functions in LLVM's language as machine code, kept on disk, and called.
 
 A program is an array of whole numbers: for each instruction the address of its function, its length, and its operands.
-Each function is compiled once, for all programs, and its machine code kept in the user's cache folder, with a checksum.
-Both are bounded: code in memory lives as long as a program that uses it, or until others were loaded; of the files
-those that were used last are kept.
+Each function is compiled once, for all programs. Its machine code is kept in the user's cache folder, with a checksum.
+Both are bounded: machine code stays in memory while a program uses it, and until 512 other kernels were loaded; on
+disk, 64 MB of the files that were used last are kept.
 """
 
 from __future__ import annotations
@@ -38,22 +38,22 @@ Floats = npt.NDArray[np.float64]
 Whole = npt.NDArray[np.int64]
 HEAD = 2  # numbers of an instruction before its operands: its function's address, and its length
 CALL = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 4, ctypes.c_int64)
-_INLINED = 6  # occurrences of a function of math, its definition among them, up to which it is inlined
+_INLINED = 6  # a function of math that occurs up to so often, its definition included, is inlined
 _FOLDER = 64 << 20  # bytes of machine code that are kept on disk
-_TOGETHER = 16  # functions that share an engine, which frees its memory when the last of them is not used any more
+_TOGETHER = 16  # functions per engine of LLVM; its memory is freed when none of them is used any more
 _lock = threading.RLock()
 _codes: weakref.WeakValueDictionary[tuple[str, Target], Code] = weakref.WeakValueDictionary()
-_staying: list[Code] = []  # that of kernels of the package, which is never freed
-_recent: deque[Code] = deque(maxlen=512)  # that of other kernels, which other programs may need soon
+_staying: list[Code] = []  # of the package's own kernels: never freed
+_recent: deque[Code] = deque(maxlen=512)  # of other kernels, which another program may need soon
 
 
 @dataclass(eq=False)
 class Code:
-    """Machine code in memory, as long as there is a reference to it.
+    """Machine code in memory. It is freed with the last reference to it.
 
     Attributes:
-        address: where it is.
-        engine: what holds it.
+        address: the address of the function.
+        engine: LLVM's object that owns the memory.
     """
 
     address: int
@@ -63,14 +63,14 @@ class Code:
 class Kernel:
     """A function of machine code, which an instruction of a program runs.
 
-    It takes four pointers, to rows of a block ``v``, to numbers that are the same in all lanes ``u``, to sums ``g``,
-    and to the instruction's operands ``c``, and the count of lanes.
+    It takes four pointers and the number of lanes. The pointers are to the rows of a block ``v``, to the numbers that
+    are the same in all lanes ``u``, to sums ``g``, and to the instruction's operands ``c``.
 
     Args:
-        key: what it is. Functions of the same key are the same.
-        write: writes its instructions.
+        key: identifies the function: kernels with the same key have the same code.
+        write: writes the function's instructions.
         operands: the names of its first operands, for :func:`instruction`.
-        stays: whether its machine code stays in memory; otherwise who uses it keeps :attr:`code`.
+        stays: whether its machine code stays in memory; otherwise its users keep a reference to :attr:`code`.
     """
 
     def __init__(
@@ -101,12 +101,12 @@ class Kernel:
 
     @property
     def name(self) -> str:
-        """What it is called in LLVM's language."""
+        """The function's name in LLVM's language."""
         return "k" + hashlib.sha256(self.key.encode()).hexdigest()[:24]
 
     @property
     def code(self) -> Code:
-        """Its machine code, which is made when it is first asked for."""
+        """The machine code, compiled or loaded when it is first asked for."""
         place = self.key, find_target()
         found = _codes.get(place)
         if found is None:
@@ -122,10 +122,10 @@ def _find_host() -> Target:
 
 
 def find_target() -> Target:
-    """The processor that is compiled for: this one, or what the environment's MICROGRAD_TARGET names.
+    """Returns the processor to compile for: this one, or the one that the environment's MICROGRAD_TARGET names.
 
     Raises:
-        ValueError: if there is none of this name.
+        ValueError: if there is no target of this name.
     """
     name = os.environ.get("MICROGRAD_TARGET")
     if name and name not in TARGETS:
@@ -145,7 +145,7 @@ def _load(kernel: Kernel) -> Code:
     return Code(int(engine.get_function_address(kernel.name)), engine)
 
 
-_engines: dict[Target, tuple[Any, int]] = {}  # the one that takes the next function, and how many it has
+_engines: dict[Target, tuple[Any, int]] = {}  # the engine for the next function, and how many functions it has
 
 
 def _keep(kernel: Kernel, what: str) -> bytes:
@@ -158,7 +158,7 @@ def _keep(kernel: Kernel, what: str) -> bytes:
         checksum, code = (content := file.read_bytes())[:32], content[32:]
         if hashlib.sha256(what.encode() + code).digest() == checksum:
             with contextlib.suppress(OSError):
-                os.utime(file)  # it was used last
+                os.utime(file)  # marks it as the most recently used one
             return code
     except OSError:
         pass
@@ -175,7 +175,7 @@ def _keep(kernel: Kernel, what: str) -> bytes:
 
 
 def _count_written(folder: Path) -> None:
-    # Removes files when there are too many, those first that were not used for the longest time.
+    # Every 64th time, removes the least recently used files if there is too much on disk.
     global _written
     _written += 1
     if _written % 64 == 1:
@@ -192,7 +192,7 @@ _written = 0
 
 
 def compile_text(text: str) -> bytes:
-    """The machine code of a module in LLVM's language."""
+    """Compiles a module in LLVM's language to an object file."""
     machine = _find_machine(find_target())
     module = llvm.parse_assembly(text)
     module.triple, module.data_layout = machine.triple, str(machine.target_data)
@@ -229,7 +229,7 @@ def _version(writer: str) -> str:
 
 
 def find_folder() -> Path | None:
-    """Where machine code is kept: None if there is no folder that is the user's own, in which nobody else may write."""
+    """Returns the cache folder; None if there is none that belongs to the user and that nobody else may write to."""
     home = os.environ.get("XDG_CACHE_HOME") or Path("~", ".cache")
     try:
         folder = Path(home).expanduser() / "micrograd"
@@ -242,7 +242,7 @@ def find_folder() -> Path | None:
 
 
 def assemble(instructions: Iterable[tuple[Kernel, Sequence[int] | Whole]]) -> Whole:
-    """The code of several instructions, given by their kernels and operands."""
+    """Returns the code of several instructions, each given by its kernel and its operands."""
     parts = [np.empty(0, dtype=np.int64)]
     for kernel, operands in instructions:
         parts += [np.array([kernel.code.address, len(operands) + HEAD]), np.asarray(operands, dtype=np.int64)]
@@ -250,10 +250,10 @@ def assemble(instructions: Iterable[tuple[Kernel, Sequence[int] | Whole]]) -> Wh
 
 
 def instruction(kernel: Kernel, **operands: int | npt.NDArray[Any]) -> Whole:
-    """An instruction: the address of its function, its length, and its operands.
+    """Returns an instruction: the address of its function, its length, and its operands.
 
     Args:
-        kernel: what it runs.
+        kernel: the function that it runs.
         operands: whole numbers by their names; or arrays, which are given by their address and have to be kept.
 
     Raises:
@@ -266,12 +266,12 @@ def instruction(kernel: Kernel, **operands: int | npt.NDArray[Any]) -> Whole:
 
 
 def bind(one: Whole, v: npt.NDArray[Any], u: npt.NDArray[Any], g: npt.NDArray[Any], lanes: int) -> Callable[[], None]:
-    """A call of an instruction with these rows, numbers and sums: all have to be kept."""
+    """Returns a function that runs an instruction on these arrays. The caller keeps the arrays alive."""
     return partial(CALL(int(one[0])), *map(address_of, (v, u, g, one[HEAD:])), lanes)
 
 
 def run(one: Whole, v: npt.NDArray[Any], u: npt.NDArray[Any], g: npt.NDArray[Any], lanes: int) -> int:
-    """Runs an instruction, and gives what its first operand has become."""
+    """Runs an instruction, and returns its first operand, which it may have set."""
     bind(one, v, u, g, lanes)()
     return int(one[HEAD])
 

@@ -1,4 +1,4 @@
-"""Kernels of the fourth stage: sums of products, tiled so that what is loaded once serves several sums.
+"""Kernels of the fourth stage for sums of products. They are tiled: a number that is loaded once serves several sums.
 
 For ``v``, ``u``, ``g`` and ``c`` see :mod:`micrograd.compiler.emit`.
 """
@@ -15,7 +15,8 @@ __all__ = ["DOT", "LAYER", "OUTER", "TIMES", "TOTAL"]
 
 
 def _write_dot(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) -> None:
-    # sums: (row, start in u, how many products of u and v, of v and v, the products…)…
+    # Operands: the number of sums; then for each sum its row, its start in u, the numbers of its products of u and v
+    # and of v and v, and the two factors of each product.
     stride, at = find_stride(f), f.variable(1)
     with f.loop(0, c[0]):
         k = at.value
@@ -43,7 +44,7 @@ def _write_dot(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) -> N
 
 
 def _each_tile(f: Function, stop: Number, sizes: Sequence[int]) -> Iterator[tuple[int, Number]]:
-    # Loops over a range in steps of the largest size, then over what is left in smaller ones.
+    # Loops over a range in steps of the largest size, then over the rest in steps of the smaller sizes.
     first = f.whole(0)
     for size in sizes:
         last = first + (stop - first) // size * size
@@ -52,14 +53,16 @@ def _each_tile(f: Function, stop: Number, sizes: Sequence[int]) -> Iterator[tupl
         first = last
 
 
-_GATHERED = 2048  # inputs of all places of a layer of one lane that are put together, at most
-_PACKED = 512  # inputs of eight sums whose weights are put together, at most
+_GATHERED = 2048  # the most inputs, of all places of a layer of one lane, that are copied together
+_PACKED = 512  # the most inputs of a layer of one lane whose weights are copied together
 
 
 def _write_layer(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) -> None:
-    # The same sums of products of the inputs of several places: how many sums, inputs, places; the first row, of all
-    # places' sums; whether the weights of an input follow each other, those of a sum, and the inputs of each place. A
-    # start in u for each sum; its weights are where it says in u, plus what each input says. The inputs of each place.
+    # Sums of products with the same weights, for the inputs of each of several places. Operands:
+    # - the numbers of sums, of inputs and of places; the first row of the results: those of a place follow each other;
+    # - whether the weights of an input are adjacent in u, those of a sum, and the inputs of each place in v;
+    # - for each sum its start in u; for each sum, and for each input, an offset: a weight is in u at the sum of both;
+    # - the rows of each place's inputs.
     sums, inputs, places, first = (c[i] for i in range(4))
     is_columns, is_line, is_given = (c[i] == 1 for i in range(4, 7))
     stride = find_stride(f)
@@ -134,7 +137,7 @@ def _write_layer(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) ->
 def _multiply_columns(
     f: Function, weights: Pointer, rights: Pointer, x: Sequence[Pointer], inputs: Number, start: Number
 ) -> list[Number]:
-    # Eight sums of products for each of several places: the weights of the eight follow each other.
+    # Eight sums of products for each of several places, where the eight weights of an input are adjacent.
     totals = [f.variable(start) for _ in x]
     with f.loop(0, inputs) as i:
         line = weights.vector(rights[i])
@@ -144,7 +147,7 @@ def _multiply_columns(
 
 
 def _multiply_lines(f: Function, weights: Sequence[Pointer], x: Sequence[Pointer], inputs: Number) -> list[Number]:
-    # The same, where the weights of each sum follow each other.
+    # The same, where the weights of each sum are adjacent.
     totals = [[f.variable(f.reals(0.0)) for _ in weights] for _ in x]
 
     def add(i: Number, is_in: Number | None) -> None:
@@ -165,7 +168,7 @@ def _multiply_lines(f: Function, weights: Sequence[Pointer], x: Sequence[Pointer
 
 
 def _put_first(target: Pointer, vector: Number, numbers: Pointer, count: Number) -> None:
-    # Stores the first numbers of a vector; ``numbers`` is a place for all of them.
+    # Stores the first ``count`` numbers of a vector; ``numbers`` is memory for the whole vector.
     f = target.function
     with f.either(count == LANES) as (whole, part):
         with whole:
@@ -176,13 +179,15 @@ def _put_first(target: Pointer, vector: Number, numbers: Pointer, count: Number)
                 target[k] = numbers[k]
 
 
-_TURNED = 64  # lanes whose rows are turned around at a time
+_TURNED = 64  # lanes that are transposed at a time
 
 
 def _write_outer(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) -> None:
-    # Sums over lanes, and over places, of products, row i × row j. How many i, j, places; whether the rows j follow
-    # each other, as their sums do; where the sums are in g: what each i says, plus what each j does; for each eight j
-    # whether there are so many, whose sums follow each other; each place's rows i; each place's rows j.
+    # Adds to g, over lanes and places, the products of each row i with each row j. Operands:
+    # - the numbers of i, of j and of places; whether the rows j are adjacent, and their sums;
+    # - an offset for each i and for each j: a sum is in g at the sum of both;
+    # - for each eight j, whether there are eight, with adjacent sums;
+    # - the rows i of each place; the rows j of each place.
     high, wide, places, follow = (c[i] for i in range(4))
     stride, downs = find_stride(f), c + 4
     rights, chunks = downs + high, (wide + (LANES - 1)) // LANES
@@ -190,7 +195,7 @@ def _write_outer(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) ->
     columns = rows + places * high
     with f.either(f.lanes > 1) as (many, one):
         with many:
-            # Rows j of some lanes and places are turned around, so that a vector has eight rows of one lane.
+            # Transposes the rows j of some lanes and places: then a vector holds eight rows of one lane.
             turned, apart = f.reals_on_stack(_TURNED * 2 * LANES), f.reals_on_stack(LANES)
 
             def add_to_sums(down: Number, chunk: Number, vector: Number) -> None:
@@ -256,7 +261,8 @@ def _write_outer(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) ->
 
 
 def _write_total(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) -> None:
-    # Sums over lanes of rows, each times a number: (place in g, row, factor in u)…
+    # Adds to g sums over the lanes of a row, times a number. Operands: how many; for each its place in g, its row, and
+    # the place of the factor in u.
     stride = find_stride(f)
     with f.loop(0, c[0]) as i:
         one = c + (1 + i * 3)
@@ -273,7 +279,8 @@ def _write_total(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) ->
 
 
 def _write_times(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) -> None:
-    # What is the same in all lanes, as often as there are lanes: (place in g, number in u)…
+    # Adds to g numbers that are the same in all lanes, times the number of lanes. Operands: how many; for each its
+    # place in g and in u.
     with f.loop(0, c[0]) as i:
         one = c + (1 + i * 2)
         g[one[0]] = f.add_product(f.lanes.as_real(), u[one[1]], g[one[0]])

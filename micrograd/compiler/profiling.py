@@ -1,4 +1,4 @@
-"""Where the time of a program goes, beside what the machine can do at best."""
+"""Measures how long each instruction of a program takes, and compares it with the machine's limits."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from .program import Program
 __all__ = ["Profile", "profile"]
 
 _REPEATS = 5
-_SECONDS = 2e-3  # that a measurement takes, at least
+_SECONDS = 2e-3  # the least duration of a measurement
 
 
 @dataclass
 class Profile:
-    """What a program's instructions take. It prints as a table.
+    """The time of each instruction of a program. It prints as a table.
 
     Attributes:
-        lanes: how many samples a block has.
-        instructions: each with its seconds for the block, arithmetic operations and bytes moved.
-        copying: bytes a second that a plain copy moves, of rows like these.
-        adding: arithmetic operations a second of a plain loop of multiplications and additions.
+        lanes: the number of samples of the block.
+        instructions: each with its time for the block in seconds, its arithmetic operations, and the bytes it moves.
+        copying: bytes per second of a plain copy of as many rows.
+        adding: arithmetic operations per second of a plain loop of multiplications and additions.
     """
 
     lanes: int
@@ -53,7 +53,7 @@ class Profile:
 
 
 def profile(program: Program, samples: int) -> Profile:
-    """Measures each instruction of a program on a block of as many samples as it takes at a time."""
+    """Measures each instruction of a program on one block of samples."""
     lanes = program.width(samples)
     plan, kept = program.plan, program.u.copy()
     memory, sums = np.full(max(plan.rows, 1 + plan.inputs) * (lanes + LANES) + LANES, 0.5), np.zeros(plan.sums + LANES)
@@ -79,7 +79,7 @@ def profile(program: Program, samples: int) -> Profile:
 
 
 def _write_loop(is_sum: bool, f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) -> None:
-    # again and again, of n numbers: how often
+    # Copies n numbers, or adds multiples of them, ``times`` times.
     with f.loop(0, c[0]) as k:
         weight = f.splat(1.0 / (k + 1).as_real())
         with f.loop(0, f.lanes // LANES * LANES, LANES) as lane:
@@ -102,7 +102,7 @@ def _repeat(again: Whole, call: Callable[[], None], times: int) -> None:
 
 
 def _seconds(function: Callable[..., Any], *arguments: Any) -> float:
-    # Of one time; the function takes how often, first.
+    # The time of one repetition. The function's first argument is the number of repetitions.
     times, best = 1, float("inf")
     for _ in range(_REPEATS):
         while True:
