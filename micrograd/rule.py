@@ -490,9 +490,8 @@ def _is_float(text: ast.expr, rule: Rule) -> bool:
         return _is_float(text.body, rule) and _is_float(text.orelse, rule)
     if isinstance(text, ast.Call) and isinstance(text.func, ast.Name):
         name = text.func.id
-        if name in ("max", "min", "sum"):  # all arguments are floats, or a sum's start is one
-            known = text.args[name == "sum" :]
-            return len(text.args) > 1 and all(_is_float(x, rule) for x in known) and not _may_be_complex(text)
+        if name == "sum":  # its start is a float
+            return len(text.args) == 2 and _is_float(text.args[1], rule) and not _may_be_complex(text)
         return name in _OF_FLOATS or (name in RULES and not hasattr(builtins, name))
     return False
 

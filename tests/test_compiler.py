@@ -568,6 +568,17 @@ def test_gradients_are_formed_as_the_arguments_are():
     assert pairs.tolist() == [[3.0, 2.0], [5.0, 4.0]]
 
 
+@pytest.mark.parametrize("a", [-1.0, 0.0, 3.0])
+def test_a_text_says_not_and_its_other_branch_has_no_value(a):
+    flip = rule("flip", "a", "a if not a > 1 else -a", "1.0 if not a > 1 else log(a) / (a * a)")
+    try:
+        f = compile(lambda x: grad(flip(x), [x], create_graph=True)[0] + flip(x))
+        assert f(a).data == grad(flip(x := Value(a)), [x])[0] + flip(a)
+        assert f.program.traced  # it was not left to Python's floats
+    finally:
+        del RULES["flip"]
+
+
 def test_at_a_point_where_a_branch_of_a_gradient_has_no_value():
     assert compile(lambda x: x.sqrt()).gradients([0.0, 1.0]).tolist() == [math.inf, 0.5]
     assert [x.tolist() for x in compile(lambda x, y: x**y).gradients([0.0], [1.0])] == [[1.0], [0.0]]

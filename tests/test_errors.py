@@ -99,6 +99,7 @@ ERRORS = [
     (lambda: rules.rule(3, "a", "a", "1.0"), ValueError, "not 3"),
     (lambda: rules.rule("new", "out", "out", "1.0"), ValueError, "'out' can't name an operand"),
     (lambda: rules.rule("new", "a, a", "a", "1.0", "0.0"), ValueError, "two operands or constants have one name"),
+    (lambda: rules.rule("new", "a", "a", "1.0", a=2.0), ValueError, "two operands or constants have one name"),
     (lambda: rules.rule("new", "lambda", "1.0", "0.0"), ValueError, "'lambda' can't name an operand"),
     (lambda: rules.rule("new", "a, float", "a", "1.0", "0.0"), ValueError, "'float' can't name an operand"),
     (lambda: rules.rule("new", "a b", "a", "1.0"), ValueError, "'a b' can't name an operand"),
