@@ -101,8 +101,10 @@ def test_threads_and_processes_are_ended(tmp_path):
     file.write_text(source.replace("EXTRA", extra) + write(CLOSURES), encoding="utf-8")
     found = diagnose_file(file)
     assert found.ok or "fork_exec" in str(found), str(found)
-    running = [path for path in Path("/proc").glob("[0-9]*/cmdline") if mark in read(path)]
-    assert running == []
+    patience = time.monotonic() + 30  # what is ended takes a moment to be gone
+    while any(mark in read(path) for path in Path("/proc").glob("[0-9]*/cmdline")):
+        assert time.monotonic() < patience
+        time.sleep(0.1)
 
 
 def read(path):
@@ -135,7 +137,7 @@ def test_a_class_of_another_name_is_found(tmp_path):
 
 def test_the_command(tmp_path, capsys):
     assert main(["diagnose", str(ENGINES / "table.py")]) == 0
-    assert capsys.readouterr().out == "right: nothing is wrong with it.\n"
+    assert capsys.readouterr().out.startswith("right: nothing is wrong with it.")
     file = tmp_path / "engine.py"
     file.write_text(write(CLOSURES, ("1 - t**2", "1 - t")), encoding="utf-8")
     assert main(["diagnose", str(file)]) == 1

@@ -1,6 +1,7 @@
 """``diagnose``: faults planted into three engines are named, and right engines are not accused."""
 
 import json
+import subprocess
 import sys
 
 import numpy as np
@@ -165,6 +166,18 @@ def test_a_trace_function_is_restored():
         assert sys.gettrace() is trace
     finally:
         sys.settrace(before)
+
+
+def test_only_counterexamples_need_hypothesis():
+    code = (
+        "import sys; sys.modules['hypothesis'] = None\n"
+        "from micrograd import Value; from micrograd.testing import diagnose\n"
+        "assert diagnose(Value).ok\n"
+        "class Student(Value):\n    def relu(self): return self\n"
+        "diagnose(Student)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "needs hypothesis: python -m pip install hypothesis" in done.stderr.splitlines()[-1]
 
 
 def test_what_is_no_class_is_refused():

@@ -125,7 +125,8 @@ class Form:
 
 _PAIRS = ((3.0, 2.0), (-1.5, 2.5), (0.5, -4.0))
 _NUMBERS = (0.5, -1.25, 2.0, -0.25, 3.0)
-# What others may be made of comes first, so that it is blamed first: a quotient may be a product with a power.
+# What others may be made of comes first, so that it is blamed first: a quotient may be a product with a power, and a
+# method may be made of all operators.
 _REQUIRED = ("+", "*", "neg", "-", "**", "/")
 _METHODS = (
     "exp", "log", "relu", "tanh", "sigmoid", "sqrt", "sin", "cos", "abs", "expm1", "log1p", "cbrt", "tan", "asin",
@@ -145,13 +146,13 @@ def _list_forms(engine: Any) -> Iterator[Form]:
                 yield Form(name, RULES["power"].bind("power", n=n), ((1.5,), (-2.0,), (0.5,)))
         else:
             yield Form(name, RULES[name], _PAIRS)
+    for name in ("+", "*", "-", "/"):
+        for side in (1, 0):
+            yield Form(name, RULES[name], _PAIRS, frozenset([side]))
     for name in _METHODS:
         if find_method(engine, name):
             points = tuple((x,) for x in _NUMBERS if _is_defined(RULES[name], x))
             yield Form(name, RULES[name], (*points, (0.0,)) if name == "relu" else points)
-    for name in ("+", "*", "-", "/"):
-        for side in (1, 0):
-            yield Form(name, RULES[name], _PAIRS, frozenset([side]))
 
 
 def _is_defined(rule: Rule, x: float) -> bool:
@@ -612,7 +613,12 @@ class _Examination:
 
     def blame(self, names: Sequence[str]) -> str:
         """The operation at fault: the first one that fails, or none if several fail that are not made of each other."""
-        return "" if len({"+", "*", "**"} & {*names}) > 1 else names[0]
+        if len({"+", "*", "**"} & {*names}) > 1:
+            return ""
+        operators = [
+            form.name for form, answer in self.answers if form.name in _REQUIRED and answer.list_wrong_leaves()
+        ]
+        return operators[0] if operators and names[0] in _METHODS else names[0]
 
     def report(self, answer: Answer, kind: str, operation: str = "", detail: str = "") -> Diagnosis:
         """The diagnosis for an answer with a wrong gradient."""

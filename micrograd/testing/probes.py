@@ -45,7 +45,7 @@ __all__ = [
     "run_backward",
 ]  # fmt: skip
 
-INSTRUCTIONS = 200_000
+INSTRUCTIONS = 1_000_000
 """The number of Python's instructions that a class may run for a graph of a few nodes."""
 
 _OPERATORS: dict[str, Callable[..., Any]] = {
