@@ -134,6 +134,19 @@ def test_kinks_are_told_from_bugs():
         gradcheck(lambda x: outside(x), [0.0])
 
 
+def test_operations_after_one_that_jumps_are_no_bugs():
+    # Beyond the jump, atan2(a, a) is π/4 or -3π/4, and the slope of what comes after it is not that at 0.
+    def f(x, bell_curve):
+        a = x.log1p()
+        return bell_curve(a.atan2(a).asin(), x).hypot(a)
+
+    report = gradcheck(lambda x: f(x, RULES["bell_curve"]), [0.0])
+    assert [(row.verdict, row.reason) for row in report.rows] == [("jump", "operations have a jump here")]
+    right = RULES["bell_curve"]
+    wrong = Rule("wrong", right.operands, right.value, (right.local[0], "2.0"), {})
+    assert not gradcheck(lambda x: f(x, wrong), [0.0], raises=False).ok
+
+
 def test_edges_of_a_domain_are_told_from_bugs():
     assert [row.verdict for row in gradcheck(lambda x: x.sqrt(), [0.0]).rows] == ["edge"]
     assert [row.verdict for row in gradcheck(lambda x: x**1.5, [0.0]).rows] == ["edge"]

@@ -185,8 +185,9 @@ def _compare_inputs(subject: Subject, noises: Sequence[float]) -> list[Row]:
 def _make_row(subject: Subject, line: Line, i: int, j: int, noise: float) -> Row:
     analytic = subject.gradients[i][j]
     verdict = examine(line, i, analytic, subject.roundings[i][j], noise)
-    if verdict.verdict == "wrong" and math.isfinite(analytic) and subject.explains(i):
-        verdict = replace(verdict, verdict="kink", reason="several operations are at their kinks")
+    explanation = subject.explain(i) if verdict.verdict == "wrong" and math.isfinite(analytic) else "wrong"
+    if explanation != "wrong":
+        verdict = replace(verdict, verdict=explanation, reason=f"operations have a {explanation} here")
     return _write_row(subject, line, i, subject.inputs.name(j), verdict, analytic)
 
 

@@ -34,7 +34,8 @@ class Subject:
         epsilon: the relative rounding error of an operation that these are for.
         noises: for each output, a bound of its rounding error as far as it is known.
         roots: what the function may change, to be set back: the function and its arguments.
-        explains: whether output i may have a gradient that is between no slopes, since several operations are at kinks.
+        explain: the verdict on output i where its gradient is between no slopes: ``kink`` or ``jump``, if that is
+            because of operations that have such there; otherwise ``wrong``.
     """
 
     inputs: Inputs
@@ -45,7 +46,7 @@ class Subject:
     noises: list[float]
     epsilon: float = EPSILON
     roots: Sequence[Any] = ()
-    explains: Callable[[int], bool] = lambda i: False
+    explain: Callable[[int], str] = lambda i: "wrong"
 
 
 def subject_of_values(f: Function, arguments: Sequence[Any], names: Sequence[str], check: Function) -> Subject:
@@ -76,7 +77,7 @@ def subject_of_values(f: Function, arguments: Sequence[Any], names: Sequence[str
         [grad(output, leaves) for output in outputs],
         [[own.get(leaf, 0.0) for leaf in leaves] for own in sizes],
         [_bound_noise(output) for output in outputs],
-        explains=lambda i: _has_several_kinks(outputs[i], check),
+        explain=lambda i: _judge_operations(outputs[i], check),
     )
 
 
@@ -186,15 +187,16 @@ def _bound_roundings(output: Value) -> dict[Value, float]:
     return sizes
 
 
-def _has_several_kinks(output: Value, check: Function) -> bool:
+def _judge_operations(output: Value, check: Function) -> str:
     # If several operations are at their kinks, the chain rule may not give a subgradient, although each factor is one:
-    # x - relu(x) + relu(-x) has slope 1 - 0 + 0 at 0. So each operation is checked alone.
+    # x - relu(x) + relu(-x) has slope 1 - 0 + 0 at 0. If one jumps, as atan2 at (0, 0), those after it have other
+    # slopes beyond the jump. So each operation is checked alone.
     operations = [node for node in topological_order(output) if node.parents]
     verdicts: set[str] = set()
     for node in operations if len(operations) > 1 else ():
         report = check(lambda *operands, rule=node.rule: rule(*operands), [p.data for p in node.parents], raises=False)
         verdicts.update(row.verdict for row in report.rows)
-    return "kink" in verdicts and "wrong" not in verdicts
+    return next((v for v in ("wrong", "jump", "kink") if v in verdicts), "wrong")
 
 
 def _order_as(kind: Any, tree: Any) -> Any:
