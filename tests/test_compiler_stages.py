@@ -173,6 +173,20 @@ def test_a_call_leaves_no_values_behind_and_little_memory():
     assert kept < 200 * len(model.parameters())
 
 
+def test_graphs_are_freed_without_the_collector():
+    model = nn.MLP(4, [8, 8, 2])
+    compiled = compile(lambda x: functional.logsumexp(model(x)))
+    gc.collect()
+    gc.disable()
+    try:
+        before = {id(thing) for thing in gc.get_objects() if isinstance(thing, Value)}
+        compiled([0.1, 0.2, 0.3, 0.4])
+        compiled.values([[0.1, 0.2, 0.3, 0.4]] * 3)
+        assert [thing for thing in gc.get_objects() if isinstance(thing, Value) and id(thing) not in before] == []
+    finally:
+        gc.enable()
+
+
 def test_results_stay_what_they_are_when_a_function_is_called_again():
     double = compile(lambda x: x * 2)
     first = double.values([1.0, 2.0])
