@@ -95,7 +95,7 @@ def agree(expression, lanes):
 
 
 # make test has no time for all: EXPRESSIONS=5000 python -m pytest tests/test_compiler.py
-@settings(max_examples=int(os.environ.get("EXPRESSIONS", "400")), suppress_health_check=list(HealthCheck))
+@settings(max_examples=int(os.environ.get("EXPRESSIONS", "300")), suppress_health_check=list(HealthCheck))
 @given(expressions(), st.sampled_from([1, 7, 64]))
 def test_expressions_are_what_they_are_eagerly(expression, lanes):
     agree(expression, lanes)
