@@ -133,7 +133,8 @@ class Surroundings:
                 self._hidden[id(own)] = {"training", *held.buffers}
             yield from list(own.items())
         for kind in type(held).__mro__:
-            if kind.__module__.partition(".")[0] not in _OTHERS:
+            module = kind.__module__  # of a type that Cython made it may be a descriptor
+            if isinstance(module, str) and module.partition(".")[0] not in _OTHERS:
                 yield from [(name, x) for name, x in vars(kind).items() if inspect.isfunction(x)]
                 for name in getattr(kind, "__slots__", ()):
                     yield name, getattr(held, name, None)
