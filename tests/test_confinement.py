@@ -32,7 +32,7 @@ ENDLESS = ("loops when it is loaded", "loops and catches everything", "loops in 
 HOSTILE = {
     "loops when it is loaded": ("while True: pass", "it took more than 3 seconds"),
     "loops": (engine("while True: pass"), "EndlessError: it ran more than"),
-    "loops and catches everything": (engine(*STUBBORN), "the last graph was x2 = x0 + x1"),
+    "loops and catches everything": (engine(*STUBBORN), "x2 = x0 + x1"),
     "loops in C": (engine("import itertools", "sum(itertools.repeat(0))"), "the last graph was x2 = x0 + x1"),
     "sleeps": (engine("import time", "time.sleep(1000)"), "the last graph was x2 = x0 + x1"),
     "exits when it is loaded": ("import sys\nsys.exit(0)", "can't be loaded: SystemExit: 0 (line 2 of engine.py)"),
