@@ -138,8 +138,7 @@ class Program:
         parts, x = find_rows(parts)
         self.begin()
         place = self._find_place(lanes)
-        most, worth = threads(), self.work * lanes // _WORTH_A_THREAD
-        count = min(most, worth, lanes // LANES) if worth > 1 else 1
+        count = min(threads(), self.work * lanes // _WORTH_A_THREAD, lanes // LANES)
         is_finite = place.run(x) if count <= 1 else self._share(count, x, place.out, place.sums)
         if self.ends[0] and math.isnan(self.u[0]):
             place.out[0] = math.nan

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..arguments import one_line
+from ..engine import Value, operation
 from ..rules import RULES, Rule
 from ..stepping import contributions
 from .probes import Answer, EndlessError, Probe, Step, agree, apply, ask, find_method, limit_instructions, run_backward
@@ -774,17 +775,8 @@ def _list_contributions(probe: Probe, node: int) -> list[float]:
 
 # What is wrong with a local gradient
 
-_OF_INPUT: dict[str, Callable[[float], float]] = {
-    "tanh": lambda a: 1 - a * a,
-    "sigmoid": lambda a: a * (1 - a),
-    "exp": lambda a: a,
-    "sqrt": lambda a: 0.5 / a,
-}
-_OF_OUTPUT: dict[str, Callable[[float], float]] = {
-    "log": lambda out: 1 / out,
-    "sin": math.cos,
-    "cos": lambda out: -math.sin(out),
-}
+_OF_OUTPUT = ("tanh", "sigmoid", "exp", "sqrt")  # books write their slopes with the output; they all increase
+_OF_INPUT = ("log", "sin", "cos")  # and those of these with the input
 
 
 def _describe_slope(form: Form, answers: Sequence[Answer]) -> str:
@@ -800,12 +792,10 @@ def _describe_slope(form: Form, answers: Sequence[Answer]) -> str:
         return "It hands nothing on."
     if all(agree(got, -expected) for got, expected in wrong):
         return "Its sign is wrong."
-    for slopes, text, node in (
-        (_OF_INPUT, "It is computed from the input, where the output is meant.", 0),
-        (_OF_OUTPUT, "It is computed from the output, where the input is meant.", -1),
-    ):
-        if form.name in slopes and all(_is_slope(slopes[form.name], a.data[node], a.gradients[0]) for a in answers):
-            return text
+    if form.name in _OF_OUTPUT and _has_slopes_at(form.rule, answers, lambda a: _invert(form.rule, a.data[0])):
+        return "It is computed from the input, where the output is meant."
+    if form.name in _OF_INPUT and _has_slopes_at(form.rule, answers, lambda a: a.data[-1]):
+        return "It is computed from the output, where the input is meant."
     if form.name in ("relu", "abs") and not any(answer.list_wrong_leaves() for answer in answers if answer.data[0] > 0):
         return "It is right above 0, the kink, and wrong there or below."
     ratios = [got / expected for got, expected in wrong if expected]
@@ -814,8 +804,21 @@ def _describe_slope(form: Form, answers: Sequence[Answer]) -> str:
     return ""
 
 
-def _is_slope(slope: Callable[[float], float], at: float, got: float | None) -> bool:
+def _has_slopes_at(rule: Rule, answers: Sequence[Answer], place: Callable[[Answer], float | None]) -> bool:
+    # Whether the gradients are the right slopes of other operands than they should be.
+    others = [(answer.gradients[0], x) for answer in answers if (x := place(answer)) is not None]
     try:
-        return agree(got, slope(at))
+        return bool(others) and all(agree(got, contributions(operation(rule)(Value(x)))[0]) for got, x in others)
     except (ArithmeticError, ValueError):
         return False
+
+
+def _invert(rule: Rule, number: float) -> float | None:
+    # The operand for which an increasing function has this value, by bisection; None if there is none.
+    low, high = 0.0 if rule.name == "sqrt" else -40.0, 40.0
+    if not rule(low) < number < rule(high):
+        return None
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if rule(middle) < number else (low, middle)
+    return low
