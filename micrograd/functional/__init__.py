@@ -1,0 +1,62 @@
+"""Functions of several Values: sums, softmax and the losses. They take Values and plain numbers.
+
+The functions of one or two Values are here too, with their names in :mod:`micrograd.rules`:
+
+>>> from micrograd import Value
+>>> tanh(0.5) == tanh(Value(0.5)).data
+True
+"""
+
+from .classes import log_softmax, logsumexp, one_hot, softmax
+from .draws import normal, random
+from .elementary import (
+    acos,
+    asin,
+    atan,
+    atan2,
+    cbrt,
+    cos,
+    cosh,
+    erf,
+    exp,
+    expm1,
+    floor,
+    gelu,
+    hypot,
+    leaky_relu,
+    log,
+    log1p,
+    maximum,
+    minimum,
+    relu,
+    sigmoid,
+    silu,
+    sin,
+    sinh,
+    softplus,
+    sqrt,
+    stop_gradient,
+    tan,
+    tanh,
+    where,
+)  # fmt: skip
+from .losses import (
+    binary_cross_entropy,
+    binary_cross_entropy_with_logits,
+    cross_entropy,
+    hinge_loss,
+    huber_loss,
+    kl_div,
+    l1_loss,
+    mse_loss,
+    nll_loss,
+)  # fmt: skip
+from .sums import add, dot, is_nested, mean, sum, weighted_sums
+
+__all__ = [
+    "acos", "add", "asin", "atan", "atan2", "binary_cross_entropy", "binary_cross_entropy_with_logits", "cbrt", "cos",
+    "cosh", "cross_entropy", "dot", "erf", "exp", "expm1", "floor", "gelu", "hinge_loss", "huber_loss", "hypot",
+    "is_nested", "kl_div", "l1_loss", "leaky_relu", "log", "log1p", "log_softmax", "logsumexp", "maximum", "mean",
+    "minimum", "mse_loss", "nll_loss", "normal", "one_hot", "random", "relu", "sigmoid", "silu", "sin", "sinh",
+    "softmax", "softplus", "sqrt", "stop_gradient", "sum", "tan", "tanh", "weighted_sums", "where",
+]  # fmt: skip
