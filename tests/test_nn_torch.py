@@ -233,6 +233,10 @@ def compare_modules(ours, theirs, x):
         (nn.Tanh(), torch.nn.Tanh()),
         (nn.Sigmoid(), torch.nn.Sigmoid()),
         (nn.Softplus(), torch.nn.Softplus()),
+        (nn.SiLU(), torch.nn.SiLU()),
+        (nn.GELU(), torch.nn.GELU()),
+        (nn.GELU(approximate="tanh"), torch.nn.GELU(approximate="tanh")),
+        (nn.Identity(), torch.nn.Identity()),
         (nn.Softmax(), torch.nn.Softmax(dim=-1)),
         (nn.Dropout(0.3).eval(), torch.nn.Dropout(0.3).eval()),
     ],
@@ -240,6 +244,128 @@ def compare_modules(ours, theirs, x):
 def test_activations(ours, theirs):
     compare_modules(ours, theirs, batch_of(random.Random(0), 3, 4))
     compare_modules(ours, theirs, batch_of(random.Random(0), 1, 4)[0])
+
+
+def draw(rng, shape):
+    return [draw(rng, shape[1:]) for _ in range(shape[0])] if shape else rng.gauss(0, 1)
+
+
+def as_pytorchs(ours, theirs, *shapes):
+    """Compares outputs and derivatives on inputs of the shapes, with states loaded both ways."""
+    rng = random.Random(0)
+    load_random(ours, theirs, rng)
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    for shape in shapes:
+        compare_modules(ours, theirs, draw(rng, shape))
+    ours.load_state_dict({key: draw(rng, entry.shape) for key, entry in theirs.state_dict().items()})
+    theirs.load_state_dict({key: tensor(entry) for key, entry in ours.state_dict().items()}, strict=True)
+    compare_modules(ours, theirs, draw(rng, shapes[0]))
+
+
+CONVOLUTIONS = [
+    {},
+    {"stride": 2},
+    {"padding": 1},
+    {"padding": 3, "bias": False},
+    {"padding": "same"},
+    {"padding": "same", "dilation": 2},
+    {"padding": "valid", "dilation": 2},
+    {"groups": 2, "padding": 2, "stride": 3},
+]
+
+
+@pytest.mark.parametrize("options", CONVOLUTIONS)
+def test_convolutions_of_signals(options):
+    theirs = torch.nn.Conv1d(2, 4, 3, **options).double()
+    as_pytorchs(nn.Conv1d(2, 4, 3, **options), theirs, (2, 6), (2, 2, 5))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        *CONVOLUTIONS,
+        {"kernel_size": (3, 1)},
+        {"kernel_size": (2, 3), "stride": (2, 1), "padding": (0, 2), "dilation": (2, 1)},
+        {"kernel_size": (2, 4), "padding": "same"},
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Using padding='same'")
+def test_convolutions_of_images(options):
+    options = {"kernel_size": 2, **options}
+    theirs = torch.nn.Conv2d(2, 2, **options).double()
+    as_pytorchs(nn.Conv2d(2, 2, **options), theirs, (2, 4, 3), (2, 2, 3, 4))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"stride": 1}, {"stride": 3}, {"padding": 1}, {"kernel_size": 3, "padding": 1, "stride": 2}],
+)
+@pytest.mark.parametrize("kind", ["MaxPool1d", "AvgPool1d", "MaxPool2d", "AvgPool2d"])
+def test_pooling(kind, options):
+    options = {"kernel_size": 2, **options}
+    more = [{}, {"dilation": 2, "padding": 1}] if "Max" in kind else [{}, {"count_include_pad": False}]
+    for further in more:
+        ours, theirs = (getattr(where, kind)(**{**options, **further}) for where in (nn, torch.nn))
+        shapes = [(2, 5, 6), (2, 1, 6, 5)] if "2d" in kind else [(2, 7), (2, 2, 6)]
+        for shape in shapes:
+            compare_modules(ours, theirs, draw(random.Random(0), shape))
+
+
+@pytest.mark.parametrize("kind", ["MaxPool2d", "AvgPool2d"])
+def test_pooling_by_pairs_of_sizes(kind):
+    ours, theirs = (getattr(where, kind)((3, 2), (1, 2), (1, 0)) for where in (nn, torch.nn))
+    compare_modules(ours, theirs, draw(random.Random(0), (2, 4, 5)))
+
+
+def test_the_first_of_several_largest_numbers_has_the_gradient():
+    rng = random.Random(0)
+    for _ in range(20):
+        image = [[[float(rng.randrange(3)) for _ in range(4)] for _ in range(4)]]
+        compare_modules(nn.MaxPool2d(3, 1), torch.nn.MaxPool2d(3, 1), image)
+
+
+@pytest.mark.parametrize("dimensions", [(), (0,), (1, 2), (2, 3), (-2,), (0, 1), (-3, -2)])
+def test_flattening(dimensions):
+    ours, theirs = nn.Flatten(*dimensions), torch.nn.Flatten(*dimensions)
+    compare_modules(ours, theirs, draw(random.Random(0), (2, 3, 2, 2)))
+
+
+def test_one_image_is_flattened_as_a_batch_of_one():
+    image = draw(random.Random(0), (2, 3, 4))
+    assert nn.Flatten()(image) == nn.Flatten(0)(image) == torch.nn.Flatten()(tensor([image]))[0].tolist()
+    assert nn.Flatten(2)(image) == torch.nn.Flatten(2)(tensor([image]))[0].tolist()
+    assert nn.Flatten()(image[0][0]) == image[0][0]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "shape"),
+    [
+        ("MSELoss", {}, (3,)),
+        ("L1Loss", {"reduction": "sum"}, (2, 3)),
+        ("HuberLoss", {"delta": 0.5}, (3,)),
+        ("HuberLoss", {"reduction": "none", "delta": 2.0}, (3, 1)),
+        ("BCELoss", {}, (3,)),
+        ("BCEWithLogitsLoss", {"reduction": "sum"}, (3,)),
+        ("KLDivLoss", {"reduction": "batchmean"}, (2, 3)),
+        ("KLDivLoss", {"log_target": True, "reduction": "sum"}, (2, 3)),
+        ("CrossEntropyLoss", {"reduction": "sum"}, (4, 3)),
+        ("CrossEntropyLoss", {}, (3,)),
+        ("NLLLoss", {"reduction": "none"}, (4, 3)),
+    ],
+)
+def test_losses_as_modules(name, options, shape):
+    rng = random.Random(0)
+    ours, theirs = (getattr(where, name)(**options) for where in (nn, torch.nn))
+    p, t = (abs_of(draw(rng, shape)) for _ in range(2))
+    if name in ("CrossEntropyLoss", "NLLLoss"):
+        t = rng.randrange(3) if len(shape) == 1 else [rng.randrange(3) for _ in range(shape[0])]
+    inputs, x = values(p), tensor(p, requires_grad=True)
+    target = torch.tensor(t) if name in ("CrossEntropyLoss", "NLLLoss") else tensor(t)
+    same_derivatives(ours(inputs, t), inputs, theirs(x, target), [x])
+
+
+def abs_of(tree):  # between 0 and 1
+    return [abs_of(item) for item in tree] if isinstance(tree, list) else abs(math.tanh(tree))
 
 
 def test_a_network_is_pytorchs_with_the_same_state():

@@ -8,6 +8,7 @@ True
 """
 
 from .classes import log_softmax, logsumexp, one_hot, softmax
+from .convolution import avg_pool1d, avg_pool2d, conv1d, conv2d, max_pool1d, max_pool2d
 from .draws import normal, random
 from .elementary import (
     acos,
@@ -51,12 +52,13 @@ from .losses import (
     mse_loss,
     nll_loss,
 )  # fmt: skip
-from .sums import add, dot, is_nested, mean, sum, weighted_sums
+from .sums import add, dot, mean, sum, weighted_sums
 
 __all__ = [
-    "acos", "add", "asin", "atan", "atan2", "binary_cross_entropy", "binary_cross_entropy_with_logits", "cbrt", "cos",
-    "cosh", "cross_entropy", "dot", "erf", "exp", "expm1", "floor", "gelu", "hinge_loss", "huber_loss", "hypot",
-    "is_nested", "kl_div", "l1_loss", "leaky_relu", "log", "log1p", "log_softmax", "logsumexp", "maximum", "mean",
-    "minimum", "mse_loss", "nll_loss", "normal", "one_hot", "random", "relu", "sigmoid", "silu", "sin", "sinh",
-    "softmax", "softplus", "sqrt", "stop_gradient", "sum", "tan", "tanh", "weighted_sums", "where",
+    "acos", "add", "asin", "atan", "atan2", "avg_pool1d", "avg_pool2d", "binary_cross_entropy",
+    "binary_cross_entropy_with_logits", "cbrt", "conv1d", "conv2d", "cos", "cosh", "cross_entropy", "dot", "erf",
+    "exp", "expm1", "floor", "gelu", "hinge_loss", "huber_loss", "hypot", "kl_div", "l1_loss", "leaky_relu", "log",
+    "log1p", "log_softmax", "logsumexp", "max_pool1d", "max_pool2d", "maximum", "mean", "minimum", "mse_loss",
+    "nll_loss", "normal", "one_hot", "random", "relu", "sigmoid", "silu", "sin", "sinh", "softmax", "softplus", "sqrt",
+    "stop_gradient", "sum", "tan", "tanh", "weighted_sums", "where",
 ]  # fmt: skip

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from .. import rules
+from ..arguments import is_nested
 from ..engine import Number, Value, lift, operation
 from ..watching import find_watcher
-from .sums import is_nested, require_values
+from .sums import require_values
 
 __all__ = ["find_largest", "log_softmax", "logsumexp", "one_hot", "read_index", "softmax", "sum_of_others"]
 

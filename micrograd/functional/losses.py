@@ -16,11 +16,11 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from .. import rules
-from ..arguments import sequence, to_float
+from ..arguments import is_nested, sequence, to_float
 from ..engine import Number, Value, lift, operation
 from .classes import find_largest, logsumexp, one_hot, read_index, sum_of_others
 from .elementary import exp, log, where
-from .sums import dot, is_nested, mean, require_values, sum
+from .sums import dot, mean, require_values, sum
 
 __all__ = [
     "binary_cross_entropy", "binary_cross_entropy_with_logits", "cross_entropy", "hinge_loss", "huber_loss", "kl_div",

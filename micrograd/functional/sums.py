@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeGuard
+from typing import Any
 
 from .. import rules
-from ..arguments import sequence, to_float
+from ..arguments import is_nested, sequence, to_float
 from ..engine import Number, Value, lift, operation
 
-__all__ = ["add", "dot", "is_nested", "mean", "require_values", "sum", "weighted_sums"]
+__all__ = ["add", "dot", "mean", "require_values", "sum", "weighted_sums"]
 
 
 def add(x: Any, y: Any) -> Any:
@@ -107,15 +107,6 @@ def weighted_sums(x: Iterable[Number]) -> Callable[[Sequence[Value]], Value]:
         return product(*w, *values)
 
     return of_x
-
-
-def is_nested(x: Any) -> TypeGuard[Iterable[Any]]:
-    """Whether ``x`` is a list or another iterable, not a single number or Value.
-
-    >>> is_nested([]), is_nested(Value(1))
-    (True, False)
-    """
-    return hasattr(x, "__iter__") and not isinstance(x, str) and getattr(x, "shape", None) != ()
 
 
 def require_values(values: Iterable[Number], function: str) -> list[Number]:

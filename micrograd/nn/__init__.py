@@ -30,13 +30,52 @@ total                           49
 True
 """
 
-from .activations import Activation, Dropout, LeakyReLU, ReLU, Sigmoid, Softmax, Softplus, Tanh
+from .activations import GELU, Activation, Dropout, Identity, LeakyReLU, ReLU, Sigmoid, SiLU, Softmax, Softplus, Tanh
+from .containers import ModuleList, Residual, Sequential
+from .convolution import Conv1d, Conv2d
 from .initialisers import INITIALISERS
-from .layers import MLP, Layer, Linear, Neuron, Residual, Sequential
+from .layers import MLP, Layer, Linear, Neuron
+from .losses import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, HuberLoss, KLDivLoss, L1Loss, MSELoss, NLLLoss
 from .module import Module
 from .normalisation import BatchNorm, LayerNorm
+from .pooling import AvgPool1d, AvgPool2d, Flatten, MaxPool1d, MaxPool2d
 
 __all__ = [
-    "INITIALISERS", "MLP", "Activation", "BatchNorm", "Dropout", "Layer", "LayerNorm", "LeakyReLU", "Linear", "Module",
-    "Neuron", "ReLU", "Residual", "Sequential", "Sigmoid", "Softmax", "Softplus", "Tanh",
+    "GELU",
+    "INITIALISERS",
+    "MLP",
+    "Activation",
+    "AvgPool1d",
+    "AvgPool2d",
+    "BCELoss",
+    "BCEWithLogitsLoss",
+    "BatchNorm",
+    "Conv1d",
+    "Conv2d",
+    "CrossEntropyLoss",
+    "Dropout",
+    "Flatten",
+    "HuberLoss",
+    "Identity",
+    "KLDivLoss",
+    "L1Loss",
+    "Layer",
+    "LayerNorm",
+    "LeakyReLU",
+    "Linear",
+    "MSELoss",
+    "MaxPool1d",
+    "MaxPool2d",
+    "Module",
+    "ModuleList",
+    "NLLLoss",
+    "Neuron",
+    "ReLU",
+    "Residual",
+    "Sequential",
+    "SiLU",
+    "Sigmoid",
+    "Softmax",
+    "Softplus",
+    "Tanh",
 ]  # fmt: skip
