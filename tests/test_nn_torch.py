@@ -257,7 +257,7 @@ def as_pytorchs(ours, theirs, *shapes):
     assert list(ours.state_dict()) == list(theirs.state_dict())
     for shape in shapes:
         compare_modules(ours, theirs, draw(rng, shape))
-    ours.load_state_dict({key: draw(rng, entry.shape) for key, entry in theirs.state_dict().items()})
+    ours.load_state_dict({**ours.state_dict(), **{key: draw(rng, p.shape) for key, p in theirs.named_parameters()}})
     theirs.load_state_dict({key: tensor(entry) for key, entry in ours.state_dict().items()}, strict=True)
     compare_modules(ours, theirs, draw(rng, shapes[0]))
 
@@ -335,6 +335,124 @@ def test_one_image_is_flattened_as_a_batch_of_one():
     assert nn.Flatten()(image) == nn.Flatten(0)(image) == torch.nn.Flatten()(tensor([image]))[0].tolist()
     assert nn.Flatten(2)(image) == torch.nn.Flatten(2)(tensor([image]))[0].tolist()
     assert nn.Flatten()(image[0][0]) == image[0][0]
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize(
+    ("name", "shapes"),
+    [("BatchNorm1d", [(3, 2), (2, 2, 3)]), ("BatchNorm2d", [(2, 2, 2, 1), (1, 2, 2, 2)])],
+)
+def test_batch_normalisation_of_maps(name, shapes, training):
+    ours, theirs = (getattr(where, name)(2, momentum=0.3) for where in (nn, torch.nn))
+    theirs = theirs.double()
+    ours.train(training), theirs.train(training)
+    as_pytorchs(ours, theirs, *shapes)
+    for key, entry in theirs.state_dict().items():
+        assert ours.state_dict()[key] == pytest.approx(entry.tolist(), rel=1e-12)
+    ours.eval(), theirs.eval()
+    sample = draw(random.Random(0), shapes[0][1:])
+    assert flat_numbers(ours(sample)) == pytest.approx(theirs(tensor([sample])).reshape(-1).tolist(), rel=1e-12)
+
+
+def flat_numbers(tree):
+    return [x.data for x in flat(tree)]
+
+
+@pytest.mark.parametrize("options", [{}, {"affine": False}, {"eps": 0.3}])
+def test_group_normalisation(options):
+    ours, theirs = (where.GroupNorm(2, 4, **options) for where in (nn, torch.nn))
+    theirs = theirs.double()
+    as_pytorchs(ours, theirs, (3, 4), (2, 4, 2, 1))
+    image = draw(random.Random(0), (4, 2, 3))
+    assert flat_numbers(ours(image)) == pytest.approx(theirs(tensor([image])).reshape(-1).tolist(), rel=1e-12)
+    assert numbers_of(ours(image)) == numbers_of(ours([image])[0])
+
+
+def numbers_of(tree):
+    return [numbers_of(item) for item in tree] if isinstance(tree, list) else tree.data
+
+
+def test_layers_of_sequences():
+    shape = (2, 3, 4)
+    as_pytorchs(nn.Linear(4, 2), torch.nn.Linear(4, 2).double(), shape)
+    as_pytorchs(nn.LayerNorm(4, bias=False), torch.nn.LayerNorm(4, bias=False).double(), shape)
+    compare_modules(nn.Softmax(), torch.nn.Softmax(dim=-1), draw(random.Random(0), shape))
+
+
+def test_embeddings():
+    ours, theirs = nn.Embedding(5, 3), torch.nn.Embedding(5, 3).double()
+    load_random(ours, theirs, random.Random(0))
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    for index in (3, [4, 0, 0], [[1, 2], [3, 4]]):
+        same_derivatives(ours(index), ours.weight, theirs(torch.tensor(index)), [theirs.weight])
+
+
+CELLS = {"RNNCell": [{}, {"nonlinearity": "relu"}, {"bias": False}], "LSTMCell": [{}, {"bias": False}], "GRUCell": [{}]}
+
+
+@pytest.mark.parametrize(("name", "options"), [(name, options) for name in CELLS for options in CELLS[name]])
+def test_cells(name, options):
+    rng = random.Random(0)
+    ours, theirs = getattr(nn, name)(2, 3, **options), getattr(torch.nn, name)(2, 3, **options).double()
+    load_random(ours, theirs, rng)
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    for batch in ((), (2,)):
+        compare_states(ours, theirs, draw(rng, (*batch, 2)), None)
+        state = [draw(rng, (*batch, 3)) for _ in range(1 + (name == "LSTMCell"))]
+        compare_states(ours, theirs, draw(rng, (*batch, 2)), state)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"num_layers": 2, "batch_first": True},
+        {"bidirectional": True, "bias": False},
+        {"num_layers": 2, "bidirectional": True},
+    ],
+)
+@pytest.mark.parametrize("name", ["RNN", "LSTM", "GRU"])
+def test_recurrent_layers(name, options):
+    rng = random.Random(0)
+    ours, theirs = getattr(nn, name)(2, 2, **options), getattr(torch.nn, name)(2, 2, **options).double()
+    load_random(ours, theirs, rng)
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    theirs.load_state_dict({key: tensor(entry) for key, entry in ours.state_dict().items()}, strict=True)
+    cells = options.get("num_layers", 1) * (2 if options.get("bidirectional") else 1)
+    batch = 3 if options.get("batch_first") else 2
+    compare_states(ours, theirs, draw(rng, (3, 2)), None)
+    compare_states(
+        ours, theirs, draw(rng, (3, 2, 2)), [draw(rng, (cells, batch, 2)) for _ in range(1 + (name == "LSTM"))]
+    )
+
+
+def compare_states(ours, theirs, x, state):
+    inputs, t = values(x), tensor(x, requires_grad=True)
+    states = [values(s) for s in state or []]
+    their_states = [tensor(s, requires_grad=True) for s in state or []]
+
+    def give(states):
+        return None if not states else states[0] if len(states) == 1 else tuple(states)
+
+    out, their_out = ours(inputs, give(states)), theirs(t, give(their_states))
+    tensors = list(flat_tuples(their_out))
+    assert [torch.tensor(numbers_of(lists)).shape for lists in flat_tuples(out)] == [x.shape for x in tensors]
+    parameters = [entry for _, entry in sorted(ours._entries().items())]
+    their_parameters = [p for _, p in sorted(theirs.named_parameters())]
+    same_derivatives(
+        list(flat_tuples(out)),
+        [inputs, states, parameters],
+        torch.cat([x.reshape(-1) for x in tensors]),
+        [t, *their_states, *their_parameters],
+    )
+
+
+def flat_tuples(tree):
+    if isinstance(tree, tuple):
+        for item in tree:
+            yield from flat_tuples(item)
+    else:
+        yield tree
 
 
 @pytest.mark.parametrize(

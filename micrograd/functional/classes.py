@@ -93,8 +93,8 @@ def one_hot(index: int | Iterable[Any], classes: int) -> list[Any]:
     return [float(i == read_index(index, classes, "classes")) for i in range(classes)]
 
 
-def read_index(target: Any, count: int, what: str) -> int:
-    """Returns the target as the index of one of ``count`` things; ``what`` says which, for the message.
+def read_index(target: Any, count: int, what: str, name: str = "the target") -> int:
+    """Returns an index of one of ``count`` things; ``what`` says which, and ``name`` what it is, for the message.
 
     Raises:
         ValueError: if it is not below ``count``.
@@ -106,9 +106,9 @@ def read_index(target: Any, count: int, what: str) -> int:
     ValueError: the target is the index of one of 2 classes, 0 to 1, not 3
     """
     if not hasattr(target, "__index__"):
-        raise TypeError(f"the target is the index of one of the {what}, not {type(target).__name__} {target!r}")
+        raise TypeError(f"{name} is the index of one of the {what}, not {type(target).__name__} {target!r}")
     if not 0 <= target < count:
-        raise ValueError(f"the target is the index of one of {count} {what}, 0 to {count - 1}, not {target}")
+        raise ValueError(f"{name} is the index of one of {count} {what}, 0 to {count - 1}, not {target}")
     return target.__index__()  # type: ignore[no-any-return]
 
 

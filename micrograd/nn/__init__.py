@@ -33,32 +33,43 @@ True
 from .activations import GELU, Activation, Dropout, Identity, LeakyReLU, ReLU, Sigmoid, SiLU, Softmax, Softplus, Tanh
 from .containers import ModuleList, Residual, Sequential
 from .convolution import Conv1d, Conv2d
+from .embedding import Embedding
 from .initialisers import INITIALISERS
 from .layers import MLP, Layer, Linear, Neuron
 from .losses import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, HuberLoss, KLDivLoss, L1Loss, MSELoss, NLLLoss
 from .module import Module
-from .normalisation import BatchNorm, LayerNorm
+from .normalisation import BatchNorm, BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm
 from .pooling import AvgPool1d, AvgPool2d, Flatten, MaxPool1d, MaxPool2d
+from .recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
 
 __all__ = [
     "GELU",
+    "GRU",
     "INITIALISERS",
+    "LSTM",
     "MLP",
+    "RNN",
     "Activation",
     "AvgPool1d",
     "AvgPool2d",
     "BCELoss",
     "BCEWithLogitsLoss",
     "BatchNorm",
+    "BatchNorm1d",
+    "BatchNorm2d",
     "Conv1d",
     "Conv2d",
     "CrossEntropyLoss",
     "Dropout",
+    "Embedding",
     "Flatten",
+    "GRUCell",
+    "GroupNorm",
     "HuberLoss",
     "Identity",
     "KLDivLoss",
     "L1Loss",
+    "LSTMCell",
     "Layer",
     "LayerNorm",
     "LeakyReLU",
@@ -70,6 +81,7 @@ __all__ = [
     "ModuleList",
     "NLLLoss",
     "Neuron",
+    "RNNCell",
     "ReLU",
     "Residual",
     "Sequential",
