@@ -8,6 +8,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed; closed forms and differences check the same")
 
+from torch.nn.attention import SDPBackend, sdpa_kernel  # noqa: E402
+
 from micrograd import Value, functional, grad, nn  # noqa: E402
 
 F = torch.nn.functional
@@ -556,3 +558,88 @@ def test_options_stand_where_pytorch_has_them_by_name(name):
     ours, theirs = (inspect.signature(getattr(where, name)).parameters for where in (functional, F))
     for option in list(ours)[2:]:
         assert ours[option].default == theirs[option].default
+
+
+MASKS = [
+    {},
+    {"is_causal": True},
+    {"attn_mask": [[True, False, True], [True, True, True]]},
+    {"attn_mask": [[0.5, -math.inf, 0.0], [-1.0, 2.0, 0.0]]},
+    {"scale": 0.3},
+    {"attn_mask": [[True, False, True], [False, False, False]]},
+]
+
+
+@pytest.mark.parametrize("options", MASKS)
+@pytest.mark.parametrize("batch", [(), (2,), (1, 2)])
+def test_attention(options, batch):
+    rng = random.Random(0)
+    parts = [draw(rng, (*batch, *shape)) for shape in ((2, 4), (3, 4), (3, 2))]
+    inputs, tensors = [values(part) for part in parts], [tensor(part, requires_grad=True) for part in parts]
+    mask = {"attn_mask": torch.tensor(options["attn_mask"])} if "attn_mask" in options else {}
+    if mask and mask["attn_mask"].dtype != torch.bool:
+        mask["attn_mask"] = mask["attn_mask"].double()
+    with sdpa_kernel(SDPBackend.MATH):  # the others have no second derivatives
+        theirs = F.scaled_dot_product_attention(*tensors, **{**options, **mask})
+    same_derivatives(functional.attention(*inputs, **options), inputs, theirs, tensors)
+
+
+HIDDEN = [[False, True, False], [False, False, False]]
+
+
+@pytest.mark.parametrize(
+    ("options", "mask"),
+    [
+        ({}, {}),
+        ({"bias": False}, {"average_attn_weights": False}),
+        ({"batch_first": True}, {"attn_mask": HIDDEN}),
+        ({}, {"attn_mask": [[0.5, -math.inf, 0.0], [-1.0, 2.0, 0.0]], "key_padding_mask": [0.0, 0.0, -math.inf]}),
+        ({}, {"need_weights": False, "key_padding_mask": [0.0, 0.5, -math.inf]}),
+    ],
+)
+@pytest.mark.parametrize("is_batch", [False, True])
+def test_attention_of_several_heads(options, mask, is_batch):
+    rng = random.Random(0)
+    ours = nn.MultiheadAttention(4, 2, **options)
+    theirs = torch.nn.MultiheadAttention(4, 2, **options).double()
+    load_random(ours, theirs, rng)
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    theirs.load_state_dict({key: tensor(entry) for key, entry in ours.state_dict().items()}, strict=True)
+
+    def shape(length):
+        order = (2, length) if options.get("batch_first") else (length, 2)
+        return (*order, 4) if is_batch else (length, 4)
+
+    if is_batch and "key_padding_mask" in mask:
+        mask = {**mask, "key_padding_mask": [mask["key_padding_mask"]] * 2}
+    parts = [draw(rng, shape(length)) for length in (2, 3, 3)]
+    inputs, tensors = [values(part) for part in parts], [tensor(part, requires_grad=True) for part in parts]
+    masks = {key: torch.tensor(entry) if isinstance(entry, list) else entry for key, entry in mask.items()}
+    masks = {key: x.double() if getattr(x, "dtype", None) == torch.float32 else x for key, x in masks.items()}
+    with sdpa_kernel(SDPBackend.MATH):
+        out, their_out = ours(*inputs, **mask), theirs(*tensors, **masks)
+    assert (out[1] is None) == (their_out[1] is None)
+    their_parameters = [p for _, p in sorted(theirs.named_parameters())]
+    our_parameters = [entry for _, entry in sorted(ours._entries().items())]
+    given, expected = ([part for part in parts if part is not None] for parts in (out, their_out))
+    assert [torch.tensor(numbers_of(part)).shape for part in given] == [part.shape for part in expected]
+    expected = torch.cat([part.reshape(-1) for part in expected])
+    same_derivatives(given, [inputs, our_parameters], expected, [*tensors, *their_parameters])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"norm_first": True, "activation": "gelu", "batch_first": True}, {"bias": False, "layer_norm_eps": 0.1}],
+)
+def test_the_transformers_encoder_layer(options):
+    ours = nn.TransformerEncoderLayer(4, 2, 3, dropout=0.0, **options)
+    theirs = torch.nn.TransformerEncoderLayer(4, 2, 3, dropout=0.0, **options).double()
+    with sdpa_kernel(SDPBackend.MATH):
+        as_pytorchs(ours, theirs, (3, 4), (2, 2, 4))
+    rng = random.Random(0)
+    x = draw(rng, (3, 4))
+    hidden = [[j > i for j in range(3)] for i in range(3)]
+    padding = [False, True, False]
+    expected = theirs(tensor(x), torch.tensor(hidden), torch.tensor(padding)).reshape(-1).tolist()
+    assert flat_numbers(ours(x, hidden, padding)) == pytest.approx(expected, rel=1e-10)
+    assert flat_numbers(ours(x, None, padding, is_causal=True)) == pytest.approx(expected, rel=1e-10)

@@ -31,6 +31,7 @@ True
 """
 
 from .activations import GELU, Activation, Dropout, Identity, LeakyReLU, ReLU, Sigmoid, SiLU, Softmax, Softplus, Tanh
+from .attention import MultiheadAttention, TransformerEncoderLayer
 from .containers import ModuleList, Residual, Sequential
 from .convolution import Conv1d, Conv2d
 from .embedding import Embedding
@@ -79,6 +80,7 @@ __all__ = [
     "MaxPool2d",
     "Module",
     "ModuleList",
+    "MultiheadAttention",
     "NLLLoss",
     "Neuron",
     "RNNCell",
@@ -90,4 +92,5 @@ __all__ = [
     "Softmax",
     "Softplus",
     "Tanh",
+    "TransformerEncoderLayer",
 ]  # fmt: skip

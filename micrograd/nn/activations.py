@@ -305,11 +305,8 @@ class Dropout(_Elementwise):
         self._draw = rng.random  # the method can be copied and pickled with the model; the module random can't
 
     def _apply(self, x: Value) -> Value:
-        if not self.training or not self.p:
-            return x
         rng = getattr(self._draw, "__self__", None) or SimpleNamespace(random=self._draw)
-        draw = functional.random(rng)
-        return x * functional.where(draw < self.p, 0.0, 1 / (1 - self.p) if self.p < 1 else 0.0)
+        return functional.dropout(x, self.p, self.training, rng)  # type: ignore[no-any-return]
 
     def _title(self) -> str:
         return f"Dropout({self.p})"
