@@ -643,3 +643,39 @@ def test_the_transformers_encoder_layer(options):
     expected = theirs(tensor(x), torch.tensor(hidden), torch.tensor(padding)).reshape(-1).tolist()
     assert flat_numbers(ours(x, hidden, padding)) == pytest.approx(expected, rel=1e-10)
     assert flat_numbers(ours(x, None, padding, is_causal=True)) == pytest.approx(expected, rel=1e-10)
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 3)])
+def test_cosine_similarity_and_normalisation(shape):
+    rng = random.Random(0)
+    parts = [draw(rng, shape), draw(rng, shape)]
+    inputs, tensors = [values(part) for part in parts], [tensor(part, requires_grad=True) for part in parts]
+    ours, theirs = functional.cosine_similarity(*inputs), F.cosine_similarity(*tensors, dim=-1)
+    same_derivatives([ours], inputs, theirs, tensors)
+    same_derivatives(functional.normalize(inputs[0]), inputs[0], F.normalize(tensors[0], dim=-1), tensors[:1])
+
+
+def test_the_cosine_of_a_vector_of_zeros():
+    (zero, x), y = (values([0.0, 0.0]), values([3.0, 4.0])), tensor([0.0, 0.0], requires_grad=True)
+    F.cosine_similarity(y, tensor([3.0, 4.0]), dim=0).backward()
+    assert grad(functional.cosine_similarity(zero, x), zero) == pytest.approx(y.grad.tolist(), rel=1e-12)
+
+
+def test_the_contrastive_loss_is_cross_entropy_of_similarities():
+    rng = random.Random(0)
+    parts = [draw(rng, (3, 4)), draw(rng, (5, 4))]
+    inputs, (q, k) = [values(part) for part in parts], [tensor(part, requires_grad=True) for part in parts]
+    scores = F.normalize(q, dim=1) @ F.normalize(k, dim=1).T / 0.3
+    same_derivatives(functional.info_nce(*inputs, 0.3), inputs, F.cross_entropy(scores, torch.arange(3)), [q, k])
+
+
+@pytest.mark.parametrize("hard", [False, True])
+def test_gumbel_softmax_of_the_same_noise(hard):
+    rng, again = random.Random(0), random.Random(0)
+    logits = draw(random.Random(1), (2, 3))
+    noise = tensor([[-math.log(-math.log(again.random())) for _ in line] for line in logits])
+    inputs, x = values(logits), tensor(logits, requires_grad=True)
+    soft = F.softmax((x + noise) / 0.5, dim=-1)
+    largest = F.one_hot(soft.argmax(dim=-1), 3).double()
+    theirs = largest - soft.detach() + soft if hard else soft
+    same_derivatives(functional.gumbel_softmax(inputs, 0.5, hard, rng), inputs, theirs, [x])

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable, Sequence
+from functools import reduce
 from typing import Any
 
 from .. import rules
-from ..arguments import is_nested
+from ..arguments import is_nested, to_float
 from ..engine import Number, Value, lift, operation
 from ..watching import find_watcher
+from .draws import random as draw
+from .elementary import where
 from .sums import require_values
 
-__all__ = ["find_largest", "log_softmax", "logsumexp", "one_hot", "read_index", "softmax", "sum_of_others"]
+__all__ = [
+    "find_largest", "gumbel_softmax", "log_softmax", "logsumexp", "one_hot", "read_index", "softmax", "sum_of_others",
+]  # fmt: skip
 
 
 def logsumexp(values: Iterable[Number]) -> Value:
@@ -66,6 +72,43 @@ def softmax(logits: Iterable[Number]) -> list[Value]:
     shares = [operation(rules.exp_difference)(x, largest) / total for x in values]
     shares[top] = 1 / (1 + sum_of_others(values, top))
     return shares
+
+
+def gumbel_softmax(logits: Iterable[Any], tau: float = 1.0, hard: bool = False, rng: Any = random) -> list[Any]:
+    """softmax((logits + g)/tau), with a random g of Gumbel's distribution for each logit: a draw of a class.
+
+    The largest number is at each class with its probability softmax(logits), and the gradients reach the logits (Jang
+    et al., *Categorical reparameterization with Gumbel-softmax*, 2017).
+
+    Args:
+        logits: one number per class, or a batch of such lists, nested to any depth.
+        tau: the temperature, above 0: the smaller, the nearer are the numbers to 0 and 1.
+        hard: return 1 at the largest and 0 elsewhere, with the gradients of the softmax.
+        rng: the random generator: a ``random.Random``, or the module ``random`` itself.
+
+    Raises:
+        ValueError: if there are no logits, or ``tau`` is not above 0.
+
+    >>> [p.data for p in gumbel_softmax([Value(0.0), Value(1.0), Value(50.0)], hard=True)]
+    [0.0, 0.0, 1.0]
+    """
+    if not to_float(tau) > 0:
+        raise ValueError(f"tau must be above 0, not {tau}")
+    values: list[Any] = require_values(logits, "gumbel_softmax")
+    if is_nested(values[0]):
+        return [gumbel_softmax(sample, tau, hard, rng) for sample in values]
+    draws = [draw(rng) * (1 - 2**-53) + 2**-54 for _ in values]  # neither 0 nor 1, where there is no logarithm
+    noisy = [(lift(x) - (-u.log()).log()) / tau for x, u in zip(values, draws, strict=True)]
+    shares = softmax(noisy)
+    if not hard:
+        return shares
+    largest = reduce(operation(rules.first_maximum), noisy)
+    taken, out = lift(0.0), []
+    for x, share in zip(noisy, shares, strict=True):
+        one = where(x >= largest, 1 - taken, 0.0)  # the first of several largest
+        taken = taken + one
+        out.append(one + (share - share.stop_gradient()))
+    return out
 
 
 def one_hot(index: int | Iterable[Any], classes: int) -> list[Any]:

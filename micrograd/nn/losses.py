@@ -20,8 +20,8 @@ __all__ = [
 class _Loss(Module):
     function: Callable[..., Any]
 
-    def __init__(self, reduction: str = "mean", **options: Any) -> None:
-        self.options = {"reduction": reduction, **options}
+    def __init__(self, reduction: str = "mean") -> None:
+        self.options: dict[str, Any] = {"reduction": reduction}
 
     def forward(self, predictions: Any, targets: Any) -> Any:
         """Returns the loss of predictions, or of logits, for their targets.
@@ -75,7 +75,8 @@ class HuberLoss(_Loss):
     function = staticmethod(functional.huber_loss)
 
     def __init__(self, reduction: str = "mean", delta: float = 1.0) -> None:
-        super().__init__(reduction, delta=delta)
+        super().__init__(reduction)
+        self.options["delta"] = delta
 
 
 class CrossEntropyLoss(_Loss):
@@ -144,4 +145,5 @@ class KLDivLoss(_Loss):
     function = staticmethod(functional.kl_div)
 
     def __init__(self, reduction: str = "mean", log_target: bool = False) -> None:
-        super().__init__(reduction, log_target=log_target)
+        super().__init__(reduction)
+        self.options["log_target"] = log_target
