@@ -335,6 +335,16 @@ def test_a_compiled_gumbel_softmax_draws_the_same(hard):
     assert found[0] == pytest.approx(found[1], rel=1e-12)
 
 
+@needs_llvmlite
+@pytest.mark.parametrize("target", [[0.0, 1.0], [0.3, 0.7], [0.0, 0.0]])
+def test_a_target_of_0_adds_no_divergence_in_a_compiled_function_either(target):
+    def divergence(p, t):
+        return functional.kl_div(functional.log_softmax(p), t, reduction="sum")
+
+    expected = divergence([0.5, -1.0], target).data
+    assert micrograd.compile(divergence)([0.5, -1.0], target).data == pytest.approx(expected, rel=1e-14)
+
+
 def test_similar_vectors():
     x, y = values([1.0, 2.0, 2.0]), values([2.0, 0.0, 0.0])
     assert functional.cosine_similarity(x, y).data == pytest.approx(1 / 3)

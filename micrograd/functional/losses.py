@@ -222,11 +222,14 @@ def kl_div(log_probabilities: Any, targets: Any, reduction: str = "mean", log_ta
     0.130812036
     """
 
-    def loss(p: Number, t: Number) -> Value:
+    def loss(p: Number, t: Any) -> Value:
         if log_target:
             return lift(exp(t) * (lift(t) - p))
-        negative_entropy = 0.0 if not isinstance(t, Value) and to_float(t) == 0 else log(t) * t
-        return lift(negative_entropy - lift(p) * t)
+        if not isinstance(t, Value) and to_float(t) == 0:
+            return lift(0.0 - lift(p) * t)
+        if hasattr(t, "_one_hot") and not t.parents:  # an argument of a compiled function, which may be 0 when it runs
+            return lift(log(where(abs(t) <= 0, 1.0, t)) * t - lift(p) * t)
+        return lift(log(t) * t - lift(p) * t)
 
     if reduction != "batchmean":
         return _of_pairs(loss, log_probabilities, targets, reduction, ", 'batchmean'")
