@@ -1,6 +1,7 @@
 """Layers of sequences and images: formulas, derivatives, compiled functions, training, and shapes that do not fit."""
 
 import copy
+import gc
 import itertools
 import math
 import pickle
@@ -124,6 +125,19 @@ def test_copies_and_states(name):
     other.load_state_dict(layer.state_dict())
     assert [getattr(y, "data", y) for y in flat(other(x))] == expected
     assert str(len(layer.parameters())) in layer.summary().splitlines()[-1]
+
+
+@every_layer
+def test_the_graph_is_freed_as_soon_as_it_is_dropped(name):
+    layer, x = make(name)
+    inputs = values(x)
+    gc.collect()
+    gc.disable()
+    try:
+        score(layer(inputs)).backward()
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
 
 
 @needs_llvmlite
@@ -378,8 +392,8 @@ ONES = [[[1.0] * 4] * 4]
         (lambda: nn.Conv2d(3, 2, 3)(ONES), ValueError, r"takes an image \(3, .* not shape \(1, 4, 4\)"),
         (lambda: nn.Conv2d(1, 2, 3)([[[1.0, 2.0], [1.0]]]), ValueError, "not lists that differ in shape"),
         (lambda: nn.Conv2d(1, 2, 5)(ONES), ValueError, r"kernel of size \(5, 5\) .* size \(4, 4\).*: take a smaller"),
-        (lambda: nn.Conv2d(1, 2, 3)(2.0), ValueError, "or a batch of them, not float 2.0"),
-        (lambda: nn.Conv2d(1, 2, 3)("image"), ValueError, "or a batch of them, not str 'image'"),
+        (lambda: nn.Conv2d(1, 2, 3)(2.0), ValueError, "or a batch of them, channels first, not float 2.0"),
+        (lambda: nn.Conv2d(1, 2, 3)("image"), ValueError, "or a batch of them, channels first, not str 'image'"),
         (lambda: nn.Conv2d(1, 2, 2)([[["a", 1.0], [1.0, 1.0]]]), TypeError, "not str 'a'"),
         (lambda: nn.Conv1d(1, 2, 3)(ONES), ValueError, r"takes a signal \(1, length\), .* not shape \(1, 4, 4\)"),
         (lambda: nn.Conv2d(1, 2, (3,)), ValueError, r"kernel_size must be one number, or 2, not \(3,\)"),

@@ -504,6 +504,21 @@ def test_a_network_is_pytorchs_with_the_same_state():
     compare_modules(ours, theirs, batch_of(rng, 3, 3))
 
 
+def test_a_network_of_images_is_pytorchs():
+    def network(where, norm):
+        return where.Sequential(
+            where.Conv2d(1, 2, 3, padding=1), norm(2), where.GELU(), where.MaxPool2d(2), where.Conv2d(2, 3, 2),
+            where.GroupNorm(1, 3), where.SiLU(), where.AvgPool2d(1), where.Flatten(), where.Linear(3, 2),
+        )  # fmt: skip
+
+    ours, theirs = network(nn, nn.BatchNorm2d), network(torch.nn, torch.nn.BatchNorm2d).double()
+    as_pytorchs(ours, theirs, (2, 1, 4, 4))
+    ours.eval(), theirs.eval()
+    as_pytorchs(ours, theirs, (2, 1, 4, 4))
+    image = draw(random.Random(0), (1, 4, 4))
+    assert flat_numbers(ours(image)) == pytest.approx(theirs(tensor([image]))[0].tolist(), rel=1e-10)
+
+
 def test_an_mlp_is_pytorchs_sequence():
     ours = nn.MLP(3, [4, 5, 2], activation="relu", rng=random.Random(0))
     linear, relu = torch.nn.Linear, torch.nn.ReLU

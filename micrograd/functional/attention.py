@@ -68,12 +68,7 @@ def attention(
     factor = 1 / math.sqrt(shapes[0][-1]) if scale is None else scale
     drop = partial(dropout, p=dropout_p, rng=rng)
 
-    def of_each(depth: int, query: Any, key: Any, value: Any) -> list[Any]:
-        if depth > 2:
-            return [of_each(depth - 1, *parts) for parts in zip(query, key, value, strict=True)]
-        return attend(query, key, value, mask, factor, drop)[0]
-
-    return of_each(len(shapes[0]), query, key, value)
+    return _attend_nested(len(shapes[0]), (query, key, value), partial(attend, mask=mask, scale=factor, drop=drop))
 
 
 def attend(
@@ -104,6 +99,12 @@ def attend(
         by_key = dict(zip(seen, shares, strict=True))
         weights.append([by_key[j] if j in by_key else lift(0.0) for j in range(len(key))])
     return outputs, weights
+
+
+def _attend_nested(depth: int, parts: Sequence[Any], of_sample: Callable[..., tuple[list[Any], Any]]) -> list[Any]:
+    if depth > 2:
+        return [_attend_nested(depth - 1, inner, of_sample) for inner in zip(*parts, strict=True)]
+    return of_sample(*parts)[0]
 
 
 def read_mask(name: str, mask: Any, queries: int, keys: int, is_causal: bool = False, sees: bool = True) -> Mask:

@@ -298,7 +298,8 @@ def _read_maps(x: Any, name: str, dimensions: int, channels: int | None = None) 
     # Maps as nested lists, and the size of each.
     what, sizes = MAPS[dimensions]
     one = (channels, *[None] * dimensions)
-    x = read_lists(x, f"{name} takes {what} ({channels or 'channels'}, {sizes}), or a batch of them", one, (None, *one))
+    takes = f"{name} takes {what} ({channels or 'channels'}, {sizes}), or a batch of them, channels first"
+    x = read_lists(x, takes, one, (None, *one))
     return x, list(shape_of(x)[-dimensions:])
 
 

@@ -13,7 +13,8 @@ MLP of [Layer of [TanhNeuron(2), TanhNeuron(2), TanhNeuron(2)], Layer of [Linear
 'dot'
 
 The other modules have the names and the results of PyTorch's. They take a sample, which is a list of numbers, or a
-batch, which is a list of samples.
+batch, which is a list of samples. A sample may also be an image, which is nested lists [channel][row][column], a signal
+[channel][position], or a sequence of vectors [position][number].
 
 >>> model = Sequential(Linear(2, 8, rng=random.Random(0)), LayerNorm(8), Tanh(), Dropout(0.2), Linear(8, 1))
 >>> print(model.summary())

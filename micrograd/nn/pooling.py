@@ -154,25 +154,26 @@ class Flatten(Module):
         if len(shape) == 1:
             return x  # type: ignore[no-any-return]
         if len(shape) == 3 and self.start_dim:
-            return self._join([x], 4)[0]  # type: ignore[no-any-return]
-        return self._join(x, len(shape))
+            return self._flatten([x], 4)[0]  # type: ignore[no-any-return]
+        return self._flatten(x, len(shape))
 
-    def _join(self, x: Any, depth: int) -> list[Any]:
+    def _flatten(self, x: Any, depth: int) -> list[Any]:
         first, last = (n + depth if n < 0 else n for n in (self.start_dim, self.end_dim))
         if not 0 <= first <= last < depth:
             raise ValueError(
                 f"{self._title()} takes lists with the dimensions {first} to {last}, not shape {shape_of(x)}"
             )
-
-        def join(x: list[Any], above: int) -> list[Any]:
-            if above:
-                return [join(item, above - 1) for item in x]
-            for _ in range(last - first):
-                x = [item for part in x for item in part]
-            return x
-
-        return join(x, first)
+        return _join(x, first, last - first)
 
     def _title(self) -> str:
         is_usual = (self.start_dim, self.end_dim) == (1, -1)
         return "Flatten()" if is_usual else f"Flatten({self.start_dim}, {self.end_dim})"
+
+
+def _join(x: list[Any], above: int, times: int) -> list[Any]:
+    # Joins the lists in a list, as many times; or does so with the lists that lie deeper.
+    if above:
+        return [_join(item, above - 1, times) for item in x]
+    for _ in range(times):
+        x = [item for part in x for item in part]
+    return x
