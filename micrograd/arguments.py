@@ -73,6 +73,8 @@ def shape_of(lists: Any) -> Any:
     """
     if not isinstance(lists, list):
         return ()
+    if list not in {*map(type, lists)}:  # most lists hold only numbers
+        return (len(lists),)
     shapes = [shape_of(item) for item in lists]
     regular = all(shape == shapes[0] and isinstance(shape, tuple) for shape in shapes)
     return (len(lists), *(shapes[0] if shapes else ())) if regular else shapes
