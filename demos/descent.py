@@ -55,9 +55,9 @@ def main() -> None:
         batches = DataLoader(data, batch_size, shuffle=True, rng=rng)
         for _ in range(options.epochs):
             began = time.process_time()
-            for batch in batches:
+            for xs, ys in batches:
                 optimizer.zero_grad()
-                mean((model(x) - y) ** 2 for x, y in batch).backward()
+                mean((model(x) - y) ** 2 for x, y in zip(xs, ys, strict=True)).backward()
                 optimizer.step()
                 updates += 1
             spent += time.process_time() - began  # excludes the time to compute the curve

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from importlib import import_module
 from numbers import Real
-from typing import Any
+from typing import Any, TypeGuard
 
-__all__ = ["check_callable", "check_rng", "check_type", "one_line", "require", "sequence", "to_float"]
+__all__ = [
+    "check_callable", "check_rng", "check_type", "is_nested", "one_line", "read_lists", "require", "sequence",
+    "shape_of", "to_float", "to_lists",
+]  # fmt: skip
 
 
 def to_float(x: Any) -> float:
@@ -40,6 +43,64 @@ def sequence(xs: Iterable[Any], where: str) -> list[Any]:
     if isinstance(xs, str) or not (hasattr(xs, "__iter__") or hasattr(xs, "__getitem__")):
         raise TypeError(f"{where} takes a sequence, not {type(xs).__name__} {xs!r}")
     return list(xs)
+
+
+def is_nested(x: Any) -> TypeGuard[Iterable[Any]]:
+    """Whether ``x`` is a list or another iterable, not a single number or Value.
+
+    >>> is_nested([]), is_nested(1.0)
+    (True, False)
+    """
+    return hasattr(x, "__iter__") and not isinstance(x, str) and getattr(x, "shape", None) != ()
+
+
+def to_lists(x: Any) -> Any:
+    """Converts tuples, arrays and other iterables, nested to any depth, to lists.
+
+    >>> to_lists(((1, 2), range(2)))
+    [[1, 2], [0, 1]]
+    """
+    if hasattr(x, "tolist"):
+        return x.tolist()
+    return [to_lists(item) for item in x] if is_nested(x) else x
+
+
+def shape_of(lists: Any) -> Any:
+    """The shape of nested lists, as NumPy gives it. If the lists in a list differ in shape, the list of their shapes.
+
+    >>> shape_of([[1, 2, 3], [4, 5, 6]]), shape_of([[1], [2, 3]]), shape_of(1)
+    ((2, 3), [(1,), (2,)], ())
+    """
+    if not isinstance(lists, list):
+        return ()
+    if list not in {*map(type, lists)}:  # most lists hold only numbers
+        return (len(lists),)
+    shapes = [shape_of(item) for item in lists]
+    regular = all(shape == shapes[0] and isinstance(shape, tuple) for shape in shapes)
+    return (len(lists), *(shapes[0] if shapes else ())) if regular else shapes
+
+
+def read_lists(x: Any, takes: str, *shapes: tuple[int | None, ...]) -> list[Any]:
+    """Converts ``x`` to nested lists, which must have one of the shapes; None is any length, 1 or more.
+
+    Raises:
+        ValueError: if it has another shape; the message is ``takes``, the names of the shapes included, and its shape.
+
+    >>> read_lists(((1, 2), (3, 4)), "max_pool2d() takes a map (height, width)", (None, None))
+    [[1, 2], [3, 4]]
+    >>> read_lists([1, 2], "max_pool2d() takes a map (height, width)", (None, None))
+    Traceback (most recent call last):
+        ...
+    ValueError: max_pool2d() takes a map (height, width), not shape (2,)
+    """
+    lists = to_lists(x)
+    found = shape_of(lists)
+    if isinstance(found, list):
+        raise ValueError(f"{takes}, not lists that differ in shape: {one_line(str(found))}")
+    for shape in (shape for shape in shapes if len(shape) == len(found)):
+        if all(n == wanted or (wanted is None and n) for n, wanted in zip(found, shape, strict=True)):
+            return lists  # type: ignore[no-any-return]
+    raise ValueError(f"{takes}, not {f'shape {found}' if found else one_line(f'{type(x).__name__} {x!r}')}")
 
 
 def check_type(x: Any, kind: type, takes: str) -> None:

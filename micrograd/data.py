@@ -18,13 +18,54 @@ from typing import Any, Generic, TypeVar
 
 from .arguments import sequence, to_float
 
-__all__ = ["DataLoader", "Standardisation", "check_samples", "check_whole", "draw_order", "split", "standardise"]
+__all__ = [
+    "DataLoader", "Standardisation", "TensorDataset", "check_samples", "check_whole", "draw_order", "split",
+    "standardise",
+]  # fmt: skip
 
 Sample = TypeVar("Sample")
 
 
+class TensorDataset(Sequence[tuple[Any, ...]]):
+    """Samples whose parts stand in several sequences: sample i is the tuple of item i of each.
+
+    Args:
+        tensors: sequences of equal length, such as lists or NumPy arrays.
+
+    Raises:
+        ValueError: if there are no sequences, or they differ in length.
+        TypeError: if one is not a sequence.
+
+    >>> data = TensorDataset([[0.0, 1.0], [1.0, 0.0]], [1, 0])
+    >>> data[0], len(data)
+    (([0.0, 1.0], 1), 2)
+    >>> for xs, ys in DataLoader(data, batch_size=2):
+    ...     print(xs, ys)
+    [[0.0, 1.0], [1.0, 0.0]] [1, 0]
+    """
+
+    def __init__(self, *tensors: Sequence[Any]) -> None:
+        for tensor in tensors:
+            check_samples(tensor, "TensorDataset()")
+        if len({*map(len, tensors)}) != 1:
+            lengths = ", ".join(str(len(tensor)) for tensor in tensors) or "there are none"
+            raise ValueError(f"TensorDataset() takes sequences of equal length, one at least; their lengths: {lengths}")
+        self.tensors = tensors
+
+    def __len__(self) -> int:
+        """The number of samples."""
+        return len(self.tensors[0])
+
+    def __getitem__(self, i: Any) -> tuple[Any, ...]:
+        """Sample i. A slice gives the tuple of that part of each sequence."""
+        return tuple([tensor[i] for tensor in self.tensors])
+
+
 class DataLoader(Generic[Sample]):
     """Iterates over data in batches. Each iteration goes through the data once.
+
+    A batch is a list of samples. If the samples are tuples, such as pairs (x, y), it is the tuple of a list for each
+    part, as in PyTorch: ``for xs, ys in loader``.
 
     Args:
         data: a sequence of samples.
@@ -41,6 +82,10 @@ class DataLoader(Generic[Sample]):
     [['a', 'b'], ['c', 'd'], ['e']]
     >>> list(DataLoader("abcde", batch_size=2, shuffle=True, rng=random.Random(0), drop_last=True))
     [['d', 'c'], ['e', 'b']]
+    >>> for xs, ys in DataLoader([(1, "a"), (2, "b"), (3, "c")], batch_size=2):
+    ...     print(xs, ys)
+    [1, 2] ['a', 'b']
+    [3] ['c']
     """
 
     def __init__(
@@ -71,10 +116,28 @@ class DataLoader(Generic[Sample]):
         whole, rest = divmod(len(self.data), self.batch_size)
         return whole + (rest > 0 and not self.drop_last)
 
-    def __iter__(self) -> Iterator[list[Sample]]:
+    def __iter__(self) -> Iterator[Any]:
+        """Yields the batches.
+
+        Raises:
+            ValueError: if some samples of a batch are tuples and others not, or the tuples differ in length.
+        """
         order = draw_order(len(self.data), self.rng) if self.shuffle else range(len(self.data))
         for i in range(len(self)):
-            yield [self.data[j] for j in order[i * self.batch_size : (i + 1) * self.batch_size]]
+            yield _collate([self.data[j] for j in order[i * self.batch_size : (i + 1) * self.batch_size]])
+
+
+def _collate(samples: list[Any]) -> Any:
+    lengths = [len(sample) if isinstance(sample, tuple) else None for sample in samples]
+    if set(lengths) == {None}:
+        return samples
+    if len(set(lengths)) > 1:
+        odd = next(i for i, length in enumerate(lengths) if length != lengths[0])
+        raise ValueError(
+            f"the samples of a DataLoader are all tuples of one length, or none is a tuple: {samples[odd]!r} does not "
+            f"go with {samples[0]!r}"
+        )
+    return tuple(map(list, zip(*samples, strict=True)))
 
 
 def draw_order(count: int, rng: Any = random) -> list[int]:

@@ -57,6 +57,8 @@ maximum    = rule("maximum",    "a, b",   "a if a >= b or a != a else b", "1.0 i
                                                                  "1.0 if a < b else 0.0 if a > b else 0.5")
 minimum    = rule("minimum",    "a, b",   "a if a <= b or a != a else b", "1.0 if a < b else 0.0 if a > b else 0.5",
                                                                  "1.0 if a > b else 0.0 if a < b else 0.5")
+first_maximum = rule("first_maximum", "a, b", "a if a >= b or a != a else b", "0.0 if a < b else 1.0",
+                  "1.0 if a < b else 0.0")  # at a tie a has the gradient, as in PyTorch's max pooling
 floor      = rule("floor",      "a",      "a // 1 if abs(a) < 2.0 ** 52 else a", "0.0")
 rounded    = rule("round",      "a",      "float(round(a)) if abs(a) < 1e16 else a", "1.0")
 stop_gradient = rule("stop_gradient", "a", "a",                  "0.0")

@@ -1,8 +1,9 @@
-"""Standardisation of data."""
+"""Datasets, batches, and the standardisation of data."""
 
 import copy
 import math
 import pickle
+import random
 import statistics
 
 import numpy as np
@@ -10,8 +11,50 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from micrograd import Value
-from micrograd.data import DataLoader, Standardisation, split, standardise
+from micrograd import Value, fit, optim
+from micrograd.data import DataLoader, Standardisation, TensorDataset, split, standardise
+
+
+@given(st.lists(st.tuples(st.integers(), st.text()), max_size=9), st.integers(1, 4), st.booleans())
+def test_batches_of_pairs_unpack_and_hold_each_sample_once(pairs, batch_size, shuffle):
+    batches = list(DataLoader(pairs, batch_size, shuffle))
+    assert all(type(xs) is type(ys) is list and len(xs) == len(ys) <= batch_size for xs, ys in batches)
+    found = [pair for xs, ys in batches for pair in zip(xs, ys, strict=True)]
+    assert (found if not shuffle else sorted(found)) == (pairs if not shuffle else sorted(pairs))
+
+
+@given(st.lists(st.lists(st.integers(), min_size=2, max_size=2), max_size=9), st.integers(1, 4))
+def test_batches_of_other_samples_are_lists_of_them(samples, batch_size):
+    batches = list(DataLoader(samples, batch_size))
+    assert [sample for batch in batches for sample in batch] == samples
+    assert all(type(batch) is list for batch in batches)
+
+
+@pytest.mark.parametrize("kind", [list, tuple, np.array])
+def test_a_dataset_is_the_sequence_of_its_tuples(kind):
+    xs, ys = [[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]], [1, 2, 3]
+    data = TensorDataset(kind(xs), kind(ys))
+    assert [(list(x), y) for x, y in data] == list(zip(xs, ys, strict=True))
+    part_of_xs, part_of_ys = data[1:]
+    assert ([list(x) for x in part_of_xs], list(part_of_ys)) == (xs[1:], ys[1:])
+    train, test = split(data, 2 / 3, random.Random(0))
+    assert sorted(y for _, y in train + test) == ys
+    assert [tuple(map(len, batch)) for batch in DataLoader(data, 2)] == [(2, 2), (1, 1)]
+    assert [y for (batch,) in DataLoader(TensorDataset(kind(ys)), 2) for y in batch] == ys
+
+
+def test_fit_takes_a_dataset_as_it_takes_a_list_of_pairs():
+    xs, ys = [0.5, 1.0, -1.0, 2.0], [1.0, 0.0, 2.0, 0.5]
+    found = []
+    for data in (list(zip(xs, ys, strict=True)), TensorDataset(xs, ys)):
+        for compiled in (False, True):
+            w = Value(0.3)
+            history = fit(
+                lambda x, y, w=w: (w * x - y) ** 2, data, optim.SGD([w], lr=0.1), epochs=3, rng=random.Random(0),
+                compile=compiled, progress=False,
+            )  # fmt: skip
+            found.append([*history.loss, w.data])
+    assert all(numbers == pytest.approx(found[0], rel=1e-12) for numbers in found)
 
 
 @given(st.lists(st.tuples(st.floats(-1e6, 1e6), st.integers(-9, 9)), min_size=1, max_size=20))
@@ -66,6 +109,11 @@ def test_what_was_measured_is_applied_to_other_rows():
         (lambda: DataLoader([1], shuffle="yes"), TypeError, "shuffle is True or False, not str 'yes'"),
         (lambda: DataLoader([1], drop_last=1), TypeError, "drop_last is True or False, not int 1"),
         (lambda: DataLoader([1], rng=0), TypeError, r"rng is a random\.Random, or the module random, not int 0"),
+        (lambda: TensorDataset(), ValueError, r"equal length, one at least; their lengths: there are none"),
+        (lambda: TensorDataset([1, 2], [1]), ValueError, r"TensorDataset\(\) .* their lengths: 2, 1"),
+        (lambda: TensorDataset([1], {1}), TypeError, r"TensorDataset\(\): the data are a sequence .* not set"),
+        (lambda: list(DataLoader([(1, 2), (3,)], 2)), ValueError, r"\(3,\) does not go with \(1, 2\)"),
+        (lambda: list(DataLoader([(1, 2), 3], 2)), ValueError, r"3 does not go with \(1, 2\)"),
         (lambda: split(5, 0.5), TypeError, r"split\(\): the data are a sequence of samples, not int"),
     ],
 )

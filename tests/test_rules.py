@@ -41,7 +41,7 @@ DOMAINS = {
     "atan2_slope": lambda x, y: (x, abs(y) + 0.1),
     "power_slope": lambda c, a, n: (c, abs(a) + 0.1, n),
 }
-KINKS = {"abs": 1, "relu": 1, "leaky_relu": 1, "maximum": 2, "minimum": 2}
+KINKS = {"abs": 1, "relu": 1, "leaky_relu": 1, "maximum": 2, "minimum": 2, "first_maximum": 2}
 NO_DERIVATIVE = {"floor", "round", "stop_gradient", "upper_half"}  # at almost all points
 
 

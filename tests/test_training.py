@@ -55,7 +55,7 @@ def test_it_is_the_loop_that_one_would_write(batch_size):
     batches = DataLoader(SAMPLES, batch_size, shuffle=True, rng=random.Random(1))
     for _ in range(3):
         for batch in batches:
-            total = mean(other_loss(*sample) for sample in batch)
+            total = mean(other_loss(*sample) for sample in zip(*batch, strict=True))
             optimizer.zero_grad()
             total.backward()
             optimizer.step()

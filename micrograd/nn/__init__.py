@@ -13,7 +13,8 @@ MLP of [Layer of [TanhNeuron(2), TanhNeuron(2), TanhNeuron(2)], Layer of [Linear
 'dot'
 
 The other modules have the names and the results of PyTorch's. They take a sample, which is a list of numbers, or a
-batch, which is a list of samples.
+batch, which is a list of samples. A sample may also be an image, which is nested lists [channel][row][column], a signal
+[channel][position], or a sequence of vectors [position][number].
 
 >>> model = Sequential(Linear(2, 8, rng=random.Random(0)), LayerNorm(8), Tanh(), Dropout(0.2), Linear(8, 1))
 >>> print(model.summary())
@@ -30,13 +31,67 @@ total                           49
 True
 """
 
-from .activations import Activation, Dropout, LeakyReLU, ReLU, Sigmoid, Softmax, Softplus, Tanh
+from .activations import GELU, Activation, Dropout, Identity, LeakyReLU, ReLU, Sigmoid, SiLU, Softmax, Softplus, Tanh
+from .attention import MultiheadAttention, TransformerEncoderLayer
+from .containers import ModuleList, Residual, Sequential
+from .convolution import Conv1d, Conv2d
+from .embedding import Embedding
 from .initialisers import INITIALISERS
-from .layers import MLP, Layer, Linear, Neuron, Residual, Sequential
+from .layers import MLP, Layer, Linear, Neuron
+from .losses import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, HuberLoss, KLDivLoss, L1Loss, MSELoss, NLLLoss
 from .module import Module
-from .normalisation import BatchNorm, LayerNorm
+from .normalisation import BatchNorm, BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm
+from .pooling import AvgPool1d, AvgPool2d, Flatten, MaxPool1d, MaxPool2d
+from .recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
 
 __all__ = [
-    "INITIALISERS", "MLP", "Activation", "BatchNorm", "Dropout", "Layer", "LayerNorm", "LeakyReLU", "Linear", "Module",
-    "Neuron", "ReLU", "Residual", "Sequential", "Sigmoid", "Softmax", "Softplus", "Tanh",
+    "GELU",
+    "GRU",
+    "INITIALISERS",
+    "LSTM",
+    "MLP",
+    "RNN",
+    "Activation",
+    "AvgPool1d",
+    "AvgPool2d",
+    "BCELoss",
+    "BCEWithLogitsLoss",
+    "BatchNorm",
+    "BatchNorm1d",
+    "BatchNorm2d",
+    "Conv1d",
+    "Conv2d",
+    "CrossEntropyLoss",
+    "Dropout",
+    "Embedding",
+    "Flatten",
+    "GRUCell",
+    "GroupNorm",
+    "HuberLoss",
+    "Identity",
+    "KLDivLoss",
+    "L1Loss",
+    "LSTMCell",
+    "Layer",
+    "LayerNorm",
+    "LeakyReLU",
+    "Linear",
+    "MSELoss",
+    "MaxPool1d",
+    "MaxPool2d",
+    "Module",
+    "ModuleList",
+    "MultiheadAttention",
+    "NLLLoss",
+    "Neuron",
+    "RNNCell",
+    "ReLU",
+    "Residual",
+    "Sequential",
+    "SiLU",
+    "Sigmoid",
+    "Softmax",
+    "Softplus",
+    "Tanh",
+    "TransformerEncoderLayer",
 ]  # fmt: skip

@@ -9,19 +9,22 @@ the same shape. Softmax works on each list.
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, Union
 
 from .. import functional
-from ..arguments import check_rng, sequence
+from ..arguments import check_rng, is_nested, sequence
 from ..engine import Value, lift
 from ..rules import RULES
-from .inputs import is_batch, read_number
+from .inputs import map_samples, read_number
 from .module import Module
 
-__all__ = ["Activation", "Dropout", "LeakyReLU", "ReLU", "Sigmoid", "Softmax", "Softplus", "Tanh"]
+__all__ = [
+    "GELU", "Activation", "Dropout", "Identity", "LeakyReLU", "ReLU", "SiLU", "Sigmoid", "Softmax", "Softplus", "Tanh",
+]  # fmt: skip
 
 Function = Union[str, Callable[[Value], Value]]  # noqa: UP007 (evaluated where Python 3.10 can't use | on a string)
 
@@ -29,7 +32,7 @@ Function = Union[str, Callable[[Value], Value]]  # noqa: UP007 (evaluated where 
 class _Elementwise(Module):
     def forward(self, x: Any) -> Any:
         """Applies the function to each number; the result has the same shape."""
-        if functional.is_nested(x) or isinstance(x, str):
+        if is_nested(x) or isinstance(x, str):
             return [self.forward(item) for item in sequence(x, type(self).__name__)]
         try:
             number = lift(x)
@@ -177,6 +180,63 @@ class Softplus(Activation):
     activation = "softplus"
 
 
+class SiLU(Activation):
+    """x·sigmoid(x), also called swish.
+
+    (Elfwing et al., *Sigmoid-weighted linear units for neural network function approximation in reinforcement
+    learning*, 2018.)
+
+    >>> round(SiLU()(1.0).data, 6)
+    0.731059
+    """
+
+    activation = "silu"
+
+
+class GELU(Activation):
+    """x·Φ(x), with the distribution function Φ of the normal distribution; the activation of most Transformers.
+
+    (Hendrycks and Gimpel, *Gaussian error linear units*, 2016.)
+
+    Args:
+        approximate: ``"none"``, or ``"tanh"`` for 0.5·x·(1 + tanh(√(2/π)·(x + 0.044715·x³))), as in GPT-2.
+
+    Raises:
+        ValueError: if it is another word.
+
+    >>> round(GELU()(1.0).data, 6), round(GELU(approximate="tanh")(1.0).data, 6)
+    (0.841345, 0.841192)
+    """
+
+    def __init__(self, approximate: str = "none") -> None:
+        if approximate not in ("none", "tanh"):
+            raise ValueError(f"approximate is 'none' or 'tanh', not {approximate!r}")
+        self.approximate = approximate
+        super().__init__("gelu" if approximate == "none" else _approximate_gelu)
+
+    def _title(self) -> str:
+        return "GELU()" if self.approximate == "none" else f"GELU({self.approximate})"
+
+
+def _approximate_gelu(x: Value) -> Value:
+    return x * 0.5 * ((x + x**3 * 0.044715) * math.sqrt(2 / math.pi)).tanh() + x * 0.5
+
+
+class Identity(Module):
+    """Returns its input: takes the place of a module that is left out.
+
+    >>> Identity()([1.0, 2.0])
+    [1.0, 2.0]
+    """
+
+    def forward(self, x: Any) -> Any:
+        """Returns ``x``."""
+        return x
+
+    def _title(self) -> str:
+        return "Identity()"
+
+
 class LeakyReLU(_Elementwise):
     """x if it is positive, otherwise ``negative_slope``·x.
 
@@ -210,9 +270,7 @@ class Softmax(Module):
         Raises:
             ValueError: if there are no numbers.
         """
-        samples = [sequence(sample, "Softmax") for sample in (x if is_batch(x) else [x])]
-        out = [functional.softmax(sample) for sample in samples]
-        return out if is_batch(x) else out[0]
+        return map_samples(lambda sample: functional.softmax(sequence(sample, "Softmax")), x)
 
     def _title(self) -> str:
         return "Softmax()"
@@ -247,11 +305,8 @@ class Dropout(_Elementwise):
         self._draw = rng.random  # the method can be copied and pickled with the model; the module random can't
 
     def _apply(self, x: Value) -> Value:
-        if not self.training or not self.p:
-            return x
         rng = getattr(self._draw, "__self__", None) or SimpleNamespace(random=self._draw)
-        draw = functional.random(rng)
-        return x * functional.where(draw < self.p, 0.0, 1 / (1 - self.p) if self.p < 1 else 0.0)
+        return functional.dropout(x, self.p, self.training, rng)  # type: ignore[no-any-return]
 
     def _title(self) -> str:
         return f"Dropout({self.p})"

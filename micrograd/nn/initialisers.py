@@ -6,7 +6,9 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["INITIALISERS"]
+from ..engine import Value
+
+__all__ = ["INITIALISERS", "find_gain", "make_values", "read_init"]
 
 
 def _uniform(rng: Any, fan_in: int, fan_out: int, gain: float) -> float:
@@ -56,3 +58,37 @@ GAINS = {"leaky_relu": math.sqrt(2 / (1 + 0.01**2)), "tanh": 5 / 3} | dict.fromk
     ("relu", "gelu", "silu"), math.sqrt(2)
 )
 RECTIFIERS = ("relu", "leaky_relu", "softplus", "gelu", "silu")
+
+
+def read_init(init: str | None) -> str:
+    """Returns the name of an initialiser; the default is ``"he"``.
+
+    Raises:
+        ValueError: if there is no such initialiser.
+
+    >>> read_init(None)
+    'he'
+    """
+    if init is None:
+        return "he"
+    if not isinstance(init, str) or init not in INITIALISERS:
+        raise ValueError(f"there is no initialisation {init!r}; there are {', '.join(INITIALISERS)}")
+    return init
+
+
+def find_gain(init: str) -> float:
+    """The gain for a layer that does not know the activation that follows: He's initialisations assume ReLU.
+
+    >>> find_gain("he") ** 2, find_gain("xavier")
+    (2.0000000000000004, 1.0)
+    """
+    return math.sqrt(2) if init.startswith("he") else 1.0
+
+
+def make_values(draw: Callable[[], float], *shape: int) -> Any:
+    """Returns nested lists of Values, with a number of ``draw()`` each.
+
+    >>> make_values(lambda: 0.5, 1, 2)
+    [[Value(data=0.5, grad=0.0), Value(data=0.5, grad=0.0)]]
+    """
+    return [make_values(draw, *shape[1:]) for _ in range(shape[0])] if shape else Value(draw())

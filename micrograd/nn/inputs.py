@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from ..arguments import to_float
-from ..functional import is_nested
+from ..arguments import is_nested, to_float
 
-__all__ = ["check_flags", "check_length", "check_sizes", "is_batch", "read_number"]
+__all__ = ["check_flags", "check_length", "check_sizes", "is_batch", "map_samples", "read_number"]
 
 
 def is_batch(x: Any) -> bool:
     """Whether ``x`` is a list of samples, not one sample."""
     return is_nested(x) and not isinstance(x, Iterator) and is_nested(next(iter(x), None))
+
+
+def map_samples(function: Callable[[Any], Any], x: Any) -> list[Any]:
+    """Calls a function for a sample, which is a list of numbers, or for each of the samples that are nested in ``x``.
+
+    >>> map_samples(len, [1, 2]), map_samples(len, [[[1, 2], [3, 4]]])
+    (2, [[2, 2]])
+    """
+    return [map_samples(function, item) for item in x] if is_batch(x) else function(x)
 
 
 def check_sizes(**sizes: int) -> None:

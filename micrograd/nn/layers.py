@@ -1,21 +1,20 @@
-"""Layers with weights, and networks of layers."""
+"""Neurons, linear layers and perceptrons."""
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..arguments import check_rng, sequence
+from ..arguments import check_rng, is_nested, sequence
 from ..engine import Number, Value
-from ..functional import add, is_nested, weighted_sums
+from ..functional import weighted_sums
 from .activations import Function, activate, name_activation, read_activation
-from .initialisers import GAINS, INITIALISERS, RECTIFIERS
-from .inputs import check_flags, check_length, check_sizes, is_batch, read_number
+from .initialisers import GAINS, INITIALISERS, RECTIFIERS, find_gain, read_init
+from .inputs import check_flags, check_length, check_sizes, map_samples, read_number
 from .module import Module
 
-__all__ = ["MLP", "Layer", "Linear", "Neuron", "Residual", "Sequential"]
+__all__ = ["MLP", "Layer", "Linear", "Neuron"]
 
 
 class Neuron(Module):
@@ -64,8 +63,7 @@ class Neuron(Module):
         name = name_activation(function)
         if init is None:
             init = "uniform" if activation is None else "he" if name in RECTIFIERS else "xavier"
-        if not isinstance(init, str) or init not in INITIALISERS:
-            raise ValueError(f"there is no initialisation {init!r}; there are {', '.join(INITIALISERS)}")
+        init = read_init(init)
         if gain is None:
             gain = GAINS.get(name, 1.0) if nonlin else 1.0
         gain = read_number("gain", gain)
@@ -184,9 +182,8 @@ class Linear(Layer):
     """
 
     def __init__(self, nin: int, nout: int, bias: bool = True, init: str | None = None, rng: Any = random) -> None:
-        init = "he" if init is None else init
-        gain = math.sqrt(2) if str(init).startswith("he") else 1.0
-        super().__init__(nin, nout, False, bias=bias, init=init, rng=rng, gain=gain)
+        init = read_init(init)
+        super().__init__(nin, nout, False, bias=bias, init=init, rng=rng, gain=find_gain(init))
 
     def forward(self, x: Sequence[Any]) -> list[Any]:
         """Returns the outputs for a sample of ``nin`` numbers or Values, or for each sample of a batch.
@@ -195,7 +192,7 @@ class Linear(Layer):
             ValueError: if a sample has not ``nin`` inputs.
             TypeError: if the inputs are not a list of numbers.
         """
-        return [self._respond(sample) for sample in x] if is_batch(x) else self._respond(x)
+        return map_samples(self._respond, x)
 
     __repr__ = Module.__repr__
 
@@ -240,89 +237,3 @@ class MLP(Module):
 
     def _state(self) -> dict[str, Any]:  # PyTorch counts the activations, too: they have the odd numbers
         return {str(2 * i): layer for i, layer in enumerate(self.layers)}
-
-
-class Sequential(Module):
-    """A chain of modules. Each one is called with the output of the one before it.
-
-    For a sample, which is a list of numbers, it returns the outputs; for a batch, which is a list of samples, the
-    outputs for each sample. Use :class:`Linear` for its linear layers.
-
-    Raises:
-        TypeError: if an argument is not a module.
-
-    >>> from micrograd.nn import BatchNorm, ReLU
-    >>> model = Sequential(Linear(2, 4), BatchNorm(4), ReLU(), Linear(4, 1))
-    >>> model
-    Sequential(Linear(2, 4), BatchNorm(4), ReLU(), Linear(4, 1)) with 25 parameters
-    >>> len(model([[0.5, 1.0], [1.5, -1.0], [0.0, 0.0]]))
-    3
-    >>> len(model.eval()([0.5, 1.0]))
-    1
-    """
-
-    def __init__(self, *modules: Module) -> None:
-        self.layers = [a_module(module, "Sequential") for module in modules]
-
-    def forward(self, x: Any) -> Any:
-        """Returns the output of the last module."""
-        for module in self.layers:
-            x = module(x)
-        return x
-
-    def _title(self) -> str:
-        return f"{type(self).__name__}({', '.join(module._title() for module in self.layers)})"
-
-    def _state(self) -> dict[str, Any]:
-        return {str(i): module for i, module in enumerate(self.layers)}
-
-
-class Residual(Module):
-    """x + module(x): a skip connection. The gradient passes through it unchanged.
-
-    It makes very deep networks trainable (He et al., *Deep residual learning for image recognition*, 2016).
-
-    Raises:
-        TypeError: if the argument is not a module.
-
-    >>> block = Residual(Sequential(Linear(2, 8), Linear(8, 2)))
-    >>> len(block([1.0, 2.0]))
-    2
-    """
-
-    def __init__(self, module: Module) -> None:
-        self.module = a_module(module, "Residual")
-
-    def forward(self, x: Any) -> Any:
-        """Returns the sums for a sample, or for each sample of a batch.
-
-        Raises:
-            ValueError: if the number of outputs is not the number of inputs.
-        """
-        x = sequence(x, "Residual")
-        out = self.module(x)
-        out = list(out) if is_nested(out) else [out]  # a Layer of one neuron returns no list
-        for a, b in [(x, out), *(zip(x, out, strict=False) if is_batch(x) and is_batch(out) else ())]:
-            if len(a) != len(b):
-                raise ValueError(
-                    f"Residual adds a module's outputs to its inputs, but there are {len(a)} in and {len(b)} out"
-                )
-        return add(x, out)
-
-    def _title(self) -> str:
-        return f"{type(self).__name__}({self.module._title()})"
-
-
-def a_module(module: Any, where: str) -> Module:
-    """Returns the module itself.
-
-    Raises:
-        TypeError: if it is not a module.
-    """
-    if not isinstance(module, Module):
-        is_function = callable(module) and not isinstance(module, type)
-        hint = ": nn.Activation(function) is a module that calls a function on each number" if is_function else ""
-        raise TypeError(
-            f"{where} is made of modules, one argument each, not of {type(module).__name__} {module!r}{hint}"
-        )
-    return module

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
-from ..arguments import to_float
+from ..arguments import shape_of, to_float
 from ..engine import Value
 from ..tables import lay_out
 from ..watching import find_watcher, report_look, watchers
@@ -295,15 +295,6 @@ def _flat(tree: Any) -> list[Any]:
 
 
 def _compare_shapes(needed: Any, given: Any) -> None:
-    shapes = _shape(needed), _shape(given)
+    shapes = shape_of(needed), shape_of(given)
     if shapes[0] != shapes[1]:
         raise ValueError(f"shape {shapes[0]} is needed, not {shapes[1]}")
-
-
-def _shape(tree: Any) -> Any:
-    # The shape as NumPy gives it. If the lists in a list differ in shape, the list of their shapes.
-    if not isinstance(tree, list):
-        return ()
-    shapes = [_shape(item) for item in tree]
-    regular = all(shape == shapes[0] and isinstance(shape, tuple) for shape in shapes)
-    return (len(tree), *(shapes[0] if shapes else ())) if regular else shapes

@@ -76,7 +76,8 @@ class Stepper:
     def step(self, samples: Sequence[Any]) -> float:
         """Does a step on the gradient of the mean loss of the samples, and returns this mean before the step.
 
-        The parameters' gradients are 0 when the step begins. Ctrl-C ends the program after the step.
+        The parameters' gradients are 0 when the step begins. Ctrl-C ends the program after the step. The samples of a
+        batch ``xs, ys`` of a :class:`~micrograd.data.DataLoader` are ``list(zip(xs, ys))``.
 
         Raises:
             TrainingError: if the loss, its gradient or the update fails or is not finite. All is then as before the
