@@ -49,9 +49,9 @@ def names(graph):
         (lambda x: x**2.5, ["**"]),
         (lambda x: x / 4, ["*"]),
         (lambda x: x / 3, ["/"]),
-        (lambda x: functional.sum([x, 0.0]), []),
+        (lambda x: functional.sum([x, 0.0]), ["+"]),  # a sum begins with 0.0
         (lambda x: functional.dot([x, x], [1.0, 1.0]), ["sum"]),
-        (lambda x: functional.dot([x], [2.0]), ["*"]),
+        (lambda x: functional.dot([x], [2.0]), ["*", "+"]),
         (lambda x: x.exp() * x.exp(), ["exp", "*"]),
         (lambda x: functional.where(x > 0, x, x), ["less"]),
     ],

@@ -46,13 +46,12 @@ def apply(
         is_shown: whether the outcome itself needs no note, as it makes a number not finite that is looked at anyway.
     """
     if operation is DOT:
-        a, b, *rest = operands
-        total = a * b
-        for i in range(0, len(rest), 2):
-            total = function.add_product(rest[i], rest[i + 1], total)
+        total = function.reals(0.0)
+        for a, b in zip(operands[::2], operands[1::2], strict=True):
+            total = function.add_product(a, b, total)
         return total
     if operation is SUM:
-        return sum(operands[1:], operands[0])
+        return sum(operands, function.reals(0.0))
     text = _Text(function)
     if operation.name not in RULES.sealed and _hides_failures(operation.text):
         # The table's own texts are written so that what is not finite shows in the end.

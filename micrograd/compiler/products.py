@@ -1,5 +1,7 @@
 """Kernels of the fourth stage for sums of products. They are tiled: a number that is loaded once serves several sums.
 
+A sum begins with its start + 0.0, so that sums of -0.0 are 0.0, as in Python.
+
 For ``v``, ``u``, ``g`` and ``c`` see :mod:`micrograd.compiler.emit`.
 """
 
@@ -25,7 +27,7 @@ def _write_dot(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) -> N
         second = first + mixed * 2
         with f.either(f.lanes > 1) as (many, one):
             with many, f.loop(0, stride, LANES) as lane:
-                total = f.variable(f.splat(u[start]))
+                total = f.variable(f.splat(u[start] + 0.0))
                 with f.loop(first, second, 2) as i:
                     w = f.splat(u[c[i]])
                     total.value = f.add_product(w, v.vector(c[i + 1] * stride + lane), total.value)
@@ -34,7 +36,7 @@ def _write_dot(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) -> N
                     total.value = f.add_product(a, b, total.value)
                 v.put(row * stride + lane, total.value)
             with one:
-                single = f.variable(u[start])
+                single = f.variable(u[start] + 0.0)
                 with f.loop(first, second, 2) as i:
                     single.value = f.add_product(u[c[i]], v[c[i + 1]], single.value)
                 with f.loop(second, second + lanes * 2, 2) as i:
@@ -74,7 +76,8 @@ def _write_layer(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) ->
             for height, j in _each_tile(f, sums, (8, 4, 1)):
                 for width, chunk in _each_tile(f, stride // LANES, (2, 1) if height == 8 else (1,)):
                     lane = chunk * LANES
-                    totals = [[f.variable(f.splat(u[starts[j + r]])) for _ in range(width)] for r in range(height)]
+                    begins = [f.splat(u[starts[j + r]] + 0.0) for r in range(height)]
+                    totals = [[f.variable(begin) for _ in range(width)] for begin in begins]
                     lines = [u + downs[j + r] for r in range(height)]
                     with f.loop(0, inputs) as i:
                         right = rights[i]
@@ -104,7 +107,7 @@ def _write_layer(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) ->
                     with f.loop(0, sums, LANES) as j:
                         count = f.least(sums - j, LANES)
                         with f.loop(0, count) as k:
-                            numbers[k] = u[starts[j + k]]
+                            numbers[k] = u[starts[j + k]] + 0.0
                         start = numbers.vector()
                         with f.either(is_columns) as (columns, lines):
                             with columns:
@@ -128,7 +131,7 @@ def _write_layer(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) ->
                                         sum_ = found[q] + start
                                         _put_first(v + (first + ((p + q) * sums + j)), sum_, numbers, count)
                 with slow, f.loop(0, places) as p, f.loop(0, sums) as j:
-                    total = f.variable(u[starts[j]])
+                    total = f.variable(u[starts[j]] + 0.0)
                     with f.loop(0, inputs) as i:
                         total.value = f.add_product(u[downs[j] + rights[i]], v[rows[p * inputs + i]], total.value)
                     v[first + (p * sums + j)] = total.value
