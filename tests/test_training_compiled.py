@@ -548,7 +548,7 @@ PLANTED = [
     ("update", 4),
     ("program", 1),
     ("read", 1),
-    ("take", 1),
+    ("take_list", 1),
 ]
 
 

@@ -25,6 +25,7 @@ import threading
 import weakref
 from collections.abc import Callable, Sequence
 from functools import partial, update_wrapper, wraps
+from itertools import chain
 from types import MethodType
 from typing import TYPE_CHECKING, Any, cast
 
@@ -56,7 +57,7 @@ from .tracing import (
 if TYPE_CHECKING:
     from .profiling import Profile
 
-__all__ = ["Compiled", "compile"]
+__all__ = ["Compiled", "compile", "stack_samples"]
 
 _all: weakref.WeakSet[Compiled] = weakref.WeakSet()
 _KEPT = 64  # programs, of as many forms of arguments: those that were used last
@@ -570,6 +571,9 @@ def _samples(arrays: Sequence[Any]) -> tuple[_Parts, Any, Callable[[int], Any]]:
             part = array[None] if is_flat else array.reshape(count, -1).T
             parts.append(np.ascontiguousarray(part, np.float64))
         return parts, tuple(forms), sample
+    stacked = stack_samples(list(zip(*arrays, strict=True)))
+    if stacked is not None:
+        return [np.ascontiguousarray(stacked[0].T)], stacked[1], sample
     first = flatten(sample(0))[1]
     lines = []
     for i in range(count):
@@ -578,6 +582,32 @@ def _samples(arrays: Sequence[Any]) -> tuple[_Parts, Any, Callable[[int], Any]]:
             raise ValueError(f"sample {i} is of another form than sample 0: {form} and {first}")
         lines.append(numbers)
     return [np.array(lines, dtype=np.float64).reshape(count, -1).T.copy()], first, sample
+
+
+def stack_samples(samples: Sequence[tuple[Any, ...]]) -> tuple[Floats, Any] | None:
+    """The numbers of samples, a row each, and the form that they all have.
+
+    None if their forms differ, or are not simple: a sample has floats and ints, alone and in lists and tuples.
+
+    >>> stack_samples([([1.0, 2.0], 3), ([4.0, 5.0], 6)])
+    (array([[1., 2., 3.],
+           [4., 5., 6.]]), (<class 'tuple'>, (<class 'list'>, None, None), None))
+    """
+    forms: list[Any] = [tuple]
+    parts = []
+    for column in zip(*samples, strict=True) if len({*map(len, samples)}) == 1 else ():
+        kinds = {*map(type, column)}
+        if kinds == {list} or kinds == {tuple}:
+            if len({*map(len, column)}) > 1:
+                return None
+            forms.append((*kinds, *[None] * len(column[0])))
+            kinds = {*map(type, chain.from_iterable(column))}
+        else:
+            forms.append(None)
+        if not kinds <= {float, int}:
+            return None
+        parts.append(np.array(column, np.float64).reshape(len(samples), -1))
+    return (np.concatenate(parts, axis=1), tuple(forms)) if parts else None
 
 
 def _is_plain(array: Any) -> bool:

@@ -262,7 +262,8 @@ def instruction(kernel: Kernel, **operands: int | npt.NDArray[Any]) -> Whole:
     if operands.keys() != {*kernel.operands}:
         raise TypeError(f"{kernel.key} has the operands {', '.join(kernel.operands)}, not {', '.join(operands)}")
     given = [operands[name] for name in kernel.operands]
-    return assemble([(kernel, [x if isinstance(x, int) else address_of(x) for x in given])])
+    numbers = [x if isinstance(x, int) else address_of(x) for x in given]
+    return np.array([kernel.code.address, HEAD + len(numbers), *numbers], np.int64)
 
 
 def bind(one: Whole, v: npt.NDArray[Any], u: npt.NDArray[Any], g: npt.NDArray[Any], lanes: int) -> Callable[[], None]:

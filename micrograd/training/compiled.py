@@ -21,6 +21,7 @@ from ..arguments import to_float
 from ..compiler import Compiled
 from ..compiler.code import LANES
 from ..compiler.draws import Draw, Draws
+from ..compiler.function import stack_samples
 from ..compiler.machine import Floats, Whole, address_of, instruction, run
 from ..compiler.program import DisagreementError, Program, UndefinedError, find_rows, make_program
 from ..compiler.tracing import Trace, Traced, TraceError, flatten
@@ -55,12 +56,13 @@ class CompiledSteps:
         eager: does the steps that machine code can't do.
         batch_size: the largest number of samples per step.
         is_strict: raise unexpected errors. Otherwise warn, and leave all further steps to ``eager``.
+        is_fixed: the samples stay the same if the data are a list. Otherwise each step reads them again.
 
     Raises:
         TraceError: if the loss or the update can't be compiled.
     """
 
-    def __init__(self, eager: EagerSteps, batch_size: int, is_strict: bool) -> None:
+    def __init__(self, eager: EagerSteps, batch_size: int, is_strict: bool, is_fixed: bool) -> None:
         optimizer = eager.optimizer
         if type(optimizer).step is not Optimizer.step:
             raise TraceError(f"{type(optimizer).__name__} has a step() of its own")
@@ -69,12 +71,13 @@ class CompiledSteps:
         # The largest norm of the gradient, if that is all that is clipped; otherwise a function that is called.
         self.most_norm = np.array([_find_norm(eager.clip) or 0.0])
         self.clip = None if self.most_norm[0] else eager.clip
-        self.is_fixed = type(eager.data) in (list, tuple)  # the samples don't change between reads
+        self.is_fixed = is_fixed and self.is_list
         self.programs: dict[Any, tuple[Program, Trace]] = {}
         self.stale: set[Any] = set()  # forms whose program must read the Values again
         self.forward: Compiled | None = Compiled(self.loss)
         self.foresight = Foresight()
         self.updates: dict[str, list[_Update]] = {}
+        self.finishes: dict[_Update, tuple[Whole, Floats, Whole]] = {}  # see finish(); the last one is kept alive
         # A program first captures the parameters, in this order, then other Values. Their gradients add up over
         # steps, as nobody sets them to 0; those of the model's are set to 0 at each step.
         self.place = {parameter: i for i, parameter in enumerate(optimizer.parameters)}
@@ -94,13 +97,18 @@ class CompiledSteps:
         self.fetched: dict[int, Any] = {}  # the samples of a step, or the errors in their place
         self.states: list[tuple[Any, Any]] = []  # of the generators, once they are fetched
         if self.is_fixed:
-            self.take((i, *flatten(self.sample(i), to_float)) for i in range(len(eager.data)))
+            self.take_list()
             with contextlib.suppress(_LeftToFloatsError):
                 first = self.sample(0)
                 self.program(flatten(first)[1], lambda: first)
         self.layers = self.flow.layout(optimizer.parameters)
         self.read()
         self.update(1)
+
+    @property
+    def is_list(self) -> bool:
+        """Whether samples can be read in any order, which neither draws numbers nor changes anything."""
+        return type(self.eager.data) in (list, tuple)
 
     @property
     def is_predictable(self) -> bool:
@@ -116,13 +124,13 @@ class CompiledSteps:
         except Exception as error:
             raise _LeftToFloatsError from error
 
-    def fetch(self, batch: Sequence[int]) -> tuple[dict[int, Any], list[Floats]]:
+    def fetch(self, batch: Sequence[int]) -> list[Floats]:
         """Reads the samples of a step, once: they may be others each time, and may be made of the parameters.
 
         The random numbers that the loss draws for a sample are drawn before the next one is read.
 
         Returns:
-            The samples; and for each form what is drawn, with a row for each of its samples.
+            For each form what is drawn, with a row for each of its samples.
         """
         self.fetched = {}
         drawn: dict[Any, list[Floats]] = {}
@@ -146,7 +154,17 @@ class CompiledSteps:
         if not self.is_read:
             self.read()
         self.take(found)
-        return self.fetched, [np.concatenate(rows or [np.empty((0, 0))]) for rows in drawn.values()]
+        return [np.concatenate(rows or [np.empty((0, 0))]) for rows in drawn.values()]
+
+    def take_list(self) -> None:
+        """Copies all samples of a list into arrays."""
+        samples = list(map(arguments_of, self.eager.data))
+        stacked = stack_samples(samples)
+        if stacked is None:
+            self.take((i, *flatten(sample, to_float)) for i, sample in enumerate(samples))
+        else:
+            self.x, self.forms = [stacked[0]], [stacked[1]]
+            self.form, self.row = np.zeros(len(samples), dtype=np.int64), np.arange(len(samples))
 
     def take(self, samples: Iterable[tuple[int, list[float], Any]]) -> None:
         """Copies samples into arrays, one for each form: each sample's place, its numbers and its form."""
@@ -199,6 +217,7 @@ class CompiledSteps:
             of_model = set(self.eager.weights.values)
             self.others.update((leaf, float(leaf not in of_model)) for leaf in new)
             self.remain, self.slopes = np.array(list(self.others.values())), np.zeros(len(self.others))
+            self.finishes.clear()  # they use the addresses of the old arrays
             if is_read:
                 self.read()
 
@@ -216,6 +235,7 @@ class CompiledSteps:
     def look_again(self) -> None:
         """Discards programs that are out of date because something that the loss or the update reads changed."""
         self.updates.clear()
+        self.finishes.clear()
         self.programs = {form: found for form, found in self.programs.items() if found[1].is_current()}
 
     def mean(self, samples: Sequence[Any]) -> float | None:
@@ -346,7 +366,7 @@ class CompiledSteps:
             self.optimizer.steps += done
             if not self.clip:
                 self.flow.take(done, self.layers)
-            if self.is_fixed and done < len(work.units):  # the other samples have not been drawn for
+            if self.is_list and done < len(work.units):  # the other samples have not been drawn for
                 self.draws.rewind()
                 self.draws.draw(work.draws, work.which[: work.lanes[done]])
             work.store(int(work.lanes[done]))
@@ -368,9 +388,11 @@ class CompiledSteps:
         lanes -= lanes[0]
         arguments: Callable[[int], tuple[Any, ...]] = self.sample
         drawn: list[Floats] = []
-        if not self.is_fixed:
-            fetched, drawn = self.fetch(batches[0])
-            arguments = lambda i: arguments_of(fetched[i])  # noqa: E731
+        if not self.is_list:
+            drawn = self.fetch(batches[0])
+            arguments = lambda i: arguments_of(self.fetched[i])  # noqa: E731
+        elif not self.is_fixed:
+            self.take_list()
         form = self.form[samples]
         known = [self.programs[form][0].work if form in self.programs else math.inf for form in self.forms]
         units = np.cumsum(np.add.reduceat(np.array(known)[form], lanes[:-1]) + each)
@@ -384,11 +406,12 @@ class CompiledSteps:
             samples, form = samples[order], form[order]
             begins = np.flatnonzero(np.diff(group[order], prepend=-1))
         ends = np.append(begins[1:], len(samples))
-        used, part = np.unique(form[begins], return_inverse=True)
+        used = sorted({*form[begins].tolist()})
+        part = np.searchsorted(used, form[begins])
         found = {k: self.program(self.forms[k], partial(arguments, int(samples[np.argmax(form == k)]))) for k in used}
         traces = [found[k][1] if k in found else None for k in range(len(self.forms))]
         draws: list[list[Draw]] = [traced.draws if traced else [] for traced in traces]
-        if self.is_fixed and any(draws):
+        if self.is_list and any(draws):
             drawn = self.draws.draw(draws, which)
         parts, picked = np.stack([part, begins, ends], axis=1), self.row[samples]
         programs, instructions, x, v = [], [], [], np.empty(0)
@@ -462,28 +485,34 @@ class CompiledSteps:
         self.slopes[:] = [other._grad for other in self.others]
         self.flow.add(before)
         norms[0] = math.hypot(*before)
-        self.layers = self.flow.layout(self.optimizer.parameters)
         return 1
 
     def finish(self, update: _Update, settings: Floats, norms: Floats) -> tuple[Whole, Floats]:
         """Returns the instruction that updates all parameters, and the rows that it needs."""
-        program, count = update.program, len(self.place)
-        width = program.width(count)
-        runs, biases, arriving, squares, heard, sums = self.layers
-        numbers, after = self.memory[2 + self.side :: 2], self.memory[1 - self.side :: 2]
-        self.batch = program.batch(find_rows([numbers])[1], after, 0, count, width)
-        finish = instruction(
-            FINISH, is_finite=0, batch=self.batch, numbers=numbers[0], after=after[1], to_slopes=2 * self.rows * count,
-            settings=settings, width=settings.shape[1], step=0, norms=norms, samples=1,
-            runs=runs, run_count=len(runs), biases=biases, bias_count=len(biases), arriving=arriving, squares=squares,
-            heard=heard, layers=sums, layer_count=len(sums), others=self.slopes, remain=self.remain,
-            other_count=0 if self.clip else len(self.slopes), is_clipped=int(self.most_norm[0] > 0),
-            most_norm=self.most_norm,
-        )  # fmt: skip
-        return finish, program.memory(width)
+        if update not in self.finishes:
+            program, count = update.program, len(self.place)
+            width, is_reported = program.width(count), not self.clip
+            runs, biases, arriving, squares, heard, sums = self.layers
+            numbers, after = self.memory[2:], self.memory[1:]
+            batch = program.batch(find_rows([numbers[::2]])[1], after[::2], 0, count, width)
+            finish = instruction(
+                FINISH, is_finite=0, batch=batch, numbers=numbers[0], after=after[0],
+                to_slopes=2 * self.rows * count, settings=settings, width=settings.shape[1], step=0, norms=norms,
+                samples=1, runs=runs, run_count=len(runs) * is_reported, biases=biases,
+                bias_count=len(biases) * is_reported, arriving=arriving, squares=squares, heard=heard, layers=sums,
+                layer_count=len(sums) * is_reported, others=self.slopes, remain=self.remain,
+                other_count=len(self.slopes) * is_reported, is_clipped=int(self.most_norm[0] > 0),
+                most_norm=self.most_norm,
+            )  # fmt: skip
+            self.finishes[update] = finish, program.memory(width), batch
+        finish, v, _ = self.finishes[update]
+        places = self.numbers[0], self.memory[3 - self.side], settings, norms
+        finish[_PLACES] = 0, *map(address_of, places)
+        return finish, v
 
 
 _ONE = np.zeros(1, dtype=np.int64)
+_PLACES = [FINISH.place(name) for name in ("step", "numbers", "after", "settings", "norms")]
 
 
 def _find_norm(clip: Any) -> float | None:
