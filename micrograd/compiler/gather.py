@@ -8,17 +8,16 @@ be one that the function makes, as in ``softmax(scores)[i]``: then another index
 
 from __future__ import annotations
 
-import inspect
 import random
 from bisect import bisect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from .. import rules
 from ..engine import Value, lift, operation
 from ..functional import where
-from .surroundings import find_names
+from ..references import find_references
 
 if TYPE_CHECKING:
     from .tracing import Call
@@ -158,27 +157,8 @@ class _Addresses:
             tree = tree.tolist()
         if isinstance(tree, (list, tuple)):
             self.lists[path] = list(tree)
-        for step, item in _items(tree):
+        for step, item in find_references(tree):
             self._walk(item, (*path, step), around | {id(tree)})
-
-
-def _items(tree: Any) -> Iterator[tuple[Any, Any]]:
-    if isinstance(tree, (list, tuple)):
-        yield from enumerate(tree)
-    elif isinstance(tree, dict):
-        yield from tree.items()
-    elif isinstance(tree, partial):
-        yield from enumerate((tree.func, tree.args, tree.keywords))
-    elif inspect.ismethod(tree):
-        yield from enumerate((tree.__func__, tree.__self__))
-    elif inspect.isfunction(tree):
-        yield from inspect.getclosurevars(tree).nonlocals.items()
-        yield from [(name, tree.__globals__[name]) for name in find_names(tree.__code__) if name in tree.__globals__]
-        yield from enumerate(tree.__defaults__ or ())
-        if hasattr(tree, "__wrapped__"):
-            yield "__wrapped__", tree.__wrapped__
-    elif not inspect.isclass(tree) and not inspect.ismodule(tree) and hasattr(tree, "__dict__"):
-        yield from vars(tree).items()
 
 
 def _find(probes: Sequence[tuple[Lines, dict[int, int]]], where_is: _Addresses) -> dict[tuple[int, int], Choice]:

@@ -21,9 +21,9 @@ import numpy.typing as npt
 
 from .. import rules
 from ..engine import Number, Value, lift, operation
+from ..references import find_names
 from ..rule import VALUES, Rule, write_choices
 from ..watching import watch
-from .surroundings import find_names
 from .tracing import WHERE, Trace, TraceError, Tracing, combine
 
 __all__ = [

@@ -6,7 +6,6 @@ another program. Nothing of the caller's is ever set back, as another thread may
 
 from __future__ import annotations
 
-import inspect
 import random
 import sys
 import types
@@ -15,8 +14,9 @@ from functools import partial
 from typing import Any
 
 from ..engine import Value
+from ..references import UNASSIGNED, find_defaults, find_names, find_references, read_cell
 
-__all__ = ["Hidden", "Surroundings", "find_names"]
+__all__ = ["Hidden", "Surroundings"]
 
 _MOST = 1_000_000  # items that are looked at
 _ARRAY = 1 << 20  # bytes of an array that is looked at, at most
@@ -81,24 +81,20 @@ class Surroundings:
         own = getattr(held, "__dict__", None)
         if isinstance(own, dict) and "__wrapped__" in own:
             return [(name, own["__wrapped__"])]
-        if inspect.isfunction(held):
+        if isinstance(held, types.FunctionType):
             return self._look_into(held)
-        if inspect.ismethod(held):
-            return [(name, held.__self__), (name, held.__func__)]
-        if isinstance(held, partial):
-            return [(name, held.func), (name, held.args), (name, held.keywords)]
         if _is_generator(held):
             return []
         if isinstance(held, (list, tuple, dict, set, frozenset)):
             self._note(name, held)
-            items = list(held.values()) if isinstance(held, dict) else list(held)
+            items = held.values() if isinstance(held, dict) else held
             return () if {*map(type, items)} <= _PLAIN else [(name, item) for item in items]
         if hasattr(type(held), "__array__"):
             if getattr(held, "nbytes", _ARRAY) < _ARRAY:
                 self._items.append((name, held, held.copy()))
             return [(name, held.tolist())] if held.dtype.kind == "O" else ()
-        if isinstance(held, types.BuiltinMethodType):
-            return [(name, held.__self__)]
+        if isinstance(held, (types.MethodType, types.BuiltinMethodType, partial)):
+            return [(name, item) for _, item in find_references(held)]
         return self._look_at(held, own)
 
     def _note(self, name: str, held: Any) -> None:
@@ -114,7 +110,7 @@ class Surroundings:
         self._note("", function.__dict__)
         names, scope = find_names(function.__code__), function.__globals__
         for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-            value = _contents(cell)
+            value = read_cell(cell)
             self._variables.append((name, cell, value))
             yield name, value
         scopes = [scope, *[vars(x) for name in names if _is_foreign(x := scope.get(name))]]
@@ -122,8 +118,7 @@ class Surroundings:
             for name in names & place.keys():
                 self._globals.append((name, place, place[name]))
                 yield name, place[name]
-        parameters = inspect.signature(function).parameters.values()
-        yield from [(one.name, one.default) for one in parameters if one.default is not one.empty]
+        yield from find_defaults(function)
 
     def _look_at(self, held: Any, own: Any) -> Iterator[tuple[str, Any]]:
         # The attributes of an object, and the methods of its class.
@@ -135,7 +130,7 @@ class Surroundings:
         for kind in type(held).__mro__:
             module = kind.__module__  # of a type that Cython made it may be a descriptor
             if isinstance(module, str) and module.partition(".")[0] not in _OTHERS:
-                yield from [(name, x) for name, x in vars(kind).items() if inspect.isfunction(x)]
+                yield from [(name, x) for name, x in vars(kind).items() if isinstance(x, types.FunctionType)]
                 for name in getattr(kind, "__slots__", ()):
                     yield name, getattr(held, name, None)
 
@@ -159,14 +154,14 @@ class Surroundings:
 
     def find_changes(self) -> list[str]:
         """The names of what is not as it was: variables, attributes, and lists, dicts and sets by such a name."""
-        changed = [name for name, cell, value in self._variables if _contents(cell) is not value]
-        changed += [name for name, scope, value in self._globals if scope.get(name, _NOTHING) is not value]
+        changed = [name for name, cell, value in self._variables if read_cell(cell) is not value]
+        changed += [name for name, scope, value in self._globals if scope.get(name, UNASSIGNED) is not value]
         for name, held, copy in self._items:
             if hasattr(type(held), "__array__"):
                 changed += [name] * (held.tobytes() != copy.tobytes())
             elif isinstance(held, dict):
                 hidden = self._hidden.get(id(held), set())
-                differ = [key for key in {**copy, **held} if held.get(key, _NOTHING) is not copy.get(key, _NOTHING)]
+                differ = [key for key in {**copy, **held} if held.get(key, UNASSIGNED) is not copy.get(key, UNASSIGNED)]
                 changed += [
                     name or str(key) for key in differ if key not in hidden and not isinstance(held.get(key), Hidden)
                 ]
@@ -187,7 +182,7 @@ class Surroundings:
 
         found = []
         for name, cell, value in self._variables:
-            if holds(_contents(cell)):
+            if holds(read_cell(cell)):
                 found.append(name)
                 cell.cell_contents = value
         for name, scope, value in self._globals:
@@ -213,29 +208,10 @@ class Surroundings:
         return list(dict.fromkeys(found))
 
 
-_NOTHING = object()
-
-
 def _is_generator(x: Any) -> bool:
     return isinstance(x, random.Random) or hasattr(type(x), "bit_generator")
-
-
-def _contents(cell: Any) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:  # it is assigned to later
-        return _NOTHING
 
 
 def _is_foreign(x: Any) -> bool:
     # Whether it is a module of the caller's.
     return isinstance(x, types.ModuleType) and x.__name__.partition(".")[0] not in _OTHERS
-
-
-def find_names(code: types.CodeType) -> set[str]:
-    """The names in code that are not its own variables, and those in functions and comprehensions that it makes."""
-    names = set(code.co_names)
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            names |= find_names(constant)
-    return names
