@@ -18,7 +18,7 @@ from ..engine import Value
 from ..watching import resting_collector
 from .code import LANES
 from .graph import CAPTURED, INPUT, Graph
-from .loops import BATCH, ONE, REPEAT
+from .loops import BATCH
 from .machine import HEAD, Floats, Kernel, Whole, assemble, begin_of, bind, instruction, run
 from .plan import Instruction, Plan, make_plan
 from .surroundings import Surroundings
@@ -46,9 +46,6 @@ class UndefinedError(Exception):
     """The function raises an error of mathematics, which is the cause of this one."""
 
 
-_Single = tuple[Floats, Floats, Whole, Floats, Floats, Callable[[], None]]
-
-
 class Program:
     """A plan, compiled.
 
@@ -72,23 +69,15 @@ class Program:
         # A fused program has rows for its inputs only, of samples that are picked.
         self.height = 1 + plan.inputs if plan.is_fused else plan.rows
         # It is no cached_property, which has a lock, at which a forked process would hang.
-        self._single: _Single | None = None
-        self._uniform: tuple[Whole, Callable[[], None]] | None = None
+        self._single: tuple[Floats, _Place] | None = None  # the inputs of one lane, and its outputs
         self._v: list[Floats] = []
         self._places: list[_Place] = []
-
-    def _operands(self, code: Whole, x: int, out: Floats) -> dict[str, Any]:
-        begin, end = self.ends
-        return {
-            "is_finite": 0, "code": code, "begin": begin, "end": end, "x": x, "inputs": self.plan.inputs,
-            "rows": self.rows, "outputs": len(self.rows), "out": begin_of(out), "is_fused": int(self.plan.is_fused),
-        }  # fmt: skip
 
     def batch(
         self, x: tuple[int, int], out: Floats, first: int, last: int, width: int, *, picked: Whole | None = None,
         code: Whole | None = None,
     ) -> Whole:  # fmt: skip
-        """The instruction that runs lanes, from the first to the last, in blocks of a width.
+        """Returns the instruction that runs lanes, from the first to the last, in blocks of a width.
 
         Args:
             x: the inputs, as :func:`find_rows` gives them: a column for each lane; a row for each sample if some are
@@ -98,11 +87,15 @@ class Program:
             last: the end.
             width: how many lanes a block has.
             picked: rows of ``x``: the lanes are these samples.
-            code: the instructions, if they are not the program's own.
+            code: a copy of the program's instructions, for another thread. What is the same in all lanes is then not
+                computed again.
         """
+        begin, end = self.ends
         return instruction(
-            BATCH, **self._operands(self.code if code is None else code, x[0], out), first=first, last=last,
-            width=width, picked=0 if picked is None else picked, x_step=x[1], out_step=out.strides[0] // 8,
+            BATCH, is_finite=0, code=self.code if code is None else code, is_first=int(code is None), begin=begin,
+            end=end, x=x[0], x_step=x[1], inputs=self.plan.inputs, rows=self.rows, outputs=len(self.rows),
+            out=begin_of(out), out_step=out.strides[0] // 8, first=first, last=last, width=width,
+            picked=0 if picked is None else picked, is_fused=int(self.plan.is_fused),
         )  # fmt: skip
 
     def width(self, lanes: int) -> int:
@@ -136,13 +129,9 @@ class Program:
             raise ValueError(f"the program takes {self.plan.inputs} inputs, not arrays of {shapes}")
         lanes = parts[0].shape[1]
         parts, x = find_rows(parts)
-        self.begin()
         place = self._find_place(lanes)
         count = min(threads(), self.work * lanes // _WORTH_A_THREAD, lanes // LANES)
         is_finite = place.run(x) if count <= 1 else self._share(count, x, place.out, place.sums)
-        if self.ends[0] and math.isnan(self.u[0]):
-            place.out[0] = math.nan
-            is_finite = False
         if not is_finite:  # the check is 0 in a new place
             self._places.remove(place)
         return place.out, place.sums[: self.plan.sums].copy() if self.plan.sums else _NO_SUMS, is_finite
@@ -152,6 +141,7 @@ class Program:
         lanes = out.shape[1]
         width = self.width(-(-lanes // count))
         self.memory(width, count - 1)
+        run(self.batch(x, out, 0, 0, width), self.memory(width), self.u, sums, 0)  # what is the same in all lanes
         parts = [np.zeros_like(sums) for _ in range(count)]
 
         def work(i: int) -> int:
@@ -173,40 +163,28 @@ class Program:
         self._places = [_Place(self, lanes), *self._places[:1]]
         return self._places[0]
 
-    def begin(self) -> None:
-        """Computes what is the same in all lanes."""
-        if self.ends[0]:
-            self.u[0] = 0.0
-            if self._uniform is None:
-                one = instruction(REPEAT, times=1, code=self.code, begin=0, end=self.ends[0])
-                self._uniform = one, bind(one, self.u, self.u, self.u, 1)
-            self._uniform[1]()
-
     def capture(self, leaves: Sequence[Value]) -> None:
         """Takes the numbers of the captured Values over."""
         if leaves:
             self.u[1 : 1 + len(leaves)] = [leaf._data for leaf in leaves]
 
     def one(self, inputs: Sequence[float] | Floats) -> tuple[Floats, bool]:
-        """A single lane: the check, the outputs and the gradients, until the next; and whether all are finite."""
-        if self._single is None:
-            self._single = self._lane()
-        x, out, one, _, sums, run_one = self._single
-        x[:] = inputs
-        if not self.plan.sums:
-            run_one()
-            return out, bool(one[HEAD])
-        sums[:] = 0.0
-        run_one()
-        slopes = sums[: self.plan.sums]
-        return np.concatenate([out, slopes]), bool(one[HEAD]) and bool(np.isfinite(slopes).all())
+        """Runs a single lane.
 
-    def _lane(self) -> _Single:
-        # What a single one is run with: all at their places once and for all.
-        x, out, v = np.zeros(self.plan.inputs), np.empty(len(self.rows)), np.zeros(self.height + LANES)
-        sums = np.zeros(self.plan.sums + LANES)
-        one = instruction(ONE, **self._operands(self.code, begin_of(x), out))
-        return x, out, one, v, sums, bind(one, v, self.u, sums, 1)
+        Returns:
+            The check, the outputs and the gradients, in an array that the next call changes; and whether all are
+            finite.
+        """
+        if self._single is None:
+            x = np.zeros(self.plan.inputs)
+            self._single = x, _Place(self, 1, (begin_of(x), 1))
+        x, place = self._single
+        x[:] = inputs
+        is_finite, out = place.run(), place.out[:, 0]
+        if not self.plan.sums:
+            return out, is_finite
+        slopes = place.sums[: self.plan.sums]
+        return np.concatenate([out, slopes]), is_finite and bool(np.isfinite(slopes).all())
 
     def check(self, graph: Graph) -> None:
         """Compares every number of the program with the graph's own, which Python's floats computed.
@@ -270,16 +248,17 @@ class Program:
 class _Place:
     # Memory for the outputs and the sums of so many lanes, and the instruction that computes them.
 
-    def __init__(self, program: Program, lanes: int) -> None:
+    def __init__(self, program: Program, lanes: int, x: tuple[int, int] = (0, 0)) -> None:
         self.out, width = np.zeros((len(program.rows), lanes)), program.width(lanes)
         self.sums, self._v = np.zeros(program.plan.sums + LANES), program.memory(width)
         # A fused program has no rows that a block would keep in the cache.
-        self._batch = program.batch((0, 0), self.out, 0, lanes, lanes if program.plan.is_fused else width)
+        self._batch = program.batch(x, self.out, 0, lanes, lanes if program.plan.is_fused else width)
         self._run = bind(self._batch, self._v, program.u, self.sums, lanes)
 
-    def run(self, x: tuple[int, int]) -> bool:
-        # Runs all lanes, and tells whether all is finite.
-        self._batch[_X], self._batch[_STEP] = x
+    def run(self, x: tuple[int, int] | None = None) -> bool:
+        # Runs all lanes, of these inputs or of those given before, and tells whether all is finite.
+        if x is not None:
+            self._batch[_X], self._batch[_STEP] = x
         self.sums.fill(0.0)
         self._run()
         return bool(self._batch[HEAD])

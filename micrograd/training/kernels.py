@@ -7,7 +7,7 @@ all numbers are finite, and else to 0; then it has changed no parameter.
 from __future__ import annotations
 
 from ..compiler.code import LANES, Function, Number, Operands, Pointer
-from ..compiler.loops import BATCH_OPERANDS, execute
+from ..compiler.loops import BATCH_OPERANDS
 from ..compiler.machine import HEAD, Kernel
 
 __all__ = ["FINISH", "SLOPES", "TRAIN"]
@@ -35,17 +35,14 @@ def _write_slopes(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) -
         program = programs + part[0] * 2
         batch, its_u = f.wholes_at(program[0]), f.reals_at(program[1])
         one = Operands(batch + HEAD, BATCH_OPERANDS)
-        its_u[0] = 0.0
         whole = count // LANES * LANES
         with f.loop(0, whole, LANES) as k:
             its_u.put(k + 1, numbers.vector(k))
         with f.loop(whole, count) as k:
             its_u[k + 1] = numbers[k]
-        execute(f, f.wholes_at(one.code), 0, one.begin, (its_u, its_u, g), f.whole(1))
         one.first, one.last = part[1], part[2]
         f.run(batch[0], [v, its_u, g, batch + HEAD], f.lanes)
         f.leave_when(one.is_finite == 0)
-        f.leave_when(its_u[0] != 0.0)
         out = f.reals_at(one.out)
         with f.loop(part[1], part[2]) as lane:
             total.value = total.value + out[f.lanes + lane]
@@ -101,8 +98,6 @@ def _write_finish(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) -
         u[i + 1] = settings[i]
     update = Operands(batch + HEAD, BATCH_OPERANDS)
     update.x, update.out = o.numbers, o.after - update.out_step * 8  # its first row is the check
-    u[0] = 0.0
-    execute(f, f.wholes_at(update.code), 0, update.begin, (u, u, u), f.whole(1))
     o.is_finite = 1
     square = f.variable(0.0)
     with f.loop(0, n, _BLOCK) as first:
@@ -115,10 +110,10 @@ def _write_finish(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) -
             slopes[k] = g[k] * scale.value
             g[k] = 0.0
         square.value = square.value + _sum_squares(f, slopes, first, last)
-        update.first, update.last = first, last
+        update.first, update.last, update.is_first = first, last, f.choose_whole(first == 0, 1, 0)
         f.run(batch[0], [v, u, u, batch + HEAD], n)
         o.is_finite = f.choose_whole(update.is_finite == 1, o.is_finite, 0)
-    is_finite = (square.value < float("inf")) & (before.value < float("inf")) & (u[0] == 0.0)
+    is_finite = (square.value < float("inf")) & (before.value < float("inf"))
     o.is_finite = f.choose_whole(is_finite, o.is_finite, 0)
     f.leave_when(o.is_finite == 0)
     others, remain = f.reals_at(o.others), f.reals_at(o.remain)
