@@ -16,6 +16,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import cache, lru_cache, partial
+from operator import mul
 from typing import Any
 
 from ..rule import RULES, Rule, write_choices
@@ -107,12 +108,6 @@ class _Text:
     def _ceil_(self, x: Any) -> Any:
         return self.function.intrinsic("ceil", x) if isinstance(x, Number) else math.ceil(x)
 
-    def _degrees_(self, x: Any) -> Any:
-        return x * (180 / math.pi)
-
-    def _radians_(self, x: Any) -> Any:
-        return x * (math.pi / 180)
-
     def _call_rule(self, rule: Rule, *operands: Any) -> Any:
         names = {rule.names[0]: list(operands)} if rule.variadic else dict(zip(rule.names, operands, strict=True))
         return self.evaluate(rule.value, {**rule.constants, **names})
@@ -141,20 +136,8 @@ class _Text:
 
         return emit
 
-    def _real_(self, x: Any) -> Any:
-        return x
-
     def _float_(self, x: Any) -> Any:
         return x if isinstance(x, Number) else float(x)
-
-    def _abs_(self, x: Any) -> Any:
-        return abs(x)
-
-    def _fabs_(self, x: Any) -> Any:
-        return abs(x)
-
-    def _len_(self, xs: Any) -> int:
-        return len(xs)
 
     def _max_(self, *xs: Any) -> Any:
         first, *rest = xs[0] if len(xs) == 1 else xs
@@ -171,23 +154,8 @@ class _Text:
     def _sqrt_(self, x: Any) -> Any:
         return self.function.sqrt(x) if isinstance(x, Number) else math.sqrt(x)
 
-    def _pow_(self, x: Any, y: Any) -> Any:
-        return x**y
-
-    def _isinf_(self, x: Any) -> Any:
-        return abs(x) == math.inf
-
-    def _isnan_(self, x: Any) -> Any:
-        return x != x
-
-    def _isfinite_(self, x: Any) -> Any:
-        return abs(x) < math.inf
-
     def _round_(self, x: Any) -> Any:
         return self.function.intrinsic("rint", x) + 0.0 if isinstance(x, Number) else round(x)  # an int has no -0
-
-    def _mul_(self, x: Any, y: Any) -> Any:
-        return x * y
 
     def _fsum_(self, xs: Any) -> Any:
         total, *rest = xs
@@ -209,8 +177,17 @@ class _Text:
         return self.function.choose(whole, inside, math.nan)
 
 
-# What Python's own functions do on lists of Numbers is right as it is.
-_PLAIN: dict[str, Any] = {f.__name__: f for f in (map, sum, zip, range, enumerate, reversed, list, tuple, int, bool)}
+# Names in the texts that mean the same on Numbers as on floats.
+_PLAIN: dict[str, Any] = {
+    **{f.__name__: f for f in (abs, map, sum, zip, range, enumerate, reversed, list, tuple, int, bool, len, mul, pow)},
+    "fabs": abs,
+    "real": lambda x: x,
+    "isinf": lambda x: abs(x) == math.inf,
+    "isnan": lambda x: x != x,
+    "isfinite": lambda x: abs(x) < math.inf,
+    "degrees": lambda x: x * (180 / math.pi),
+    "radians": lambda x: x * (math.pi / 180),
+}
 
 
 def is_rule(name: str) -> bool:
