@@ -706,7 +706,7 @@ def test_a_child_process_has_threads_of_its_own():
 
 @pytest.mark.parametrize("lanes", [1, 2, 9, 40])
 def test_threads_share_many_lanes_and_few(monkeypatch, lanes):
-    monkeypatch.setattr(program, "threads", lambda: 3)
+    monkeypatch.setattr(program, "count_threads", lambda: 3)
     monkeypatch.setattr(program, "_WORTH_A_THREAD", 1)  # as if it were a large program
     x = np.linspace(-1, 1, lanes)
     values, slopes = compile(lambda x: (x * x).tanh() + x).values_and_gradients(x)
@@ -715,13 +715,13 @@ def test_threads_share_many_lanes_and_few(monkeypatch, lanes):
 
 
 def test_the_number_of_threads_is_checked(monkeypatch):
-    program.threads.cache_clear()
+    program.count_threads.cache_clear()
     for wrong in ("0", "-1", "two"):
         monkeypatch.setenv("MICROGRAD_THREADS", wrong)
         with pytest.raises(ValueError, match="MICROGRAD_THREADS is a whole number above 0, not"):
-            program.threads()
+            program.count_threads()
     monkeypatch.undo()
-    program.threads()
+    program.count_threads()
 
 
 def test_within_detect_anomaly_arrays_are_computed_too():

@@ -87,7 +87,7 @@ class Kernel:
         """The index of an operand in an instruction of this kernel."""
         return HEAD + self.operands.index(operand)
 
-    def text(self) -> str:
+    def write_text(self) -> str:
         """The function in LLVM's language."""
         function = Function(self.name, 4, emit, find_target().fma)
         self._write(function, *function.pointers)
@@ -111,7 +111,7 @@ class Kernel:
         found = _codes.get(place)
         if found is None:
             with _lock:
-                found = _codes[place] = _codes.get(place) or _load(self)
+                found = _codes[place] = _codes.get(place) or _load_code(self)
                 (_staying if self._stays else _recent).append(found)
         return found
 
@@ -133,9 +133,10 @@ def find_target() -> Target:
     return TARGETS[name] if name else _find_host()
 
 
-def _load(kernel: Kernel) -> Code:
+def _load_code(kernel: Kernel) -> Code:
     target = find_target()
-    code = _keep(kernel, "\n".join([_version(kernel.file), llvm.get_process_triple(), str(target), kernel.key]))
+    what = [_describe_version(kernel.file), llvm.get_process_triple(), str(target), kernel.key]
+    code = _find_code(kernel, "\n".join(what))
     if _engines.get(target, (None, _TOGETHER))[1] == _TOGETHER:
         _engines[target] = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _make_machine(target)), 0
     engine, count = _engines[target]
@@ -148,11 +149,11 @@ def _load(kernel: Kernel) -> Code:
 _engines: dict[Target, tuple[Any, int]] = {}  # the engine for the next function, and how many functions it has
 
 
-def _keep(kernel: Kernel, what: str) -> bytes:
+def _find_code(kernel: Kernel, what: str) -> bytes:
     # The machine code of a kernel, from the cache or compiled.
     folder = find_folder()
     if folder is None:
-        return compile_text(kernel.text())
+        return compile_text(kernel.write_text())
     file = folder / hashlib.sha256(what.encode()).hexdigest()[:40]
     try:
         checksum, code = (content := file.read_bytes())[:32], content[32:]
@@ -162,19 +163,19 @@ def _keep(kernel: Kernel, what: str) -> bytes:
             return code
     except OSError:
         pass
-    code = compile_text(kernel.text())
+    code = compile_text(kernel.write_text())
     unfinished = file.with_name(f"{file.name}.{os.getpid()}.{threading.get_ident()}")
     try:
         unfinished.write_bytes(hashlib.sha256(what.encode() + code).digest() + code)
         unfinished.replace(file)
-        _count_written(folder)
+        _limit_folder(folder)
     except OSError:  # the disk is full, or can't be written to
         with contextlib.suppress(OSError):
             unfinished.unlink(missing_ok=True)
     return code
 
 
-def _count_written(folder: Path) -> None:
+def _limit_folder(folder: Path) -> None:
     # Every 64th time, removes the least recently used files if there is too much on disk.
     global _written
     _written += 1
@@ -220,7 +221,7 @@ _find_machine = cache(_make_machine)  # an engine has one of its own
 
 
 @cache
-def _version(writer: str) -> str:
+def _describe_version(writer: str) -> str:
     # Code that is made by other emitters, written by another function, or made by another LLVM, is other code.
     digest = hashlib.sha256()
     for file in [*sorted(Path(__file__).parent.glob("*.py")), Path(writer)]:

@@ -54,7 +54,7 @@ class Profile:
 
 def profile(program: Program, samples: int) -> Profile:
     """Measures each instruction of a program on one block of samples."""
-    lanes = program.width(samples)
+    lanes = program.choose_width(samples)
     plan, kept = program.plan, program.u.copy()
     memory, sums = np.full(max(plan.rows, 1 + plan.inputs) * (lanes + LANES) + LANES, 0.5), np.zeros(plan.sums + LANES)
     found, code = [], program.code.copy()

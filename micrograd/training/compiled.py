@@ -423,13 +423,13 @@ class CompiledSteps:
             if self.forms[k] in self.stale or self.clip or not self.is_fixed:
                 self.stale.discard(self.forms[k])
                 program.capture(traced.captured)
-            width = program.width(self.batch_size)  # the same for all steps: it decides how sums are rounded
-            v = max(v, program.memory(width), key=len)
+            width = program.choose_width(self.batch_size)  # the same for all steps: it decides how sums are rounded
+            v = max(v, program.find_memory(width), key=len)
             programs.append(program)
         out = np.empty((max(len(program.rows) for program in programs), len(samples)))
         for inputs, program in zip(x, programs, strict=True):
-            width = program.width(self.batch_size)
-            instructions.append(program.batch(find_rows([inputs])[1], out, 0, 0, width, picked=picked))
+            width = program.choose_width(self.batch_size)
+            instructions.append(program.make_batch(find_rows([inputs])[1], out, 0, 0, width, picked=picked))
         pairs = zip(instructions, programs, strict=True)
         table = np.array([[address_of(one), address_of(program.u)] for one, program in pairs])
         slopes = instruction(
@@ -491,10 +491,10 @@ class CompiledSteps:
         """Returns the instruction that updates all parameters, and the rows that it needs."""
         if update not in self.finishes:
             program, count = update.program, len(self.place)
-            width, is_reported = program.width(count), not self.clip
+            width, is_reported = program.choose_width(count), not self.clip
             runs, biases, arriving, squares, heard, sums = self.layers
             numbers, after = self.memory[2:], self.memory[1:]
-            batch = program.batch(find_rows([numbers[::2]])[1], after[::2], 0, count, width)
+            batch = program.make_batch(find_rows([numbers[::2]])[1], after[::2], 0, count, width)
             finish = instruction(
                 FINISH, is_finite=0, batch=batch, numbers=numbers[0], after=after[0],
                 to_slopes=2 * self.rows * count, settings=settings, width=settings.shape[1], step=0, norms=norms,
@@ -504,7 +504,7 @@ class CompiledSteps:
                 other_count=len(self.slopes) * is_reported, is_clipped=int(self.most_norm[0] > 0),
                 most_norm=self.most_norm,
             )  # fmt: skip
-            self.finishes[update] = finish, program.memory(width), batch
+            self.finishes[update] = finish, program.find_memory(width), batch
         finish, v, _ = self.finishes[update]
         places = self.numbers[0], self.memory[3 - self.side], settings, norms
         finish[_PLACES] = 0, *map(address_of, places)
