@@ -69,7 +69,7 @@ class Program:
         # A fused program has rows for its inputs only, and needs them only if samples are picked.
         self.height = 1 + plan.inputs if plan.is_fused else plan.rows
         # Not a cached_property: on Python 3.11 it has a lock, which would block a forked process.
-        self._single: tuple[Floats, _Place] | None = None  # the inputs of one lane, and its outputs
+        self._single: tuple[Floats, _Place, Floats] | None = None  # of one lane: its inputs, its place, its outputs
         self._v: list[Floats] = []
         self._places: list[_Place] = []
 
@@ -177,10 +177,11 @@ class Program:
         """
         if self._single is None:
             x = np.zeros(self.plan.inputs)
-            self._single = x, _Place(self, 1, (begin_of(x), 1))
-        x, place = self._single
+            place = _Place(self, 1, (begin_of(x), 1))
+            self._single = x, place, place.out[:, 0]
+        x, place, out = self._single
         x[:] = inputs
-        is_finite, out = place.run(), place.out[:, 0]
+        is_finite = place.run()
         if not self.plan.sums:
             return out, is_finite
         slopes = place.sums[: self.plan.sums]
@@ -251,6 +252,7 @@ class _Place:
     def __init__(self, program: Program, lanes: int, x: tuple[int, int] = (0, 0)) -> None:
         self.out, width = np.zeros((len(program.rows), lanes)), program.choose_width(lanes)
         self.sums, self._v = np.zeros(program.plan.sums + LANES), program.find_memory(width)
+        self._has_sums = program.plan.sums > 0
         # A fused program has no rows that a block would keep in the cache.
         self._batch = program.make_batch(x, self.out, 0, lanes, lanes if program.plan.is_fused else width)
         self._run = bind(self._batch, self._v, program.u, self.sums, lanes)
@@ -259,7 +261,8 @@ class _Place:
         # Runs all lanes, by default on the same inputs as before. Returns whether all numbers are finite.
         if x is not None:
             self._batch[_X], self._batch[_STEP] = x
-        self.sums.fill(0.0)
+        if self._has_sums:
+            self.sums.fill(0.0)
         self._run()
         return bool(self._batch[HEAD])
 
