@@ -14,7 +14,7 @@ __all__ = ["BATCH", "BATCH_OPERANDS", "execute"]
 def execute(
     f: Function, code: Pointer, start: Number | int, stop: Number, pointers: Sequence[Pointer], n: Number
 ) -> None:
-    """Runs the instructions between two places of a program: each an address, a length, and operands."""
+    """Emits a loop that runs the instructions between two places of a program."""
     place = f.variable(start)
     test, body, end = (f.ir.append_basic_block(name) for name in ("more", "instruction", "done"))
     f.builder.branch(test)
@@ -32,7 +32,7 @@ def _run_fused(
     f: Function, code: Pointer, pointers: Sequence[Pointer], x: Number, x_step: Number, out: Number, out_step: Number,
     lanes: Number,
 ) -> None:  # fmt: skip
-    # Runs the only instruction of a fused program, with inputs and outputs at these addresses.
+    # Emits a call of the only instruction of a fused program, with inputs and outputs at these addresses.
     head = Operands(code + HEAD, FUSED_OPERANDS)
     head.x, head.x_step, head.out, head.out_step = x, x_step, out, out_step
     f.run(code[0], [*pointers, code + HEAD], lanes)
@@ -60,7 +60,7 @@ The inputs' first row is 1, that of the outputs is 0.
 
 
 def _fill(f: Function, v: Pointer, m: Number, stride: Number, start: Number, o: Operands) -> None:
-    # Copies the inputs of a block of m lanes. What is left of a vector is filled with the last lane.
+    # Copies the inputs of a block of m lanes. The last lane fills the rest of its vector.
     x, inputs, picked = f.reals_at(o.x), o.inputs, f.wholes_at(o.picked)
     with f.either(o.picked == 0) as (columns, rows):
         with columns, f.loop(0, inputs) as i:
@@ -72,7 +72,7 @@ def _fill(f: Function, v: Pointer, m: Number, stride: Number, start: Number, o: 
             with (
                 f.loop(0, whole, LANES) as first,
                 f.loop(0, inputs) as i,
-            ):  # so many are a line of the cache in each row
+            ):  # eight numbers of a row are a line of the cache
                 for k in range(LANES):
                     v[(i + 1) * stride + first + k] = x[picked[start + first + k] * inputs + i]
             with f.loop(whole, m) as lane, f.loop(0, inputs) as i:

@@ -19,8 +19,8 @@ from .program import Program
 
 __all__ = ["Profile", "profile"]
 
-_MEASUREMENTS = 5  # of which the shortest one counts
-_SECONDS = 2e-3  # the least duration of a measurement
+_MEASUREMENTS = 5  # of each instruction; the shortest one counts
+_SECONDS = 2e-3  # that a measurement takes, at least
 
 
 @dataclass
@@ -110,7 +110,7 @@ def _repeat(again: Whole, call: Callable[[], None], times: int) -> None:
 
 
 def _seconds(function: Callable[..., Any], *arguments: Any) -> float:
-    # The time of one repetition. The function's first argument is the number of repetitions.
+    # Measures the time of one repetition. The function's first argument is the number of repetitions.
     times, best = 1, float("inf")
     for _ in range(_MEASUREMENTS):
         while True:

@@ -12,7 +12,7 @@ from ..compiler.machine import HEAD, Kernel
 
 __all__ = ["FINISH", "SLOPES", "TRAIN"]
 
-_BLOCK = 1024  # parameters that are updated at a time: what stays in a core's first cache
+_BLOCK = 1024  # parameters that are updated at a time: they stay in a core's first cache
 
 _SLOPES = ("is_finite", "begin", "end", "parts", "programs", "numbers", "count", "step", "losses")
 """Of the instruction that sums losses and gradients over the samples of a step:
@@ -87,7 +87,7 @@ def _write_finish(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) -
     o = Operands(c, _FINISH)
     n, samples = f.lanes, o.samples.as_real()
     batch, slopes = f.wholes_at(o.batch), f.reals_at(o.numbers) + o.to_slopes
-    scale, before = f.variable(1.0 / samples), f.variable(1.0)  # the norm before is as many times the one after
+    scale, before = f.variable(1.0 / samples), f.variable(1.0)  # the norm before clipping, divided by that after it
     with f.when(o.is_clipped == 1):
         bound, norm = f.reals_at(o.most_norm)[0], f.sqrt(_sum_squares(f, g, f.whole(0), n)) * scale.value
         with f.when(bound < norm + 1e-6):
@@ -125,7 +125,7 @@ def _write_finish(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) -
 
 
 def _add_to_report(f: Function, o: Operands, slopes: Pointer, before: Number) -> None:
-    # Adds the gradients of a step to what the report of the gradient flow counts.
+    # Adds the gradients of a step to the report of the gradient flow.
     runs, biases, arriving = f.wholes_at(o.runs), f.wholes_at(o.biases), f.reals_at(o.arriving)
     squares, heard, layers = f.reals_at(o.squares), f.reals_at(o.heard), f.reals_at(o.layers)
     with f.loop(0, o.layer_count * 2) as i:
