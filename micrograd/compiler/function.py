@@ -57,7 +57,7 @@ from .tracing import (
 if TYPE_CHECKING:
     from .profiling import Profile
 
-__all__ = ["Compiled", "compile", "stack_samples"]
+__all__ = ["Compiled", "compile", "stack_columns"]
 
 _all: weakref.WeakSet[Compiled] = weakref.WeakSet()
 _Found = tuple[Program, Trace]
@@ -564,18 +564,9 @@ def _read_samples(arrays: Sequence[Any]) -> tuple[_Parts, Any, Callable[[int], A
     def sample(i: int) -> Any:
         return tuple([array[i] for array in arrays])
 
-    if all(map(_is_plain, arrays)):
-        forms: list[Any] = [tuple]
-        parts = []
-        for array in arrays:
-            is_flat = array.ndim == 1
-            forms.append(None if is_flat else (ARRAY, *array.shape[1:]))
-            part = array[None] if is_flat else array.reshape(count, -1).T
-            parts.append(np.ascontiguousarray(part, np.float64))
-        return parts, tuple(forms), sample
-    stacked = stack_samples(list(zip(*arrays, strict=True)))
+    stacked = stack_columns(arrays)
     if stacked is not None:
-        return [np.ascontiguousarray(stacked[0].T)], stacked[1], sample
+        return *stacked, sample
     first = flatten(sample(0))[1]
     lines = []
     for i in range(count):
@@ -586,34 +577,40 @@ def _read_samples(arrays: Sequence[Any]) -> tuple[_Parts, Any, Callable[[int], A
     return [np.array(lines, dtype=np.float64).reshape(count, -1).T.copy()], first, sample
 
 
-def stack_samples(samples: Sequence[tuple[Any, ...]]) -> tuple[Floats, Any] | None:
-    """Returns the numbers of samples, a row each, and their form.
+def stack_columns(columns: Sequence[Any]) -> tuple[_Parts, Any] | None:
+    """Returns the numbers of samples, and the form of a sample.
 
-    Returns None if forms differ, or if a sample has more than floats and ints, alone or in lists and tuples.
+    Args:
+        columns: for each argument a sequence of its values, one per sample. There is at least one sample.
 
-    >>> stack_samples([([1.0, 2.0], 3), ([4.0, 5.0], 6)])
-    (array([[1., 2., 3.],
-           [4., 5., 6.]]), (<class 'tuple'>, (<class 'list'>, None, None), None))
+    Returns:
+        For each argument an array with a row for each of its numbers and a column per sample; and the form. None if the
+        forms of samples differ, or are not simple: arrays, floats and ints, and lists and tuples of floats and ints.
+
+    >>> stack_columns([[[1.0, 2.0], [4.0, 5.0]], [3, 6]])
+    ([array([[1., 4.],
+           [2., 5.]]), array([[3., 6.]])], (<class 'tuple'>, (<class 'list'>, None, None), None))
     """
-    forms: list[Any] = [tuple]
-    parts = []
-    for column in zip(*samples, strict=True) if len({*map(len, samples)}) == 1 else ():
-        kinds = {*map(type, column)}
-        if kinds == {list} or kinds == {tuple}:
-            if len({*map(len, column)}) > 1:
+    parts, forms = list[Floats](), list[Any]([tuple])
+    for column in columns:
+        if isinstance(column, np.ndarray) and column.dtype.kind in "fiub":
+            forms.append(None if column.ndim == 1 else (ARRAY, *column.shape[1:]))
+        elif type(column) in (list, tuple):
+            kinds = {*map(type, column)}
+            if kinds == {list} or kinds == {tuple}:
+                if len({*map(len, column)}) > 1:
+                    return None
+                forms.append((*kinds, *[None] * len(column[0])))
+                kinds = {*map(type, chain.from_iterable(column))}
+            else:
+                forms.append(None)
+            if not kinds <= {float, int}:
                 return None
-            forms.append((*kinds, *[None] * len(column[0])))
-            kinds = {*map(type, chain.from_iterable(column))}
         else:
-            forms.append(None)
-        if not kinds <= {float, int}:
             return None
-        parts.append(np.array(column, np.float64).reshape(len(samples), -1))
-    return (np.concatenate(parts, axis=1), tuple(forms)) if parts else None
-
-
-def _is_plain(array: Any) -> bool:
-    return isinstance(array, np.ndarray) and array.dtype.kind in "fiub"
+        part = np.asarray(column, np.float64).reshape(len(column), -1)
+        parts.append(np.ascontiguousarray(part.T))
+    return parts, tuple(forms)
 
 
 def _require_plain(x: Any) -> float:

@@ -21,7 +21,7 @@ from ..arguments import to_float
 from ..compiler import Compiled
 from ..compiler.code import LANES
 from ..compiler.draws import Draw, Draws
-from ..compiler.function import stack_samples
+from ..compiler.function import stack_columns
 from ..compiler.machine import Floats, Whole, address_of, instruction, run
 from ..compiler.program import DisagreementError, Program, UndefinedError, find_rows, make_program
 from ..compiler.tracing import Trace, Traced, TraceError, flatten
@@ -159,11 +159,11 @@ class CompiledSteps:
     def take_list(self) -> None:
         """Copies all samples of a list into arrays."""
         samples = list(map(arguments_of, self.eager.data))
-        stacked = stack_samples(samples)
+        stacked = stack_columns(list(zip(*samples, strict=True))) if len({*map(len, samples)}) == 1 else None
         if stacked is None:
             self.take((i, *flatten(sample, to_float)) for i, sample in enumerate(samples))
         else:
-            self.x, self.forms = [stacked[0]], [stacked[1]]
+            self.x, self.forms = [np.ascontiguousarray(np.concatenate(stacked[0]).T)], [stacked[1]]
             self.form, self.row = np.zeros(len(samples), dtype=np.int64), np.arange(len(samples))
 
     def take(self, samples: Iterable[tuple[int, list[float], Any]]) -> None:
