@@ -6,7 +6,6 @@ The update rule is the optimizer's own ``update``: elementwise arithmetic, compi
 from __future__ import annotations
 
 import contextlib
-import copy
 import math
 import threading
 import time
@@ -24,7 +23,7 @@ from ..compiler.draws import Draw, Draws
 from ..compiler.function import stack_columns
 from ..compiler.machine import Floats, Whole, address_of, instruction, run
 from ..compiler.program import DisagreementError, Program, UndefinedError, find_rows, make_program
-from ..compiler.tracing import Trace, Traced, TraceError, flatten
+from ..compiler.tracing import Trace, TraceError, flatten
 from ..engine import Value
 from ..nn import Module
 from ..optim import Optimizer, clip_grad_norm_
@@ -32,6 +31,7 @@ from ..watching import Watcher, watch
 from .eager import Batches, EagerSteps, arguments_of, warn_not_compiled
 from .foresight import Foresight
 from .kernels import FINISH, SLOPES, TRAIN
+from .updates import Update
 
 __all__ = ["CompiledSteps"]
 
@@ -76,8 +76,8 @@ class CompiledSteps:
         self.stale: set[Any] = set()  # forms whose program must copy the captured numbers again
         self.forward: Compiled | None = Compiled(self.loss)
         self.foresight = Foresight()
-        self.updates: dict[str, list[_Update]] = {}
-        self.finishes: dict[_Update, tuple[Whole, Floats, Whole]] = {}  # see make_finish(); the last one is kept alive
+        self.updates: dict[str, list[Update]] = {}
+        self.finishes: dict[Update, tuple[Whole, Floats, Whole]] = {}  # see make_finish(); the last one is kept alive
         # A program captures the parameters first, in this order, and then other Values. Gradients of others add up over
         # steps, as nobody sets them to 0; but if they belong to the model, each step sets them to 0.
         self.place = {parameter: i for i, parameter in enumerate(optimizer.parameters)}
@@ -221,14 +221,14 @@ class CompiledSteps:
             if is_read:
                 self.read()
 
-    def find_update(self, step: int) -> _Update:
+    def find_update(self, step: int) -> Update:
         """Returns the optimizer's update rule as a program for step number ``step``."""
         settings = {name: value for name, value in self.optimizer.settings.items() if name != "lr"}
         key = repr(settings)
         for update in self.updates.get(key, []):
             if update.fits(step):
                 return update
-        update = _Update(self.optimizer, step)
+        update = Update(self.optimizer, step)
         self.updates.setdefault(key, []).append(update)
         return update
 
@@ -361,7 +361,11 @@ class CompiledSteps:
         most = 1 if self.clip or not self.is_fixed else min(len(rates), 2 + int(budget / max(least, 1)))
         if update.questions:
             most = next((i for i in range(1, most) if not update.fits(self.optimizer.steps + 1 + i)), most)
-        losses, norms, settings = np.empty(most), np.empty(most), update.settings(self.optimizer, rates[:most])
+        losses, norms, settings = (
+            np.empty(most),
+            np.empty(most),
+            update.list_settings(self.optimizer.steps, rates[:most]),
+        )
         work = self.prepare(batches, most, each, budget, losses)
         begin = time.perf_counter()
         done = (self.run_clipped if self.clip else self.run_all)(work, update, settings, norms)
@@ -447,7 +451,7 @@ class CompiledSteps:
         begin = np.searchsorted(begins, lanes)
         return _Work(slopes, v, sums, units[:count], lanes, begin, out, order, traces, draws, which, kept)
 
-    def run_all(self, work: _Work, update: _Update, settings: Floats, norms: Floats) -> int:
+    def run_all(self, work: _Work, update: Update, settings: Floats, norms: Floats) -> int:
         """Does the steps before the first one whose numbers are not finite, and returns their number."""
         finish, its_v = self.make_finish(update, settings, norms)
         count, its_u = len(self.place), update.program.u
@@ -459,7 +463,7 @@ class CompiledSteps:
         self.side = (self.side + done) % 2
         return done
 
-    def run_clipped(self, work: _Work, update: _Update, settings: Floats, norms: Floats) -> int:
+    def run_clipped(self, work: _Work, update: Update, settings: Floats, norms: Floats) -> int:
         """Does one step and calls ``clip`` in it. Returns 1; or 0 if numbers are not finite and no step was done."""
         size = int(work.lanes[-1])
         if not run(work.slopes, work.v, work.sums, work.sums, size):
@@ -493,7 +497,7 @@ class CompiledSteps:
         norms[0] = math.hypot(*before)
         return 1
 
-    def make_finish(self, update: _Update, settings: Floats, norms: Floats) -> tuple[Whole, Floats]:
+    def make_finish(self, update: Update, settings: Floats, norms: Floats) -> tuple[Whole, Floats]:
         """Returns the instruction that updates all parameters, and the rows that it needs."""
         if update not in self.finishes:
             program, count = update.program, len(self.place)
@@ -589,72 +593,3 @@ class _Work(NamedTuple):
                 traced = self.traces[form]
                 assert traced is not None
                 traced.store(numbers)
-
-
-class _Update:
-    # The compiled update rule of an optimizer: (parameter, state, gradient) → (parameter, state). The learning rate and
-    # the step number are captured Values, so one program serves all steps in which the rule takes the same branches.
-
-    def __init__(self, optimizer: Optimizer, step: int) -> None:
-        self.questions: dict[tuple[str, int], Any] = {}
-        self.lr, self.number = Value(optimizer.lr), _Step(step)
-        self.number.ask = self.ask
-        self.step = step
-        twin = _twin(optimizer, self.lr)
-
-        def update(parameter: Value, *rest: Value) -> Any:
-            *state, gradient = rest
-            parameter, changed = twin.update(parameter, gradient, tuple(state), self.number)
-            return [parameter, *changed]
-
-        self.program, traced = make_program(update, (0.75, *optimizer.first_state(0.75), 0.5), "", False)
-        self.captured = traced.captured
-        if len(self.program.rows) != 2 + len(optimizer.state[0]):
-            raise TraceError(f"{type(optimizer).__name__}.update() gives another state than it takes")
-
-    def ask(self, what: str, other: int) -> Any:
-        answer = self.questions[what, other] = _answer(self.step, what, other)
-        return answer
-
-    def fits(self, step: int) -> bool:
-        return all(_answer(step, *question) == answer for question, answer in self.questions.items())
-
-    def settings(self, optimizer: Optimizer, rates: Sequence[float]) -> Floats:
-        # Returns the captured numbers for each of the next steps, which have these learning rates.
-        first, count = optimizer.steps + 1, len(rates)
-        columns = [
-            np.array(rates) if leaf is self.lr else np.arange(first, first + count, dtype=np.float64)
-            if leaf is self.number else np.full(count, leaf._data)
-            for leaf in self.captured
-        ]  # fmt: skip
-        return np.array(columns).reshape(len(columns), count).T.copy()
-
-
-class _Step(Traced):
-    # A step number. If the rule compares it, it answers with a plain bool, and the question is recorded.
-
-    __slots__ = ("ask",)
-
-    ask: Callable[[str, int], Any]
-
-    def __eq__(self, other: object) -> bool:
-        return bool(self.ask("==", other)) if isinstance(other, int) else self is other
-
-    def __mod__(self, other: int) -> int:
-        return int(self.ask("%", other))
-
-    __hash__ = Value.__hash__
-
-
-def _answer(step: int, what: str, other: int) -> Any:
-    return step == other if what == "==" else step % other
-
-
-def _twin(optimizer: Optimizer, lr: Value) -> Any:
-    twin: Any = copy.copy(optimizer)
-    inner = getattr(optimizer, "optimizer", None)
-    if inner is not None:  # the optimizer is Lookahead
-        twin.optimizer = _twin(inner, lr)
-    else:
-        twin.lr = lr
-    return twin
