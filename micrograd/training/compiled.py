@@ -380,20 +380,43 @@ class CompiledSteps:
             work.store(int(work.lanes[done]))
         return losses[:done].tolist(), norms[:done].tolist()
 
-    def prepare(self, batches: Batches, most: int, each: int, budget: float, losses: Floats) -> _Work:
-        """Prepares the instruction that sums losses and gradients. Within a step, samples are ordered by form.
+    def choose(
+        self, batches: Batches, most: int, each: int, budget: float
+    ) -> tuple[Whole, Floats, Whole, Whole, Whole, Whole]:
+        """Chooses the steps to do next. A step that needs a new program is always the first of its call.
 
         Args:
             batches: the samples of each step.
             most: how many steps to do, at most.
             each: the work of an update.
-            budget: the work to do, at most, but at least one step. A step that needs a new program ends the steps
-                before it.
-            losses: the array for the losses.
+            budget: the work to do, at most; but at least one step is done.
+
+        Returns:
+            Where each step begins in the lanes; for each step the work up to its end; the sample that each lane is; its
+            place among the samples of all steps; the form of each of these; and where another form or step begins.
         """
         lanes = np.array(batches.ends[: most + 1])
         samples = np.asarray(batches.indexes[lanes[0] : lanes[-1]])
         lanes -= lanes[0]
+        form = self.form[samples]
+        known = [self.programs[form][0].work if form in self.programs else math.inf for form in self.forms]
+        units = np.cumsum(np.add.reduceat(np.array(known)[form], lanes[:-1]) + each)
+        count = max(1, int(np.searchsorted(units, budget, side="right")))
+        lanes = lanes[: count + 1]
+        samples, form = samples[: lanes[-1]], form[: lanes[-1]]
+        if len(self.forms) == 1:
+            return lanes, units[:count], samples, np.arange(len(form)), form, lanes[:-1]
+        group = np.repeat(np.arange(count) * len(self.forms), np.diff(lanes)) + form
+        order = np.argsort(group, kind="stable")
+        return lanes, units[:count], samples[order], order, form, np.flatnonzero(np.diff(group[order], prepend=-1))
+
+    def prepare(self, batches: Batches, most: int, each: int, budget: float, losses: Floats) -> _Work:
+        """Prepares the instruction that sums losses and gradients. Within a step, lanes are ordered by form.
+
+        Args:
+            batches, most, each, budget: see :meth:`choose`.
+            losses: the array for the losses.
+        """
         arguments: Callable[[int], tuple[Any, ...]] = self.read_sample
         drawn: list[Floats] = []
         if not self.is_list:
@@ -401,18 +424,8 @@ class CompiledSteps:
             arguments = lambda i: arguments_of(self.fetched[i])  # noqa: E731
         elif not self.is_fixed:
             self.take_list()
-        form = self.form[samples]
-        known = [self.programs[form][0].work if form in self.programs else math.inf for form in self.forms]
-        units = np.cumsum(np.add.reduceat(np.array(known)[form], lanes[:-1]) + each)
-        count = max(1, int(np.searchsorted(units, budget, side="right")))
-        lanes = lanes[: count + 1]
-        samples, form, begins = samples[: lanes[-1]], form[: lanes[-1]], lanes[:-1]
-        which, order = form, np.arange(len(form))
-        if len(self.forms) > 1:
-            group = np.repeat(np.arange(count) * len(self.forms), np.diff(lanes)) + form
-            order = np.argsort(group, kind="stable")
-            samples, form = samples[order], form[order]
-            begins = np.flatnonzero(np.diff(group[order], prepend=-1))
+        lanes, units, samples, order, which, begins = self.choose(batches, most, each, budget)
+        form = which[order]
         ends = np.append(begins[1:], len(samples))
         used = sorted({*form[begins].tolist()})
         part = np.searchsorted(used, form[begins])
@@ -449,7 +462,7 @@ class CompiledSteps:
         sums = np.zeros(len(self.place) + len(self.others) + LANES)
         kept = [parts, picked, x, table, instructions]
         begin = np.searchsorted(begins, lanes)
-        return _Work(slopes, v, sums, units[:count], lanes, begin, out, order, traces, draws, which, kept)
+        return _Work(slopes, v, sums, units, lanes, begin, out, order, traces, draws, which, kept)
 
     def run_all(self, work: _Work, update: Update, settings: Floats, norms: Floats) -> int:
         """Does the steps before the first one whose numbers are not finite, and returns their number."""
