@@ -1,7 +1,8 @@
 """What a function reads besides its arguments: variables, attributes, and the items of lists, dicts, sets and arrays.
 
 A program is made for their contents at the time of tracing. Each call compares them with the present contents, and if
-they differ, another program is made. The caller's objects are never restored: another thread may have changed them.
+they differ, another program is made. The caller's objects are not restored, as another thread may have changed them:
+only the placeholders of a trace are taken out again.
 """
 
 from __future__ import annotations
