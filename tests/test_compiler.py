@@ -105,6 +105,36 @@ def test_the_cube_of_a_small_negative_number_is_minus_zero():
     assert math.copysign(1.0, compile(lambda x: x**3)(-4e-112).data) == -1.0
 
 
+# Sums begin with 0.0, so that a sum of -0.0 is 0.0
+
+
+def sum_in_several_ways(x, v, w, bias):
+    yield functional.sum(x)
+    yield functional.mean(x)
+    yield functional.dot(x, [2.0] * len(x))
+    for weights in (v, w):  # two sums of products of the same inputs are a layer
+        yield functional.dot(weights, x)
+        yield functional.dot(weights, x) + bias
+        yield bias + functional.dot([*weights, bias], [*x, 1.0])
+
+
+@pytest.mark.parametrize("lanes", [1, 2, 9])
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(st.sampled_from([0.0, *[-0.0] * 4]), min_size=1, max_size=40), st.sampled_from([0.0, -0.0]), st.booleans()
+)
+def test_sums_of_signed_zeros_have_the_sign_that_they_have_eagerly(lanes, x, bias, is_large):
+    v, w, bias = [Value(1.0) for _ in x], [Value(0.5) for _ in x], Value(bias)
+
+    def function(x):
+        sums = list(sum_in_several_ways(x, v, w, bias))
+        return [*sums, *[functional.sum([s] * 200) for s in sums]] if is_large else sums
+
+    expected = [out.data for out in function(list(map(Value, x)))]
+    for found in compile(function).values([x] * lanes):
+        assert [math.copysign(1.0, out) for out in found] == [math.copysign(1.0, out) for out in expected]
+
+
 @settings(max_examples=300)
 @given(
     expressions(),
@@ -676,7 +706,7 @@ def test_a_child_process_has_threads_of_its_own():
 
 @pytest.mark.parametrize("lanes", [1, 2, 9, 40])
 def test_threads_share_many_lanes_and_few(monkeypatch, lanes):
-    monkeypatch.setattr(program, "threads", lambda: 3)
+    monkeypatch.setattr(program, "count_threads", lambda: 3)
     monkeypatch.setattr(program, "_WORTH_A_THREAD", 1)  # as if it were a large program
     x = np.linspace(-1, 1, lanes)
     values, slopes = compile(lambda x: (x * x).tanh() + x).values_and_gradients(x)
@@ -685,13 +715,13 @@ def test_threads_share_many_lanes_and_few(monkeypatch, lanes):
 
 
 def test_the_number_of_threads_is_checked(monkeypatch):
-    program.threads.cache_clear()
+    program.count_threads.cache_clear()
     for wrong in ("0", "-1", "two"):
         monkeypatch.setenv("MICROGRAD_THREADS", wrong)
         with pytest.raises(ValueError, match="MICROGRAD_THREADS is a whole number above 0, not"):
-            program.threads()
+            program.count_threads()
     monkeypatch.undo()
-    program.threads()
+    program.count_threads()
 
 
 def test_within_detect_anomaly_arrays_are_computed_too():

@@ -662,7 +662,7 @@ def test_items_that_another_thread_appends_are_not_lost():
 
 def test_a_wrong_number_of_threads_is_said(monkeypatch):
     monkeypatch.setenv("MICROGRAD_THREADS", "0")
-    program.threads.cache_clear()
+    program.count_threads.cache_clear()
     try:
         f = compile(lambda x: x * 2)
         for call in (lambda: f(1.0), lambda: f.values([1.0]), lambda: f.batch([1.0])):
@@ -673,7 +673,7 @@ def test_a_wrong_number_of_threads_is_said(monkeypatch):
             fit(lambda x: w * x, [1.0], optim.SGD([w]), epochs=1, compile=True)
     finally:
         monkeypatch.undo()
-        program.threads.cache_clear()
+        program.count_threads.cache_clear()
 
 
 # The cache
@@ -714,7 +714,7 @@ def test_a_damaged_cache_is_made_anew(cache, monkeypatch, damage):
 def test_a_kernel_of_a_changed_source_is_made_anew(tmp_path, cache, monkeypatch):
     for number in (1.0, 2.0):
         monkeypatch.setattr(machine, "_codes", WeakValueDictionary())
-        machine._version.cache_clear()  # of another process
+        machine._describe_version.cache_clear()  # of another process
         file, scope = tmp_path / "kernel.py", {}
         file.write_text(f"def write(f, v, u, g, c):\n    v[0] = {number}\n")
         exec(builtins.compile(file.read_text(), str(file), "exec"), scope)
@@ -732,8 +732,8 @@ def test_a_cache_that_others_may_write_to_is_not_used(cache, monkeypatch):
 
 
 def test_whatever_byte_is_damaged_the_kernel_is_made_again(cache, monkeypatch):
-    keep, keys, made = machine._keep, [], []
-    monkeypatch.setattr(machine, "_keep", lambda kernel, what: keys.append(what) or keep(kernel, what))
+    keep, keys, made = machine._find_code, [], []
+    monkeypatch.setattr(machine, "_find_code", lambda kernel, what: keys.append(what) or keep(kernel, what))
     run_increment(monkeypatch)
     file, key = next(cache.iterdir()), keys[0]
     sound = file.read_bytes()

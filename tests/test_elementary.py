@@ -18,7 +18,7 @@ import llvmlite.binding as llvm
 from micrograd.compiler import machine
 from micrograd.compiler.code import LANES, Function
 from micrograd.compiler.elementary import FUNCTIONS, emit
-from micrograd.compiler.targets import TARGETS, host
+from micrograd.compiler.targets import TARGETS, find_host
 
 BOUND = 1.5  # ulp
 mp = mpmath.mp.clone()
@@ -95,7 +95,7 @@ C_LIBRARY = {
 
 def supported_targets():
     """The targets whose code this machine runs, and its own without fused instructions."""
-    ours, has = host(), llvm.get_host_cpu_features()
+    ours, has = find_host(), llvm.get_host_cpu_features()
     needs = {"AVX-512": ("avx512f", "avx512dq", "avx512vl", "avx512bw", "avx512cd"), "AVX2": ("avx2", "fma")}
     on_x86 = llvm.get_process_triple().startswith(("x86_64", "amd64"))
     forced = {name: t for name, t in TARGETS.items() if on_x86 and all(map(has.get, needs.get(name, ())))}

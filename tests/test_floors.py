@@ -7,7 +7,7 @@ import micrograd
 
 PACKAGE = Path(micrograd.__file__).parent
 FLOORS = [
-    ["arguments", "tables", "files", "randomness"],
+    ["arguments", "tables", "files", "randomness", "references"],
     ["rule"],
     ["rules", "watching"],
     ["scalar"],

@@ -541,14 +541,14 @@ def plant(monkeypatch, where, at, error):
 
 
 PLANTED = [
-    ("steps", 3),
-    ("work", 3),
-    ("burst", 3),
-    ("finish", 3),
-    ("update", 4),
-    ("program", 1),
+    ("do_steps", 3),
+    ("prepare", 3),
+    ("run_all", 3),
+    ("make_finish", 3),
+    ("find_update", 4),
+    ("find_program", 1),
     ("read", 1),
-    ("take", 1),
+    ("take_list", 1),
 ]
 
 
@@ -563,7 +563,7 @@ def test_an_error_in_compiled_steps_is_raised(monkeypatch, where, at, error):
     )
     with pytest.raises(type(error), match="planted"):
         train(w, optimizer, 4, True)
-    assert (where in ("steps", "work", "burst", "finish", "update")) == bool(optimizer.steps)
+    assert (where in ("do_steps", "prepare", "run_all", "make_finish", "find_update")) == bool(optimizer.steps)
     other = Value(1.0)
     again = optim.SGD([other], lr=0.01, momentum=0.5)
     data = [sample for _ in range(4) for sample in LINE][: 10 * optimizer.steps]

@@ -1,7 +1,7 @@
-"""Machine code in the words of Python: numbers, pointers and loops that write LLVM's instructions as they are used.
+"""Writes machine code in Python's terms: numbers, pointers and loops emit LLVM's instructions as they are used.
 
 A :class:`Number` is a register: a float, a whole number, a truth, or a vector of eight of them. Python's operators on
-it emit instructions, so that code that computes with floats emits the same computation when it is run on Numbers.
+it emit instructions. So code that computes with floats, when it is run on Numbers, emits the same computation.
 
 >>> function = Function("twice", 2, math=lambda *_: None)
 >>> source, target = function.pointers
@@ -23,7 +23,7 @@ from llvmlite import ir  # type: ignore[import-untyped]
 
 __all__ = ["LANES", "Function", "Number", "Operand", "Operands", "Pointer", "Variable", "Vector", "Writer"]
 
-LANES = 8  # of a vector; a processor with narrower registers takes several of them
+LANES = 8  # lanes of a vector; a processor with narrower registers uses several for one
 REAL, WHOLE, TRUTH, ADDRESS, NOTHING = ir.DoubleType(), ir.IntType(64), ir.IntType(1), ir.PointerType(), ir.VoidType()
 REALS, WHOLES = ir.VectorType(REAL, LANES), ir.VectorType(WHOLE, LANES)
 Vector = ir.VectorType
@@ -33,7 +33,7 @@ Math = Callable[["Writer", str, list["Number"]], "Number"]
 
 
 class Number:
-    """A register of the function that is being written."""
+    """A register of the function that is written."""
 
     __slots__ = ("function", "register")
 
@@ -45,7 +45,7 @@ class Number:
         return self.register.type
 
     def _pair(self, other: Operand) -> tuple[Any, Any]:
-        # Both registers, of one type: a number beside a vector is the same in all lanes.
+        # Returns both registers, of one type: a number beside a vector becomes a vector.
         x, y = self.register, self.function.register(other, self.kind)
         if x.type != y.type:
             if isinstance(y.type, ir.VectorType):
@@ -100,7 +100,7 @@ class Number:
         if _element(self.kind) == WHOLE:
             return self._apply("sdiv", other)
         whole = self.function.call("floor", (self - self % other) / other + 0.5)
-        return self.function.choose(whole == 0.0, 0.0 * (self / other), whole)  # 0 with the quotient's sign
+        return self.function.choose(whole == 0.0, 0.0 * (self / other), whole)  # a zero has the quotient's sign
 
     def __neg__(self) -> Number:
         return Number(self.function, self.function.builder.fneg(self.register))
@@ -127,7 +127,7 @@ class Number:
         build = self.function.builder
         if _element(x.type) == WHOLE:
             return Number(self.function, build.icmp_signed(how, x, y))
-        # As in Python, only != is true of what is not a number.
+        # As in Python, only != is true of nan.
         return Number(self.function, (build.fcmp_unordered if how == "!=" else build.fcmp_ordered)(how, x, y))
 
     def __lt__(self, other: Operand) -> Number:
@@ -165,7 +165,7 @@ class Number:
         return self._mix("shl", places)
 
     def __rshift__(self, places: int) -> Number:
-        return self._mix("lshr", places)  # fills with zeros
+        return self._mix("lshr", places)  # zeros come in from the left
 
     def __invert__(self) -> Number:
         return Number(self.function, self.function.builder.not_(self.register))
@@ -176,11 +176,11 @@ class Number:
     __hash__ = None  # type: ignore[assignment]
 
     def bits(self) -> Number:
-        """The 64 bits of each float of a vector, as whole numbers."""
+        """Returns the 64 bits of each float of a vector, as whole numbers."""
         return Number(self.function, self.function.builder.bitcast(self.register, WHOLES))
 
     def double(self) -> Number:
-        """The floats with these bits."""
+        """Returns the floats that have these bits."""
         return Number(self.function, self.function.builder.bitcast(self.register, REALS))
 
     def as_real(self) -> Number:
@@ -188,7 +188,7 @@ class Number:
 
 
 class Pointer:
-    """Numbers in memory: floats, or whole numbers."""
+    """The address of numbers in memory: of floats, or of whole numbers."""
 
     __slots__ = ("address", "element", "function")
 
@@ -209,20 +209,20 @@ class Pointer:
         self.function.builder.store(register, (self + place).address, align=8)
 
     def vector(self, place: Operand = 0) -> Number:
-        """Eight floats that begin at a place."""
+        """Loads the eight floats that begin at a place."""
         return Number(self.function, self.function.builder.load((self + place).address, typ=REALS, align=8))
 
     def put(self, place: Operand, vector: Number) -> None:
-        """Stores eight floats."""
+        """Stores eight floats, beginning at a place."""
         self.function.builder.store(vector.register, (self + place).address, align=8)
 
 
 class Operands:
-    """The operands of an instruction by their names: whole numbers, which are read and set as attributes.
+    """The operands of an instruction, by name: to get or set an attribute emits a load or a store of a whole number.
 
     Args:
-        first: the place of the first one.
-        names: what they are called, in order.
+        first: the address of the first operand.
+        names: their names, in order.
 
     Raises:
         AttributeError: if no operand has this name.
@@ -247,7 +247,7 @@ class Operands:
 
 
 class Variable:
-    """A number that may change: a place on the stack, which LLVM makes a register of."""
+    """A number that may change: a place on the stack, which LLVM turns into a register."""
 
     def __init__(self, function: Writer, start: Number) -> None:
         self.function, self.kind = function, start.kind
@@ -267,7 +267,7 @@ class Writer:
     """Writes the instructions of a function.
 
     Args:
-        function: llvmlite's, in its module, still empty.
+        function: llvmlite's function, which is still empty, in its module.
         fma: whether the processor has an instruction for ``a * b + c`` with a single rounding. Without one, LLVM would
             call a slow function of the C library for it.
         math: emits a function of math: see :mod:`micrograd.compiler.elementary`.
@@ -277,7 +277,7 @@ class Writer:
         self.ir, self.module, self.fma, self.math = function, function.module, fma, math
         self.entry = function.append_basic_block("entry")
         self.builder = ir.IRBuilder(function.append_basic_block("begin"))
-        self.note: Callable[[Number], None] | None = None  # gets what may not be finite
+        self.note: Callable[[Number], None] | None = None  # called with each number that may not be finite
 
     def end(self, result: Number | None = None) -> None:
         """Ends the function."""
@@ -290,7 +290,7 @@ class Writer:
     # Registers
 
     def register(self, x: Operand, kind: Any) -> Any:
-        """The register of a number, or of a constant of this type."""
+        """Returns the register of a number, or of a constant of this type."""
         if isinstance(x, Number):
             return x.register
         if kind == TRUTH:
@@ -306,23 +306,23 @@ class Writer:
         return Number(self, ir.Constant(WHOLE, x))
 
     def reals(self, x: float) -> Number:
-        """A vector with the same float in all lanes."""
+        """Returns a vector with this constant in all lanes."""
         return Number(self, ir.Constant(REALS, [x] * LANES))
 
     def splat(self, x: Number) -> Number:
-        """A vector with this number in all lanes."""
+        """Returns a vector with this number in all lanes."""
         kind = ir.VectorType(x.kind, LANES)
         nothing = ir.Constant(kind, ir.Undefined)
         first = self.builder.insert_element(nothing, x.register, ir.Constant(ir.IntType(32), 0))
         return Number(self, self.builder.shuffle_vector(first, nothing, self._constant_places([0] * LANES)))
 
     def before(self, count: Number) -> Number:
-        """A vector of truths: the first ``count`` lanes."""
+        """Returns a vector of truths: true in the first ``count`` lanes."""
         places = ir.Constant(ir.VectorType(WHOLE, LANES), list(range(LANES)))
         return Number(self, self.builder.icmp_signed("<", places, self.splat(count).register))
 
     def choose(self, test: Any, x: Operand, y: Operand) -> Number:
-        """``x if test else y``: in each lane, if it is a vector's."""
+        """Returns ``x if test else y``, lane by lane if the test is a vector."""
         if not isinstance(test, Number):
             return Number(self, self._as(x if test else y, REALS))
         kind = TRUTH if isinstance(x, bool) or _is_truth(x) or _is_truth(y) else REAL
@@ -332,7 +332,7 @@ class Writer:
         return Number(self, self.builder.select(test.register, left, right))
 
     def branch(self, test: Number, x: Callable[[], Operand], y: Callable[[], Operand]) -> Number:
-        """The same, where each side is computed only if a lane needs it."""
+        """Returns the same as :meth:`choose`. Each side is computed only if a lane needs it."""
         sides = []
         for needed, side in ((test, x), (~test, y)):
             found = self.variable(self.reals(0.0))
@@ -342,7 +342,7 @@ class Writer:
         return self.choose(test, *sides)
 
     def any(self, truths: Number) -> Number:
-        """Whether one of a vector's truths is true."""
+        """Returns whether any lane is true."""
         bits = self.builder.bitcast(truths.register, ir.IntType(LANES))
         return Number(self, self.builder.icmp_unsigned("!=", bits, ir.Constant(ir.IntType(LANES), 0)))
 
@@ -353,30 +353,30 @@ class Writer:
         return ir.Constant(kind, [x] * LANES if isinstance(kind, ir.VectorType) else x)
 
     def fused(self, a: Number, b: Number, c: Number) -> Number:
-        """``a * b + c``, rounded once."""
+        """Returns ``a * b + c``, rounded once."""
         return self.intrinsic("fma", a, b, c)
 
     def add_product(self, a: Number, b: Number, c: Number) -> Number:
-        """``a * b + c``, rounded once where the processor can."""
+        """Returns ``a * b + c``, rounded once if the processor can do that."""
         return self.intrinsic("fmuladd", a, b, c)
 
     def add_lost(self, check: Number, number: Number) -> Number:
-        """The check, which becomes nan in the lanes where the number is not finite."""
+        """Returns the check, with nan in the lanes where the number is not finite."""
         return self.add_product(number, self.reals(0.0), check)
 
     def sum(self, vector: Number) -> Number:
-        """The sum of a vector's lanes."""
+        """Returns the sum of a vector's lanes."""
         function = self.declare("llvm.vector.reduce.fadd.v8f64", REAL, [REAL, REALS])
         start = ir.Constant(REAL, -0.0)
         return Number(self, self.builder.call(function, [start, vector.register], fastmath=("reassoc",)))
 
     def sums(self, vectors: Sequence[Number]) -> Number:
-        """The sums of eight vectors, as one."""
+        """Returns the sums of eight vectors, as a vector."""
         first, *rest = self.transpose(vectors)
         return sum(rest, first)
 
     def transpose(self, vectors: Sequence[Number]) -> list[Number]:
-        """Eight vectors, of which each has a lane of all eight: blocks of 1, 2 and 4 numbers change their places."""
+        """Transposes eight vectors: vector i of the result has lane i of each. Swaps blocks of 1, 2 and 4 numbers."""
         rows = [vector.register for vector in vectors]
         for size in (1, 2, 4):
             low = self._constant_places([k + (LANES - size) * bool(k & size) for k in range(LANES)])
@@ -394,7 +394,7 @@ class Writer:
         return self.intrinsic("sqrt", x)
 
     def intrinsic(self, name: str, x: Number, *others: Operand) -> Number:
-        """One of LLVM's own functions, of floats or vectors."""
+        """Calls an intrinsic function of LLVM on floats or vectors."""
         operands = [x.register, *[self._as(other, x.kind) for other in others]]
         function = self.declare(
             f"llvm.{name}.{'v8f64' if x.kind == REALS else 'f64'}", x.kind, [x.kind] * len(operands)
@@ -402,45 +402,45 @@ class Writer:
         return Number(self, self.builder.call(function, operands))
 
     def call(self, name: str, *operands: Operand) -> Number:
-        """A function of math of vectors."""
+        """Computes a function of ``math`` on vectors."""
         out = self.math(self, name, [Number(self, self._as(x, REALS)) for x in operands])
         if self.note:
             self.note(out)
         return out
 
     def modulo(self, x: Operand, y: Operand) -> Number:
-        """Python's remainder, which has the sign of the divisor."""
+        """Returns Python's remainder, which has the sign of the divisor."""
         a, b = (Number(self, self._as(z, REALS)) for z in (x, y))
         rest = Number(self, self.builder.frem(a.register, b.register))
         differs = self.choose(rest < 0, self.choose(b > 0, True, False), self.choose(b < 0, True, False))
         return self.choose(rest == 0, self.call("copysign", 0.0, b), self.choose(differs, rest + b, rest))
 
     def declare(self, name: str, result: Any, operands: Sequence[Any]) -> Any:
-        """A function that is defined elsewhere."""
+        """Declares a function that is defined elsewhere, once per module."""
         known = self.module.globals.get(name)
         return known or ir.Function(self.module, ir.FunctionType(result, operands), name)
 
     # Memory
 
     def allocate(self, kind: Any) -> Any:
-        """A place on the stack."""
+        """Reserves a place on the stack."""
         place = ir.IRBuilder(self.entry).alloca(kind)
-        place.type = ADDRESS  # of whatever: it is also read and written in parts
+        place.type = ADDRESS  # untyped: it is also read and written in parts
         return place
 
     def reals_on_stack(self, count: int) -> Pointer:
-        """Place for so many floats, on the stack."""
+        """Reserves places for floats on the stack."""
         return Pointer(self, self.allocate(ir.ArrayType(REAL, count)), REAL)
 
     def wholes(self, count: int) -> Pointer:
-        """Place for so many whole numbers, on the stack."""
+        """Reserves places for whole numbers on the stack."""
         return Pointer(self, self.allocate(ir.ArrayType(WHOLE, count)), WHOLE)
 
     def power_of_two(self, exponent: Number) -> Number:
         return Number(self, self.builder.shl(ir.Constant(WHOLE, 1), exponent.register))
 
     def address(self, pointer: Pointer) -> Number:
-        """The address of a place, as a whole number."""
+        """Returns an address as a whole number."""
         return Number(self, self.builder.ptrtoint(pointer.address, WHOLE))
 
     def reals_at(self, address: Number) -> Pointer:
@@ -450,20 +450,20 @@ class Writer:
         return Pointer(self, self.builder.inttoptr(address.register, ADDRESS), WHOLE)
 
     def choose_whole(self, test: Number, x: Operand, y: Operand) -> Number:
-        """``x if test else y``, of whole numbers."""
+        """Returns ``x if test else y``, for whole numbers."""
         return Number(self, self.builder.select(test.register, self.register(x, WHOLE), self.register(y, WHOLE)))
 
     def variable(self, start: Operand) -> Variable:
-        """A number that may change; a constant makes it a float or a whole number, as it is."""
+        """Makes a number that may change. A constant must be a float or an int, whichever the number is."""
         if not isinstance(start, Number):
             start = self.whole(start) if isinstance(start, int) else self.real(start)
         return Variable(self, start)
 
-    # What is done when
+    # Control flow
 
     @contextmanager
     def loop(self, start: Operand, stop: Operand, step: Operand = 1) -> Iterator[Number]:
-        """Repeats the block for each whole number from ``start`` up to ``stop``, which it does not reach."""
+        """Repeats the block for each whole number from ``start`` on, below ``stop``."""
         build = self.builder
         test, body, end = (self.ir.append_basic_block(name) for name in ("test", "body", "end"))
         first, last = self.register(start, WHOLE), self.register(stop, WHOLE)
@@ -481,30 +481,30 @@ class Writer:
 
     @contextmanager
     def when(self, test: Number, likely: bool | None = None) -> Iterator[None]:
-        """Does the block if the test is true, which may be likely or not."""
+        """Does the block if the test is true. ``likely`` tells LLVM which case to make fast."""
         with self.builder.if_then(test.register, likely):
             yield
 
     @contextmanager
     def either(self, test: Number) -> Iterator[tuple[Any, Any]]:
-        """Two blocks, of which one is done: ``with either(test) as (then, otherwise): with then: …``."""
+        """Does one of two blocks: ``with either(test) as (then, otherwise): with then: …``."""
         with self.builder.if_else(test.register) as both:
             yield both
 
     def leave_when(self, test: Number) -> None:
-        """Returns if the test is true."""
+        """Ends the function here if the test is true."""
         leave, go_on = (self.ir.append_basic_block(name) for name in ("leave", "go_on"))
         self.builder.cbranch(test.register, leave, go_on)
         ir.IRBuilder(leave).ret_void()
         self.builder.position_at_end(go_on)
 
     def least(self, x: Number, y: Operand) -> Number:
-        """The smaller one of two whole numbers."""
+        """Returns the smaller one of two whole numbers."""
         other = Number(self, self.register(y, x.kind))
         return Number(self, self.builder.select((x < other).register, x.register, other.register))
 
     def run(self, address: Number, pointers: Sequence[Pointer], lanes: Operand) -> None:
-        """Calls a function of the same form at an address."""
+        """Calls the function at an address, which takes the same arguments as a :class:`Function`."""
         kind = ir.FunctionType(NOTHING, [ADDRESS] * len(pointers) + [WHOLE])
         function = self.builder.inttoptr(address.register, ADDRESS)
         arguments = [*[pointer.address for pointer in pointers], self.register(lanes, WHOLE)]
@@ -512,12 +512,12 @@ class Writer:
 
 
 class Function(Writer):
-    """A function of pointers and a whole number, while it is written, in a module of its own.
+    """Writes a function of pointers and a whole number, in a module of its own.
 
     Args:
         name: its name in the module.
         pointers: how many pointers it takes: the last one to whole numbers, all others to floats. A whole number, the
-            count of lanes, follows them.
+            number of lanes, follows them.
         fma, math: as a :class:`Writer` takes them.
     """
 
@@ -529,13 +529,13 @@ class Function(Writer):
         self.lanes = Number(self, self.ir.args[-1])
 
     def finish(self) -> str:
-        """Ends the function, and gives its text in LLVM's language."""
+        """Ends the function, and returns its text in LLVM's language."""
         self.end()
         return str(self.module)
 
 
 class _Typed:
-    # A pointer that is called: llvmlite asks its callee for its type.
+    # A pointer with the type of a function: llvmlite asks what it calls for that.
 
     def __init__(self, pointer: Any, kind: Any) -> None:
         self.function_type, self.type, self._pointer = kind, kind.as_pointer(), pointer
@@ -553,11 +553,11 @@ def _is_truth(x: Any) -> bool:
 
 
 def _cube(x: Number) -> Number:
-    # With what its two products lose in rounding, which a fused multiply-add gives exactly; -0 stays that.
+    # Corrects the cube by what its two products lose in rounding, which a fused multiply-add gives exactly.
     fused = x.function.fused
     square = x * x
     cube = square * x
-    # The correction as one instruction would lose the sign of a cube that is -0.
+    # The correction is subtracted last: as one instruction it would lose the sign of a cube that is -0.0.
     return cube - (fused(-x, x, square) * x + fused(-square, x, cube))
 
 

@@ -18,13 +18,13 @@ from .machine import Floats, Whole
 __all__ = ["Draw", "Draws", "Replay", "draw_for", "draw_orders"]
 
 Draw = tuple[Kind, Any]
-"""What a trace draws: the kind of a number, and the generator."""
+"""A random number that a trace draws: its kind, and its generator."""
 
-_MANY = 1000  # from so many numbers on, drawing them with NumPy is faster, although it has to copy the state
+_MANY = 1000  # from so many numbers on, NumPy is faster, although the generator's state is copied to it and back
 
 
 def _is_twister(rng: Any) -> bool:
-    # Whether it draws as NumPy's Mersenne Twister does: a random.Random, or the module random.
+    # Whether NumPy's Mersenne Twister can draw its numbers: it is a random.Random, or the module random.
     return type(getattr(rng.random, "__self__", None)) is random.Random
 
 

@@ -1,11 +1,12 @@
-"""The fourth stage: expressions in LLVM's instructions, eight lanes at a time, and the kernels that run them.
+"""The fourth stage: writes expressions as LLVM's instructions on eight lanes, and the kernels that run them.
 
-The kernels of sums of products are in :mod:`micrograd.compiler.products`.
+The kernels for sums of products are in :mod:`micrograd.compiler.products`.
 
-The numbers of a node are a *row* of a block: one for each lane, in places that are filled up to whole vectors. A block
-of one lane has rows of one number. Rows are given by their index. ``v`` are the rows of a block, ``u`` the numbers
-that are the same in all lanes, ``g`` the sums over lanes, ``c`` the operands of the instruction. Row 0 of ``v`` is 0 in
-the lanes where each operation gave something finite, and nan in the others; number 0 of ``u`` likewise.
+The numbers of a node are a *row* of a block: one per lane, padded to whole vectors. A block of one lane has rows of one
+number. An operand names a row by its index. Each kernel gets four pointers: ``v`` to the rows of a block, ``u`` to the
+numbers that are the same in all lanes, ``g`` to the sums over lanes, and ``c`` to the operands of the instruction. Row
+0 of ``v`` is the *check*: it is 0 in the lanes where all operations gave finite numbers, and nan in the others. So is
+number 0 of ``u``.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import cache, lru_cache, partial
+from operator import mul
 from typing import Any
 
 from ..rule import RULES, Rule, write_choices
@@ -30,32 +32,32 @@ __all__ = ["FUSED", "FUSED_OPERANDS", "FUSED_PARTS", "ROWS", "express", "find_st
 # Expressions
 
 
-Fail = Callable[[Number, "Number | None"], None]  # what takes note of a number, and in which lanes it is needed
+Fail = Callable[[Number, "Number | None"], None]  # adds a number to the check, in the lanes that need it
 
 
 def apply(
     function: Function, operation: Operation, operands: Sequence[Number], fail: Fail, is_shown: bool = False
 ) -> Number:
-    """Emits an operation; ``fail`` gets each number that is not finite where Python's floats raise an error.
+    """Emits an operation.
 
     Args:
         function: the function that is written.
-        operation: what is computed.
-        operands: of what.
-        fail: takes note of a number.
-        is_shown: whether the outcome itself needs no note, as it makes a number not finite that is looked at anyway.
+        operation: the operation to emit.
+        operands: its operands.
+        fail: called with each number that is not finite where Python's floats would raise an error.
+        is_shown: whether ``fail`` need not be called with the result: another number that is checked shows whether it
+            is finite.
     """
     if operation is DOT:
-        a, b, *rest = operands
-        total = a * b
-        for i in range(0, len(rest), 2):
-            total = function.add_product(rest[i], rest[i + 1], total)
+        total = function.reals(0.0)
+        for a, b in zip(operands[::2], operands[1::2], strict=True):
+            total = function.add_product(a, b, total)
         return total
     if operation is SUM:
-        return sum(operands[1:], operands[0])
+        return sum(operands, function.reals(0.0))
     text = _Text(function)
     if operation.name not in RULES.sealed and _hides_failures(operation.text):
-        # The table's own texts are written so that what is not finite shows in the end.
+        # In the table's own texts, a part that is not finite makes the result not finite.
         function.note = lambda number: fail(number, text.needed)
     try:
         out = text.evaluate(operation.text, dict(zip(operation.operands, operands, strict=True)))
@@ -73,11 +75,11 @@ def apply(
 
 
 class _Text:
-    # Runs the text of a rule on Numbers, which emits it.
+    # Emits the text of a rule: evaluates it on Numbers.
 
     def __init__(self, function: Function) -> None:
         self.function = function
-        self.needed: Number | None = None  # the lanes that need what is emitted now; None for all
+        self.needed: Number | None = None  # the lanes that need the side that is emitted now; None if all do
 
     def evaluate(self, text: str, names: dict[str, Any]) -> Number:
         code, free = _compile(text)
@@ -86,7 +88,7 @@ class _Text:
         return out if isinstance(out, Number) else self.function.reals(float(out))
 
     def _find(self, name: str) -> Any:
-        # What a name in a text means; the module says what it means on floats.
+        # Finds what a name in a text means on Numbers.
         if is_rule(name):
             return partial(self._call_rule, RULES[name])
         if (helper := getattr(self, f"_{name}_", None)) is not None:
@@ -108,17 +110,11 @@ class _Text:
     def _ceil_(self, x: Any) -> Any:
         return self.function.intrinsic("ceil", x) if isinstance(x, Number) else math.ceil(x)
 
-    def _degrees_(self, x: Any) -> Any:
-        return x * (180 / math.pi)
-
-    def _radians_(self, x: Any) -> Any:
-        return x * (math.pi / 180)
-
     def _call_rule(self, rule: Rule, *operands: Any) -> Any:
         names = {rule.names[0]: list(operands)} if rule.variadic else dict(zip(rule.names, operands, strict=True))
         return self.evaluate(rule.value, {**rule.constants, **names})
 
-    # Helpers by their names in the texts. Where one raises an error on floats, the number is nan here.
+    # Helpers, by their names in the texts. Where the helper on floats raises an error, the result here is nan.
 
     def _choose__(self, test: Any, x: Callable[[], Any], y: Callable[[], Any]) -> Any:
         if not isinstance(test, Number):
@@ -126,7 +122,7 @@ class _Text:
         return self.function.choose(test, self._side(test, x)(), self._side(~test, y)())
 
     def _branch__(self, test: Any, x: Callable[[], Any], y: Callable[[], Any]) -> Any:
-        # The same, where a side takes long.
+        # choose_(), for sides that take long: each is skipped if no lane needs it.
         if not isinstance(test, Number) or not isinstance(test.kind, Vector):
             return self._choose__(test, x, y)
         return self.function.branch(test, self._side(test, x), self._side(~test, y))
@@ -142,20 +138,8 @@ class _Text:
 
         return emit
 
-    def _real_(self, x: Any) -> Any:
-        return x
-
     def _float_(self, x: Any) -> Any:
         return x if isinstance(x, Number) else float(x)
-
-    def _abs_(self, x: Any) -> Any:
-        return abs(x)
-
-    def _fabs_(self, x: Any) -> Any:
-        return abs(x)
-
-    def _len_(self, xs: Any) -> int:
-        return len(xs)
 
     def _max_(self, *xs: Any) -> Any:
         first, *rest = xs[0] if len(xs) == 1 else xs
@@ -172,29 +156,16 @@ class _Text:
     def _sqrt_(self, x: Any) -> Any:
         return self.function.sqrt(x) if isinstance(x, Number) else math.sqrt(x)
 
-    def _pow_(self, x: Any, y: Any) -> Any:
-        return x**y
-
-    def _isinf_(self, x: Any) -> Any:
-        return abs(x) == math.inf
-
-    def _isnan_(self, x: Any) -> Any:
-        return x != x
-
-    def _isfinite_(self, x: Any) -> Any:
-        return abs(x) < math.inf
-
     def _round_(self, x: Any) -> Any:
-        return self.function.intrinsic("rint", x) + 0.0 if isinstance(x, Number) else round(x)  # an int has no -0
-
-    def _mul_(self, x: Any, y: Any) -> Any:
-        return x * y
+        if not isinstance(x, Number):
+            return round(x)
+        return self.function.intrinsic("rint", x) + 0.0  # Python rounds to an int, which has no -0.0
 
     def _fsum_(self, xs: Any) -> Any:
         total, *rest = xs
         lost = 0.0
         for x in rest:
-            # What is lost where a + b is rounded (Knuth, The art of computer programming, volume 2, 4.2.2).
+            # Adds up what each addition loses in rounding (Knuth, The art of computer programming, volume 2, 4.2.2).
             both = total + x
             part = both - total
             lost = lost + ((total - (both - part)) + (x - part))
@@ -210,18 +181,27 @@ class _Text:
         return self.function.choose(whole, inside, math.nan)
 
 
-# What Python's own functions do on lists of Numbers is right as it is.
-_PLAIN: dict[str, Any] = {f.__name__: f for f in (map, sum, zip, range, enumerate, reversed, list, tuple, int, bool)}
+# Names in the texts that mean the same on Numbers as on floats.
+_PLAIN: dict[str, Any] = {
+    **{f.__name__: f for f in (abs, map, sum, zip, range, enumerate, reversed, list, tuple, int, bool, len, mul, pow)},
+    "fabs": abs,
+    "real": lambda x: x,
+    "isinf": lambda x: abs(x) == math.inf,
+    "isnan": lambda x: x != x,
+    "isfinite": lambda x: abs(x) < math.inf,
+    "degrees": lambda x: x * (180 / math.pi),
+    "radians": lambda x: x * (math.pi / 180),
+}
 
 
 def is_rule(name: str) -> bool:
-    """Whether a name in a text means a rule of the table. In the rule's own text it is the function of math."""
+    """Returns whether a name in a text means a rule. In the rule's own text it means the function of ``math``."""
     return name in RULES and not hasattr(builtins, name) and f"{name}(" not in RULES[name].value
 
 
 @cache
 def _compile(text: str) -> tuple[Any, frozenset[str]]:
-    # The code of a text, and the names in it that it gives no meaning.
+    # Returns the code of a text, and the names in it that it does not assign itself.
     tree = _Branches().visit(ast.parse(write_choices(text.strip()), mode="eval"))
     names = [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
     given = {node.id for node in names if isinstance(node.ctx, ast.Store)}
@@ -229,7 +209,7 @@ def _compile(text: str) -> tuple[Any, frozenset[str]]:
 
 
 class _Branches(ast.NodeTransformer):
-    # Where a side of a choice takes long, and gives a number, it is only computed if a lane needs it.
+    # Replaces choose_() by branch_() where a side takes long and gives a number.
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         self.generic_visit(node)
@@ -241,7 +221,7 @@ class _Branches(ast.NodeTransformer):
 
 
 def _is_truth(side: ast.expr) -> bool:
-    # Whether a side of a choice, with choices in it, gives a truth.
+    # Whether a side of a choice gives a truth, not a number. It may be a choice itself.
     if isinstance(side, ast.Call) and isinstance(side.func, ast.Name) and side.func.id == "choose_":
         return any(_is_truth(inner.body) for inner in side.args[1:] if isinstance(inner, ast.Lambda))
     return isinstance(side, ast.Compare) or (isinstance(side, ast.Constant) and isinstance(side.value, bool))
@@ -249,13 +229,13 @@ def _is_truth(side: ast.expr) -> bool:
 
 @cache
 def may_fail(text: str) -> bool:
-    """Whether Python's floats may raise an error in a text. Sums and products never do."""
+    """Returns whether Python's floats may raise an error in a text. Sums and products never do."""
     return takes_long(ast.parse(text.strip() or "0", mode="eval").body)
 
 
 @cache
 def _hides_failures(text: str) -> bool:
-    # Whether something may fail in a part of a text, so that the whole is finite again.
+    # Whether a part of a text may fail while the result is finite.
     root = ast.parse(text.strip() or "0", mode="eval").body
     return any(takes_long(part) for part in ast.iter_child_nodes(root) if isinstance(part, ast.expr))
 
@@ -264,7 +244,7 @@ _QUICK = {"abs", "max", "min", "copysign", "isinf", "isnan", "choose_", "float"}
 
 
 def takes_long(expression: ast.expr) -> bool:
-    """Whether there is more in an expression than sums, products and choices."""
+    """Returns whether an expression has more than sums, products and choices."""
     for node in ast.walk(expression):
         if isinstance(node, (ast.Div, ast.FloorDiv, ast.Mod, ast.Pow)):
             return True
@@ -274,7 +254,7 @@ def takes_long(expression: ast.expr) -> bool:
 
 
 def define(operation: Operation) -> str:
-    """All that an operation is made of: its text, and those of the rules that it calls."""
+    """Returns the full definition of an operation: its text, and those of the rules that it calls."""
     found = {operation.name: f"{operation.name}({', '.join(operation.operands)}) = {operation.text}"}
     waiting = [operation.text]
     while waiting:
@@ -287,9 +267,9 @@ def define(operation: Operation) -> str:
 
 
 class _Evaluation:
-    # Emits a body: ``values`` are the leaves, and then what each step gives; ``failed`` is 0 in the lanes where all is
-    # finite, None if no number had to be noted. Steps whose leaves are given from the start are emitted at once, before
-    # the loop over vectors that finish() is called in.
+    # Emits a body. ``values`` has the number of each leaf and step; ``failed`` is 0 in the lanes where all numbers are
+    # finite, or None if no number had to be checked. The constructor emits the steps that need only the leaves that it
+    # gets: these are the same in all lanes. finish() emits the others, in the loop over vectors.
 
     def __init__(self, function: Function, body: Body, leaves: dict[int, Number], is_checked: bool) -> None:
         self.function, self.body = function, body
@@ -317,7 +297,9 @@ class _Evaluation:
         return [self.values[x] for x in self.body.results]
 
     def _find_shown(self) -> set[int]:
-        # What makes a result infinite or nan if it is: sums and products of it are not finite either.
+        # Finds steps that need no check: if they are not finite, then a result is not either, as they reach it through
+        # sums and products.
+
         found = set(self.body.results)
         for k, (operation, operands) in reversed([*enumerate(self.body.steps, self.first)]):
             if k in found and operation in PASSING:
@@ -329,7 +311,7 @@ class _Evaluation:
         return found
 
     def _find_sides(self) -> dict[int, list[list[int]]]:
-        # Of a choice: the steps of each side that nothing else needs, if they take long. Others are computed anyway.
+        # Finds for each choice the steps that only one side needs, if they take long. All other steps are always done.
         steps, first = self.body.steps, self.first
         uses: dict[int, int] = defaultdict(int)
         for x in (*self.body.results, *[x for _, operands in steps for x in operands]):
@@ -353,7 +335,7 @@ class _Evaluation:
         return found
 
     def _emit(self, k: int, needed: Number | None) -> None:
-        # A step, which counts where it is needed.
+        # Emits a step. It is checked in the lanes that need it.
         operation, operands = self.body.steps[k - self.first]
         if k in self.sides:
             self._emit_choice(k, operands, needed)
@@ -375,8 +357,8 @@ class _Evaluation:
         nested = {step for choice in inner for side in self.sides[choice] for step in side}
 
         def choose(side: int, steps: list[int], here: Number, other: Number | None) -> Number:
-            # In the lanes where it is this side's turn its number, and else the other. If no lane needs it, nothing is
-            # done; if there is no other yet, any number will do.
+            # Returns this side's number in the lanes of ``here``, and the other number elsewhere. If there is no other
+            # number yet, those lanes may have any. The steps are skipped if no lane needs them.
             if not steps:
                 return values[side] if other is None else f.choose(here, values[side], other)
             found = f.variable(f.reals(0.0) if other is None else other)
@@ -396,22 +378,20 @@ class _Evaluation:
 
 
 def find_stride(f: Function, lanes: Number | None = None) -> Number:
-    """How many places a row of so many lanes has: whole vectors, or one for a single lane."""
+    """Returns how many places a row has: whole vectors for several lanes, one place for a single lane."""
     lanes = f.lanes if lanes is None else lanes
     return f.choose_whole(lanes > 1, (lanes + (LANES - 1)) // LANES * LANES, 1)
 
 
 @lru_cache(1024)
 def express(body: Body, sums: int | None = None) -> Kernel:
-    """The kernel that computes an expression of vectors: it does what :data:`ROWS` and :data:`FUSED` make of it.
+    """Makes the kernel that computes an expression on vectors. :data:`ROWS` and :data:`FUSED` run it.
 
-    It takes a number of vectors as the lanes.
+    Instead of a number of lanes it takes a number of vectors.
 
     Args:
         body: the expression.
-        sums: of a fused program, in which uniform leaves have one place: how many of the last results are sums over
-            lanes. Operands: the address of each leaf; where each output goes; where each sum is added, and the check;
-            and numbers that are not 0 in the lanes which count for the sums.
+        sums: for a fused program, how many of the last results are summed over lanes; None for :data:`ROWS`.
     """
     operations = dict.fromkeys(operation for operation, _ in body.steps)
     key = "\n".join([f"expression, {sums} sums", repr(body), *map(define, operations)])
@@ -420,9 +400,12 @@ def express(body: Body, sums: int | None = None) -> Kernel:
 
 
 def _write_expression(body: Body, f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) -> None:
-    # Of many rows, each of some vectors: where each leaf begins, the result, and the check; the rows, how many; the
-    # numbers of a row; the steps from a vector to the next of the check, and of a leaf that is the same in all lanes,
-    # which is a single number if it makes no step. A row of the rows is that of the result, and of each leaf.
+    # Computes an expression for many rows of vectors. Operands:
+    # - the addresses to which the rows of each leaf, of the result and of the check are relative;
+    # - the address of the row numbers (the result's, then each leaf's), and how many results there are;
+    # - how many numbers a row has;
+    # - the step from a vector of the check to the next, and that of a leaf that is the same in all lanes: if that is 0,
+    #   the leaf is a single number.
     count = len(body.leaves)
     *leaves, result, check = (f.reals_at(c[k]) for k in range(count + 2))
     rows, many, stride, step, its_step = f.wholes_at(c[count + 2]), *(c[count + 3 + k] for k in range(4))
@@ -447,6 +430,9 @@ def _write_expression(body: Body, f: Function, v: Pointer, u: Pointer, g: Pointe
 
 
 def _write_sums(body: Body, sums: int, f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) -> None:
+    # Computes an expression for the vectors of a fused program. Operands are addresses: of each leaf, which is a single
+    # vector if it is the same in all lanes; of each output; of a vector to which each sum is added, and of one for the
+    # check; and of a vector that is 0 in the lanes that do not count for the sums.
     count, outputs = len(body.leaves), len(body.results) - sums
     pointers = [f.reals_at(c[k]) for k in range(count + len(body.results) + 2)]
     leaves, results, totals = pointers[:count], pointers[count : count + outputs], pointers[count + outputs : -1]
@@ -468,16 +454,22 @@ def _write_sums(body: Body, sums: int, f: Function, v: Pointer, u: Pointer, g: P
         pointer.put(0, pointer.vector() + total.value)
 
 
-_LEAVES = 32  # of an expression of rows, at most
-_MEMBERS = 64  # rows of one lane that are gathered at a time
+_LEAVES = 32  # leaves of an expression of rows, at most
+_MEMBERS = 64  # of one lane: results that are computed at a time
+_ROWS = ("kernel", "leaves", "same", "count", "adjacent")
 
 
 def _write_rows(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) -> None:
-    # The same expression of many rows: its kernel; how many leaves it has; a bit for each that is a number of u; how
-    # many rows; a bit for each leaf whose rows follow each other; then for each its row, and the row of each leaf. The
-    # rows that are computed follow each other.
-    kernel, leaves, same, count, follow, stride = c[0], c[1], c[2], c[3], c[4], find_stride(f)
-    width, members = leaves + 1, c + 5
+    # Computes the same expression for many rows. Operands:
+    # - ``kernel``, ``leaves``: the address of the expression's function, and how many leaves it has;
+    # - ``same``: a bit for each leaf, which is set if it is a number of u;
+    # - ``count``: how many results there are; their rows are adjacent;
+    # - ``adjacent``: a bit for each leaf, which is set if its rows are adjacent, too;
+    # - then for each result its row, and the row of each leaf.
+    # In a block of one lane, eight results are a vector.
+    o, stride = Operands(c, _ROWS), find_stride(f)
+    kernel, leaves, same, count, adjacent = o.kernel, o.leaves, o.same, o.count, o.adjacent
+    width, members = leaves + 1, c + len(_ROWS)
     table, scratch, checked = f.wholes(_LEAVES + 7), f.reals_on_stack((_LEAVES + 1) * _MEMBERS), f.reals_on_stack(LANES)
     pointers, rest = [v, u, g, table], table + width
 
@@ -497,7 +489,7 @@ def _write_rows(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) -> 
             f.run(kernel, pointers, stride // LANES)
         with one:
             checked.put(0, f.reals(0.0))
-            begins = f.wholes(_LEAVES + 1)  # each leaf begins where the table says
+            begins = f.wholes(_LEAVES + 1)  # all 0: the table has the address of each leaf's first number
             with f.loop(0, width) as s:
                 begins[s] = 0
             set_rest(checked, begins, 1, 0, LANES)
@@ -508,7 +500,7 @@ def _write_rows(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) -> 
                 member = members + first * width
                 with f.loop(0, leaves) as s:
                     source = f.choose_whole(bit(s) == 1, f.address(u), f.address(v))
-                    with f.either(follow // f.power_of_two(s) % 2 * is_whole == 1) as (row, rows):
+                    with f.either(adjacent // f.power_of_two(s) % 2 * is_whole == 1) as (row, rows):
                         with row:
                             table[s] = source + member[s + 1] * 8
                         with rows:
@@ -527,9 +519,8 @@ def _write_rows(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) -> 
 
 FUSED_PARTS = 1024  # leaves and results of a fused program, at most
 
-
 FUSED_OPERANDS = ("kernel", "x", "x_step", "out", "out_step", "is_finite", "leaves", "outputs", "sums")
-"""Of a program that is a single expression:
+"""Operands of the instruction that runs a program of a single expression:
 
 - ``kernel``: the address of the expression's function;
 - ``x``, ``x_step``, ``out``, ``out_step``: where inputs and outputs are, and numbers from a row to the next one. Row 0
@@ -537,8 +528,7 @@ FUSED_OPERANDS = ("kernel", "x", "x_step", "out", "out_step", "is_finite", "leav
 - ``is_finite``: it sets this to 1 if all numbers are finite, else to 0;
 - ``leaves``, ``outputs``, ``sums``: how many there are.
 
-There follow two numbers for each leaf: whether it is a number of ``u``, and its row; and for each sum its place in
-``g``.
+Then for each leaf two numbers: whether it is a number of ``u``, and its row; and for each sum its place in ``g``.
 """
 
 
@@ -572,7 +562,7 @@ def _write_fused(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) ->
 
     with f.when(whole > 0):
         run_at(0, whole)
-        with f.when(f.sum(check.vector()) != 0.0):  # once more, one vector at a time: which lanes are they?
+        with f.when(f.sum(check.vector()) != 0.0):  # finds the lanes: runs once more, a vector at a time
             with f.loop(0, done, LANES) as first:
                 check.put(0, f.reals(0.0))
                 run_at(first, 1)
@@ -603,4 +593,4 @@ def _write_fused(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) ->
     o.is_finite = f.choose_whole(f.sum(check.vector()) == 0.0, 1, 0)
 
 
-ROWS, FUSED = Kernel("rows", _write_rows), Kernel("fused", _write_fused, FUSED_OPERANDS)
+ROWS, FUSED = Kernel("rows", _write_rows, _ROWS), Kernel("fused", _write_fused, FUSED_OPERANDS)

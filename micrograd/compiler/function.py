@@ -1,7 +1,7 @@
-"""Compiled functions: the same scalar graph, at machine speed.
+"""Compiled functions: the same scalar graph at machine speed.
 
-:func:`compile` calls a function once on Values in place of its arguments, and turns the graph that it makes, its
-gradients included, into machine code. Nothing else changes: what comes back is a ``Value``.
+:func:`compile` calls a function on Values in place of its arguments, records the graph with its gradients, and turns it
+into machine code. The compiled function still returns a ``Value``.
 
 >>> from micrograd import Value, compile
 >>> w = Value(3.0, label="w")
@@ -25,6 +25,7 @@ import threading
 import weakref
 from collections.abc import Callable, Sequence
 from functools import partial, update_wrapper, wraps
+from itertools import chain
 from types import MethodType
 from typing import TYPE_CHECKING, Any, cast
 
@@ -56,28 +57,29 @@ from .tracing import (
 if TYPE_CHECKING:
     from .profiling import Profile
 
-__all__ = ["Compiled", "compile"]
+__all__ = ["Compiled", "compile", "stack_columns"]
 
 _all: weakref.WeakSet[Compiled] = weakref.WeakSet()
-_KEPT = 64  # programs, of as many forms of arguments: those that were used last
+_Found = tuple[Program, Trace]
+_KEPT = 64  # forms of arguments whose programs are kept: the least recently used one is dropped
 
 
 def compile(function: Callable[..., Any]) -> Compiled:  # noqa: A001
-    """The function, compiled; see :class:`Compiled`.
+    """Compiles a function; see :class:`Compiled`.
 
     Args:
-        function: takes numbers and Values, alone or in lists, tuples, dicts and arrays, and gives a Value, or Values in
-            lists, tuples and dicts. It may use other Values, its parameters. Each call must build the same graph for
-            arguments of the same form: it does not branch on a Value, or read ``.data``. It may draw random numbers by
-            :func:`micrograd.functional.random` and ``normal``, as ``nn.Dropout`` does: they are drawn for each run of
-            the program. What it reads elsewhere (variables, attributes, lists, dicts, sets, arrays below a megabyte)
-            may change between calls: then another program is made, except for the data of Values, which a program reads
-            each time. It must not change any of this itself.
+        function: takes numbers and Values, alone or in lists, tuples, dicts and arrays. Returns a Value, or Values in
+            lists, tuples and dicts. It may use other Values, its parameters. For arguments of the same form it must
+            build the same graph: it may not branch on a Value or read ``.data``. It may draw random numbers with
+            :func:`micrograd.functional.random` and ``normal``, as ``nn.Dropout`` does: each run of the program draws
+            new ones. It may read variables, attributes, lists, dicts, sets and arrays below a megabyte. If these change
+            between calls, a new program is made. The data of Values may change without that, as a program reads them at
+            each call. The function must not change any of this itself.
 
     Raises:
-        TypeError: if it is not a function.
+        TypeError: if ``function`` can't be called.
 
-    It compiles methods too; each instance has programs of its own, and keeps them:
+    Methods compile, too. Each instance keeps programs of its own:
 
     >>> class Line:
     ...     def __init__(self, slope):
@@ -95,27 +97,27 @@ def compile(function: Callable[..., Any]) -> Compiled:  # noqa: A001
 
 
 class Compiled:
-    """A compiled function. A program is made when it is first called with arguments of a new form, and kept.
+    """A compiled function. The first call with arguments of a new form makes a program, and later calls use it.
 
-    Called, it gives what the function gives; ``backward()`` adds to the gradients of its parameters, and of the Values
-    among the arguments. Where a number is not finite, the function is called itself, so that its errors are Python's;
-    so it is within :func:`micrograd.detect_anomaly`. Threads that call it take turns.
+    A call returns what the function returns. ``backward()`` on the result adds to the gradients of the parameters and
+    of the Values among the arguments. If a number is not finite, the original function is called, so that errors are
+    Python's. It is also called within :func:`micrograd.detect_anomaly`. Threads that call it take turns.
 
     Raises:
         TraceError: if the function does not build the same graph for all arguments of one form.
-        DisagreementError: if a program does not compute what Python's floats do, which is tried when it is made.
+        DisagreementError: if a new program does not compute the numbers that Python's floats give.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
-        self._programs: dict[Any, list[tuple[Program, Trace]]] = {}
+        self._programs: dict[Any, list[_Found]] = {}
         self._lock = threading.RLock()
         _all.add(self)
         self._last: Program | None = None
         self._by_names: dict[tuple[str, ...], Compiled] = {}
         self._attribute = ""
         self.name = getattr(function, "__name__", type(function).__name__)
-        update_wrapper(self, function, updated=())  # its attributes may have the names of ours
+        update_wrapper(self, function, updated=())  # without the function's attributes, whose names may be ours
 
     def __repr__(self) -> str:
         return f"<compiled {getattr(self.function, '__qualname__', self.function)!s}>"
@@ -127,10 +129,10 @@ class Compiled:
         self._attribute = name
 
     def __get__(self, instance: Any, owner: type | None = None) -> Compiled:
-        # As an attribute of a class it is a method: each instance has programs of its own.
+        # In a class it is a method: each instance gets a compiled function of its own, kept in an attribute.
         if instance is None:
             return self
-        if is_watched():  # whoever watches sees no new attribute
+        if is_watched():  # a trace must not see a new attribute
             return Compiled(MethodType(self.function, instance))
         key = f"_compiled_{self._attribute}"
         kept = vars(instance).get(key)
@@ -138,8 +140,8 @@ class Compiled:
             kept = vars(instance)[key] = _Kept(Compiled(MethodType(self.function, instance)))
         return cast(Compiled, kept.compiled)
 
-    def _with_names(self, method: str, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
-        # A call with keywords. Those that the function also takes by position are given by position.
+    def _call_with_names(self, method: str, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        # Calls with keywords. Arguments that the function also takes by position are passed by position.
         bound = inspect.signature(self.function).bind(*arguments, **named)
         if not bound.kwargs:
             return getattr(self, method)(*bound.args)
@@ -154,22 +156,23 @@ class Compiled:
 
     @property
     def program(self) -> Plan:
-        """The listing of the program that ran last: it prints, and ``draw()`` draws it.
+        """The listing of the program that ran last. It prints, and its method ``draw()`` draws it.
 
         Raises:
-            ValueError: if none has run.
+            ValueError: if no program has run.
         """
         if self._last is None:
             raise ValueError("there is no program yet: call the function first")
         return self._last.plan
 
     def profile(self, samples: int = 1024) -> Profile:
-        """Where the time goes in the program that ran last, in a block of these samples, beside the machine's limits.
+        """Measures the program that ran last: the time of each instruction, beside the machine's limits.
 
-        A block has as many of the samples as stay in the processor's cache.
+        Args:
+            samples: how many samples there are. One block of them is measured: as many as fit into the cache.
 
         Raises:
-            ValueError: if none has run, or there is no sample.
+            ValueError: if no program has run, or ``samples`` is less than 1.
         """
         from .profiling import profile
 
@@ -179,49 +182,49 @@ class Compiled:
             raise ValueError("there is no program yet: call the function first")
         return profile(self._last, samples)
 
-    def _of(self, form: Any, arguments: Any, differentiate: str, sums: bool | None) -> tuple[Program, Trace] | None:
-        # The program for arguments of a form; None if these are such that the function fails.
+    def _find_or_make(self, form: Any, arguments: Any, differentiate: str, sums: bool | None) -> _Found | None:
+        # Finds or makes the program for arguments of a form. None if the function raises an error for these arguments.
         key = form, differentiate, sums
-        found = self._kept(key)
+        found = self._find_kept(key)
         if found is None:
             try:
                 found = make_program(self.function, arguments, differentiate, sums)
             except UndefinedError:
                 return None
-            self._programs[key] = [found, *self._programs.pop(key, [])[:1]]  # a module may go back to its other mode
+            self._programs[key] = [found, *self._programs.pop(key, [])[:1]]  # two, for a module's two modes
             while len(self._programs) > _KEPT:
                 del self._programs[next(iter(self._programs))]
         self._last = found[0]
         return found
 
-    def _kept(self, key: Any) -> tuple[Program, Trace] | None:
+    def _find_kept(self, key: Any) -> _Found | None:
         for found in self._programs.get(key, ()):
             if found[1].is_current():
                 if self._last is not found[0]:
                     self._last = found[0]
-                    self._programs[key] = self._programs.pop(key)  # the one that was used last is the last one
+                    self._programs[key] = self._programs.pop(key)  # moves it to the end: it was used last
                 return found
         return None
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
         if named:
-            return self._with_names("__call__", arguments, named)
-        if is_watched():  # which it is in a trace, too
-            return self._eagerly(arguments)[0]
+            return self._call_with_names("__call__", arguments, named)
+        if is_watched():  # by anomaly detection, or by a trace
+            return self._call_eagerly(arguments)[0]
         leaves, form = flatten(arguments)
-        found = self._of(form, arguments, "captured inputs", None)
+        found = self._find_or_make(form, arguments, "captured inputs", None)
         if found is None:
-            return self._eagerly(arguments)[0]
+            return self._call_eagerly(arguments)[0]
         program, traced = found
         captured = traced.captured
         inputs = [leaf._data if isinstance(leaf, Value) else to_float(leaf) for leaf in leaves]
         with self._lock:
             draws = draw_for([traced.draws], _ONE)[0][0].tolist() if traced.draws else []
             program.capture(captured)
-            numbers, is_finite = program.one([*inputs, *draws])
+            numbers, is_finite = program.run_one([*inputs, *draws])
             out = numbers.tolist()
         if not is_finite:
-            return self._eagerly(arguments, draws=draws)[0]
+            return self._call_eagerly(arguments, draws=draws)[0]
         traced.store(out[1 + traced.count :])
         places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Value)]
         parents = (*captured, *[leaves[i] for i in places])
@@ -230,16 +233,16 @@ class Compiled:
         for which in range(count):
             k = 1 + len(program.plan.outputs) + which * size
             slopes = [*out[k : k + first], *[out[k + first + i] for i in places]]
-            again = partial(self._again, leaves, form, places, which, draws)
-            results.append(_node(self.name, out[1 + which], slopes, parents, again, first))
+            again = partial(self._call_again, leaves, form, places, which, draws)
+            results.append(_make_node(self.name, out[1 + which], slopes, parents, again, first))
         return results[0] if traced.structure is None else unflatten(traced.structure, iter(results))
 
-    def _eagerly(
+    def _call_eagerly(
         self, arguments: Any, make: Callable[[Any], Value] = lift, draws: Sequence[float] | None = None,
         keeps: bool = True,
     ) -> tuple[Any, Any]:  # fmt: skip
-        # What the function gives without a program, and the arguments as it got them. It takes the random numbers that
-        # were drawn for it, if they were.
+        # Calls the function without a program. Returns its result, and the arguments that it got. If ``draws`` are
+        # given, they replace the random numbers that the function draws.
         def call(values: Any) -> Any:
             if draws is None and keeps:
                 return self.function(*values)
@@ -249,25 +252,25 @@ class Compiled:
         values = as_values(arguments, make)
         try:
             return call(values), values
-        except TypeError:  # a whole number may be an index, which a Value can't be
+        except TypeError:  # a Value can't be an index: pass whole numbers as they are
             values = as_values(arguments, make, but_indexes=True)
             return call(values), values
 
-    def _again(
+    def _call_again(
         self, leaves: list[Any], form: Any, places: list[int], which: int, draws: list[float], given: Sequence[Any]
     ) -> Value:
         leaves = leaves.copy()
         for place, value in zip(places, given, strict=True):
             leaves[place] = value
-        result = self._eagerly(unflatten(form, iter(leaves)), draws=draws, keeps=False)[0]
+        result = self._call_eagerly(unflatten(form, iter(leaves)), draws=draws, keeps=False)[0]
         return cast(Value, flatten(result, lift)[0][which])
 
     def batch(self, *arrays: Any, **named: Any) -> Value:
-        """The mean of the function over samples, a Value.
+        """Returns the mean of the function over samples, as a Value.
 
         Args:
-            arrays: for each argument a sequence or an array, whose first axis is that of the samples.
-            named: the same for arguments that are given by name.
+            arrays: for each argument a sequence or an array, whose first axis is the sample.
+            named: the same for keyword arguments.
 
         >>> w = Value(1.0)
         >>> out = compile(lambda x: (w * x) ** 2).batch([1.0, 3.0])
@@ -276,55 +279,56 @@ class Compiled:
         (5.0, 10.0)
         """
         if named:
-            return cast(Value, self._with_names("batch", arrays, named))
-        x, form, sample = _samples(arrays)
+            return cast(Value, self._call_with_names("batch", arrays, named))
+        x, form, sample = _read_samples(arrays)
         count = x[0].shape[1]
-        found = None if is_watched() else self._of(form, sample(0), "captured", True)
+        found = None if is_watched() else self._find_or_make(form, sample(0), "captured", True)
         if found is None:
-            return self._mean(sample, count)
+            return self._compute_mean(sample, count)
         program, traced = found
-        self._single(traced, "batch()")
+        self._require_single(traced, "batch()")
         with self._lock:
-            x, draws = _with_draws(x, traced)
+            x, draws = _add_draws(x, traced)
             program.capture(traced.captured)
             out, sums, is_finite = program(x)
         if not (is_finite and np.isfinite(sums).all()):
-            return self._mean(sample, count, draws)
+            return self._compute_mean(sample, count, draws)
         for numbers in out[2:].T if traced.stores else ():
             traced.store(numbers.tolist())
         mean, slopes = float(out[1].sum()) / count, (sums / count).tolist()
         parents = tuple(traced.captured)
-        again = partial(self._mean, sample, count, draws, False)
-        return _node(f"mean of {self.name}", mean, slopes, parents, lambda _: again(), len(parents))
+        again = partial(self._compute_mean, sample, count, draws, False)
+        return _make_node(f"mean of {self.name}", mean, slopes, parents, lambda _: again(), len(parents))
 
-    def _mean(
+    def _compute_mean(
         self, sample: Callable[[int], Any], count: int, draws: list[list[float]] | None = None, keeps: bool = True
     ) -> Value:
         from ..functional import mean
 
         rows: Sequence[list[float] | None] = draws or [None] * count
-        return mean([self._eagerly(sample(i), draws=row, keeps=keeps)[0] for i, row in enumerate(rows)])
+        return mean([self._call_eagerly(sample(i), draws=row, keeps=keeps)[0] for i, row in enumerate(rows)])
 
-    def _single(self, traced: Trace, where: str) -> None:
+    def _require_single(self, traced: Trace, where: str) -> None:
         if traced.structure is not None:
             raise TypeError(f"{where} is for functions that give one Value")
 
     def values(self, *arrays: Any, **named: Any) -> Any:
-        """What the function gives for each sample: an array, of which the first axis is that of the samples.
+        """Returns the results of all samples as an array, whose first axis is the sample.
 
-        Of dicts, and of lists whose items differ in length, it is such dicts and lists, of an array each.
+        If the function returns dicts, or lists whose items differ in length, the result is such a dict or list, with an
+        array for each item.
 
         >>> compile(lambda x: x**2).values([1.0, 3.0])
         array([1., 9.])
         """
         if named:
-            return cast(Floats, self._with_names("values", arrays, named))
-        return self._arrays(arrays, "")[0]
+            return cast(Floats, self._call_with_names("values", arrays, named))
+        return self._compute_arrays(arrays, "")[0]
 
     def gradients(self, *arrays: Any, **named: Any) -> Any:
-        """The function's derivatives by its arguments for each sample: for each argument an array formed as it is.
+        """Returns the derivatives by each argument at all samples: arrays of the same shapes as the arguments.
 
-        Those of dicts, and of lists whose items differ in length, are such dicts and lists, of an array each.
+        If an argument is a dict, or a list whose items differ in length, so is its derivative, with an array per item.
 
         >>> compile(lambda x: x**2).gradients([1.0, 3.0])
         array([2., 6.])
@@ -332,14 +336,14 @@ class Compiled:
         return self.values_and_gradients(*arrays, **named)[1]
 
     def values_and_gradients(self, *arrays: Any, **named: Any) -> tuple[Any, Any]:
-        """Both at once.
+        """Returns what :meth:`values` and :meth:`gradients` return, from one run.
 
         >>> compile(lambda x, y: x * y).values_and_gradients([2.0], [5.0])
         (array([10.]), (array([5.]), array([2.])))
         """
         if named:
-            return cast("tuple[Floats, Any]", self._with_names("values_and_gradients", arrays, named))
-        values, slopes = self._arrays(arrays, "inputs")
+            return cast("tuple[Floats, Any]", self._call_with_names("values_and_gradients", arrays, named))
+        values, slopes = self._compute_arrays(arrays, "inputs")
         parts: list[Any] = []
         k = 0
         for array in arrays:
@@ -355,14 +359,14 @@ class Compiled:
         return values, parts[0] if len(parts) == 1 else tuple(parts)
 
     def foresee(self, samples: Sequence[Any]) -> Callable[[int], Any] | None:
-        """What a function of one argument gives for each sample, computed at once.
+        """Computes the results of a function of one argument for all samples in one run.
 
         Returns:
-            A function of the sample's index; its Values compute their gradients when somebody asks for them. None if
-            the function draws random numbers, or changes buffers of modules, which belongs to each call.
+            A function that takes a sample's index and returns its result, as Values that compute their gradients on
+            demand. None if the function draws random numbers or changes buffers, because each call must do that.
         """
-        x, form, sample = _samples([samples])
-        found = self._find(x, form, sample, "")
+        x, form, sample = _read_samples([samples])
+        found = self._find_for_samples(x, form, sample, "")
         traced = found[1]
         if traced.draws or traced.stores:
             return None
@@ -377,47 +381,46 @@ class Compiled:
                 return list(grad(call(k), parents))
 
             def make(k: int, number: float) -> Value:
-                return _node(self.name, number, partial(slopes, k), parents, lambda _: call(k), len(parents))
+                return _make_node(self.name, number, partial(slopes, k), parents, lambda _: call(k), len(parents))
 
             return unflatten(traced.structure, iter([make(k, number) for k, number in enumerate(numbers[i])]))
 
         return give
 
-    def _find(self, x: _Parts, form: Any, sample: Callable[[int], Any], differentiate: str) -> tuple[Program, Trace]:
-        # The program for samples, made of the first one for which the function does not fail.
-        found = self._kept((form, differentiate, False)) or next(
-            filter(None, (self._of(form, sample(i), differentiate, False) for i in range(x[0].shape[1]))), None
+    def _find_for_samples(self, x: _Parts, form: Any, sample: Callable[[int], Any], differentiate: str) -> _Found:
+        # Finds the program for samples. If there is none, makes it from the first sample at which the function works.
+        found = self._find_kept((form, differentiate, False)) or next(
+            filter(None, (self._find_or_make(form, sample(i), differentiate, False) for i in range(x[0].shape[1]))),
+            None,
         )
         if found is None:
-            self._eagerly(sample(0))
-            raise TraceError("the function could be called, and not be traced, at any of the samples")
+            self._call_eagerly(sample(0))
+            raise TraceError("the function could be called at the samples, but could not be traced at any of them")
         return found
 
-    def _arrays(self, arrays: Sequence[Any], differentiate: str) -> tuple[Any, Floats]:
-        x, form, sample = _samples(arrays)
+    def _compute_arrays(self, arrays: Sequence[Any], differentiate: str) -> tuple[Any, Floats]:
+        x, form, sample = _read_samples(arrays)
         if is_watched():
-            rows = [self._row(sample(i), differentiate) for i in range(x[0].shape[1])]
-            structure = flatten(self._eagerly(sample(0))[0])[1]
+            rows = [self._compute_one(sample(i), differentiate) for i in range(x[0].shape[1])]
+            structure = flatten(self._call_eagerly(sample(0))[0])[1]
             columns = np.array([row[0] for row in rows]).T
             return _stack(structure, find_shape(structure), columns), np.array([row[1] for row in rows]).T
-        found = self._find(x, form, sample, differentiate)
+        found = self._find_for_samples(x, form, sample, differentiate)
         traced = found[1]
         if differentiate:
-            self._single(traced, "gradients()")
+            self._require_single(traced, "gradients()")
         values, slopes = self._run(found, x, sample, differentiate)
         return _stack(traced.structure, traced.shape, values), slopes
 
-    def _run(
-        self, found: tuple[Program, Trace], x: _Parts, sample: Callable[[int], Any], differentiate: str
-    ) -> tuple[Floats, Floats]:
-        # The outputs and the gradients of all samples, a row each.
+    def _run(self, found: _Found, x: _Parts, sample: Callable[[int], Any], differentiate: str) -> tuple[Floats, Floats]:
+        # Runs a program. Returns the outputs and the gradients, with a column per sample.
         program, traced = found
         count, lanes = traced.count, x[0].shape[1]
         with self._lock:
-            x, draws = _with_draws(x, traced)
+            x, draws = _add_draws(x, traced)
             program.capture(traced.captured)
             if lanes == 1:
-                out, is_finite = program.one(x[0][:, 0] if len(x) == 1 else np.concatenate(x)[:, 0])
+                out, is_finite = program.run_one(x[0][:, 0] if len(x) == 1 else np.concatenate(x)[:, 0])
                 out = out.copy()[:, None]
             else:
                 out, _, is_finite = program(x)
@@ -429,23 +432,23 @@ class Compiled:
             if is_finite or i not in bad:
                 traced.store(out[1 + count : 1 + count + traced.stored_count, i].tolist())
                 continue
-            values, row = self._row(sample(int(i)), differentiate, draws[i] if draws else None)
+            values, row = self._compute_one(sample(int(i)), differentiate, draws[i] if draws else None)
             out[1 : 1 + count, i], slopes[:, i] = values, row
         return out[1 : 1 + count], slopes
 
-    def _row(
+    def _compute_one(
         self, arguments: Any, differentiate: str, draws: Sequence[float] | None = None
     ) -> tuple[list[float], Sequence[float]]:
-        # What a program gives for a sample, without one.
-        result, arguments = self._eagerly(arguments, Value, draws)
+        # Computes the outputs and gradients of one sample without a program.
+        result, arguments = self._call_eagerly(arguments, Value, draws)
         values = flatten(result, lift)[0]
-        inputs = map(lift, flatten(arguments)[0])  # indexes among them are constants
+        inputs = map(lift, flatten(arguments)[0])  # an index becomes a constant, whose gradient is 0
         slopes = grad(values[0], inputs) if differentiate else ()
         return [value.data for value in values], slopes
 
 
 class _Kept(Hidden):
-    # The compiled method of an instance, in a place of the instance's own. A copy of the instance makes its own.
+    # Holds the compiled method of an instance, as one of its attributes. A copy of the instance gets an empty one.
 
     def __init__(self, compiled: Compiled | None = None) -> None:
         self.compiled = compiled
@@ -470,8 +473,8 @@ _Slopes = list[float] | Callable[[], list[float]]
 
 
 class _Call(Rule):
-    # What made the Value that a call gave: its local gradients are known. Where they are to be differentiated
-    # themselves, the function is called again, as a graph.
+    # The rule of a Value that a compiled call returned. Its local gradients are known numbers. To differentiate them
+    # themselves, ``again`` calls the function on Values.
 
     def __init__(self, name: str, slopes: _Slopes, again: Callable[[Sequence[Any]], Value], captured: int) -> None:
         self.name, self.slopes, self.again, self.captured = name, slopes, again, captured  # the rest: see below
@@ -484,12 +487,12 @@ class _Call(Rule):
             if callable(self.slopes):
                 self.slopes = self.slopes()
             return self.slopes
-        # By leaves in place of the arguments, which may be made of each other; afterwards they are what they stand for.
-        # So are the captured Values that are made of others.
+        # The arguments may depend on each other, and so may captured Values. New leaves replace them while the
+        # gradients are computed; afterwards each leaf becomes the Value that it replaced, times 1.
         given, captured = a[self.captured :], a[: self.captured]
         leaves = [Value(x._data) for x in given]
         out = self.again(leaves)
-        stands = cut(_made(out, captured), [x for x in captured if x._parents])
+        stands = cut(_list_operations(out, captured), [x for x in captured if x._parents])
         wanted = [*[stands.get(x, x) for x in captured], *leaves]
         slopes = grad(stands.get(out, out), wanted, create_graph=True)
         for leaf, x in [*zip(leaves, given, strict=True), *[(stand, x) for x, stand in stands.items()]]:
@@ -498,8 +501,8 @@ class _Call(Rule):
         return slopes
 
 
-def _made(out: Value, leaves: Sequence[Value]) -> list[Value]:
-    # The operations of a graph down to these leaves.
+def _list_operations(out: Value, leaves: Sequence[Value]) -> list[Value]:
+    # Lists the operations of a graph between its output and these leaves.
     seen, waiting = set(leaves), [out]
     made = []
     while waiting:
@@ -521,18 +524,18 @@ for _name, _part in {
 _ONE = np.zeros(1, dtype=np.int64)
 
 
-_Parts = Sequence[Floats]  # the numbers of all samples: arrays, one below the other, with a column for each sample
+_Parts = Sequence[Floats]  # the numbers of all samples: arrays with a column per sample, to be stacked vertically
 
 
-def _with_draws(x: _Parts, traced: Trace) -> tuple[_Parts, list[list[float]] | None]:
-    # The inputs of all samples, with the random numbers that are drawn for them; these also as a list for each sample.
+def _add_draws(x: _Parts, traced: Trace) -> tuple[_Parts, list[list[float]] | None]:
+    # Draws the random numbers of all samples. Returns the inputs with these as further rows, and a list per sample.
     if not traced.draws:
         return x, None
     draws = draw_for([traced.draws], np.zeros(x[0].shape[1], dtype=np.int64))[0]
     return [*x, np.ascontiguousarray(draws.T)], draws.tolist()
 
 
-def _node(
+def _make_node(
     name: str, data: float, slopes: _Slopes, parents: tuple[Value, ...], again: Callable[[Sequence[Any]], Value],
     captured: int,
 ) -> Value:  # fmt: skip
@@ -542,13 +545,13 @@ def _node(
     return node
 
 
-def _samples(arrays: Sequence[Any]) -> tuple[_Parts, Any, Callable[[int], Any]]:
-    # The numbers of all samples; the form of one; and a function that gives one.
+def _read_samples(arrays: Sequence[Any]) -> tuple[_Parts, Any, Callable[[int], Any]]:
+    # Returns the numbers of all samples, the form of a sample, and a function that returns the sample at an index.
     if not arrays:
         raise TypeError("there are no samples: give an array for each argument")
     try:
         lengths = list(map(len, arrays))
-    except TypeError:  # of a number, or an array without dimensions
+    except TypeError:  # a number, or an array without dimensions
         lengths = [0]
     count = lengths[0]
     if count < 1 or lengths.count(count) < len(lengths):
@@ -561,30 +564,56 @@ def _samples(arrays: Sequence[Any]) -> tuple[_Parts, Any, Callable[[int], Any]]:
     def sample(i: int) -> Any:
         return tuple([array[i] for array in arrays])
 
-    if all(map(_is_plain, arrays)):
-        forms: list[Any] = [tuple]
-        parts = []
-        for array in arrays:
-            is_flat = array.ndim == 1
-            forms.append(None if is_flat else (ARRAY, *array.shape[1:]))
-            part = array[None] if is_flat else array.reshape(count, -1).T
-            parts.append(np.ascontiguousarray(part, np.float64))
-        return parts, tuple(forms), sample
+    stacked = stack_columns(arrays)
+    if stacked is not None:
+        return *stacked, sample
     first = flatten(sample(0))[1]
     lines = []
     for i in range(count):
-        numbers, form = flatten(sample(i), _plain)
+        numbers, form = flatten(sample(i), _require_plain)
         if form != first:
             raise ValueError(f"sample {i} is of another form than sample 0: {form} and {first}")
         lines.append(numbers)
     return [np.array(lines, dtype=np.float64).reshape(count, -1).T.copy()], first, sample
 
 
-def _is_plain(array: Any) -> bool:
-    return isinstance(array, np.ndarray) and array.dtype.kind in "fiub"
+def stack_columns(columns: Sequence[Any]) -> tuple[_Parts, Any] | None:
+    """Returns the numbers of samples, and the form of a sample.
+
+    Args:
+        columns: for each argument a sequence of its values, one per sample. There is at least one sample.
+
+    Returns:
+        For each argument an array with a row for each of its numbers and a column per sample; and the form. None if the
+        forms of samples differ, or are not simple: arrays, floats and ints, and lists and tuples of floats and ints.
+
+    >>> stack_columns([[[1.0, 2.0], [4.0, 5.0]], [3, 6]])
+    ([array([[1., 4.],
+           [2., 5.]]), array([[3., 6.]])], (<class 'tuple'>, (<class 'list'>, None, None), None))
+    """
+    parts, forms = list[Floats](), list[Any]([tuple])
+    for column in columns:
+        if isinstance(column, np.ndarray) and column.dtype.kind in "fiub":
+            forms.append(None if column.ndim == 1 else (ARRAY, *column.shape[1:]))
+        elif type(column) in (list, tuple):
+            kinds = {*map(type, column)}
+            if kinds == {list} or kinds == {tuple}:
+                if len({*map(len, column)}) > 1:
+                    return None
+                forms.append((*kinds, *[None] * len(column[0])))
+                kinds = {*map(type, chain.from_iterable(column))}
+            else:
+                forms.append(None)
+            if not kinds <= {float, int}:
+                return None
+        else:
+            return None
+        part = np.asarray(column, np.float64).reshape(len(column), -1)
+        parts.append(np.ascontiguousarray(part.T))
+    return parts, tuple(forms)
 
 
-def _plain(x: Any) -> float:
+def _require_plain(x: Any) -> float:
     if isinstance(x, Value):
         raise TypeError(f"samples are plain numbers, not {x!r}: gradients by Values are for a single call")
     return to_float(x)
@@ -595,10 +624,10 @@ def _is_nested(x: Any) -> bool:
 
 
 def _stack(form: Any, shape: tuple[int, ...] | None, rows: Floats) -> Any:
-    # Rows, of one leaf of all samples each, as an array whose first axis is that of the samples. Dicts, and lists whose
-    # items differ in length, stay what they are: of an array each.
+    # Turns rows, one per leaf, into an array whose first axis is the sample. A dict, or a list whose items differ in
+    # length, becomes such a dict or list of arrays.
     if shape is not None:
-        # A row is not copied: the program leaves its memory alone while somebody has it.
+        # A single row is returned without a copy: the program does not reuse memory that somebody refers to.
         return np.ascontiguousarray(rows.T).reshape(rows.shape[1], *shape) if shape else rows[0]
     kind, *items = form
     parts, first = [], 0
@@ -615,5 +644,5 @@ def _make_locks() -> None:
         compiled._lock = threading.RLock()
 
 
-if hasattr(os, "register_at_fork"):  # a child has none of the other threads, one of which may hold a lock
+if hasattr(os, "register_at_fork"):  # a lock may be held by a thread that the child process does not have
     os.register_at_fork(after_in_child=_make_locks)

@@ -1,65 +1,64 @@
-"""Arguments that are indexes: ``embedding[i]`` in a function becomes a choice among all of ``embedding``.
+"""Arguments that are indexes: ``embedding[i]`` in a function becomes a choice among all items of ``embedding``.
 
-Python's lists take an index as a plain number, so a trace holds the Values at the index of the sample alone. The
-function is therefore called with other indexes too. Where only the Values differ that it read, and these lie in lists
-at the indexes, each becomes a sum of products of the whole list with a vector that is 1 at the index. The list may also
-be one that the function makes, as in ``softmax(scores)[i]``: then another index reads another node of the same trace.
+A Python list takes an index as a plain number, so a trace only holds the Values at the indexes of its sample. Therefore
+the function is called with other indexes as well. If these calls differ only in the Values that they read, and each
+such Value is the item of a list at an index, the graph reads it as a dot product: that of the whole list with a vector
+that is 1 at the index. The function may make the list itself, as in ``softmax(scores)[i]``. Then another index reads
+another node of the same graph.
 """
 
 from __future__ import annotations
 
-import inspect
 import random
 from bisect import bisect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from .. import rules
 from ..engine import Value, lift, operation
 from ..functional import where
-from .surroundings import find_names
+from ..references import find_references
 
 if TYPE_CHECKING:
     from .tracing import Call
 
 __all__ = ["Choices", "TraceError", "find_choices", "gather"]
 
-_PROBES = 32  # calls with other indexes, at most: a list that is no longer is tried wholly
-_MOST_MADE = 256  # items of a list that the function makes, at most: it is always tried wholly
-_DEPTH = 12  # lists in lists and attributes of attributes, at most
+_PROBES = 32  # calls with other indexes, at most; of a list that is no longer, each item is read once
+_MOST_MADE = 256  # items of a list that the function makes, at most; each item is read once
+_DEPTH = 12  # steps to a Value, at most: items of items, attributes of attributes
 _MADE = "made by the function"
 
 Path = tuple[Any, ...]
-"""Where a Value lies: names of attributes, keys, and indexes. Of a list that the function makes, its nodes' numbers."""
-
+"""The way to a Value: names, keys and indexes. For a list that the function makes: the numbers of its nodes."""
 
 Lines = list[tuple[Any, list[Any]]]
 Step = tuple[int, list[int], int]
-"""A step of a path that is an index: which step, the index's place among the inputs, and the list's length.
+"""A step of a path that is an index: the number of the step, the index's place among the inputs, and the list's length.
 
-There are several places as long as indexes have been equal in all calls.
+If several indexes were equal in all calls so far, there are several places.
 """
 Choice = tuple[Path, list[Step]]
 """A path, and its steps that are indexes."""
 Choices = tuple[dict[tuple[int, int], Choice], dict[Path, list[Any]]]
-"""The choice for each operand that has one, by operation and operand; and the lists, by their paths."""
+"""A choice for each operand that was read at an index, by operation and operand; and the lists, by their paths."""
 
 
 class TraceError(TypeError):
-    """The function can't be compiled, for what it does depends on more than its graph."""
+    """The function can't be compiled: its graph is not the same for all arguments of one form."""
 
 
 def find_choices(function: Callable[..., Any], call: Call, again: Callable[[dict[int, float]], Call]) -> Choices:
     """Finds the Values that a call read at indexes.
 
     Args:
-        function: what was called.
+        function: the function that was called.
         call: the call.
-        again: calls the function with other numbers, by their places among all numbers in the arguments.
+        again: calls the function again, with other numbers at some places among the numbers of the arguments.
 
     Raises:
-        TraceError: if that is not all that the indexes decide.
+        TraceError: if an index decides more than which Values are read.
     """
     lines = _describe(call)
     place_of = {leaf: i for i, leaf in enumerate(call.inputs)}
@@ -85,7 +84,7 @@ def find_choices(function: Callable[..., Any], call: Call, again: Callable[[dict
     while True:
         choices, sizes = _find(probes, where_is), dict[int, int]()
         for _, steps in choices.values():
-            for _, places, size in steps:  # of two indexes that have been equal so far, both may be meant
+            for _, places, size in steps:  # if two indexes were equal so far, it may be either
                 sizes |= {place: min(size, sizes.get(place, size)) for place in places}
         if len(sizes) < len(indexes):
             raise TraceError("an index reads nothing from a list of Values")
@@ -101,7 +100,7 @@ def find_choices(function: Callable[..., Any], call: Call, again: Callable[[dict
 
 
 def _measure(again: Callable[[dict[int, float]], Call], indexes: dict[int, int], place: int) -> int:
-    # The length of the shortest list that is read at an index.
+    # Finds the length of the shortest list that is read at an index.
     numbers = {other: float(k) for other, k in indexes.items()}
 
     def is_outside(k: int) -> bool:
@@ -121,7 +120,7 @@ def _measure(again: Callable[[dict[int, float]], Call], indexes: dict[int, int],
 
 
 def _describe(call: Call) -> Lines:
-    # All that a call did: of each operation what it is, and its operands; Values that were read stand for themselves.
+    # Describes each operation of a call and its operands. An operand that was read elsewhere is the Value itself.
     places: dict[Value, Any] = {node: ("node", i) for i, node in enumerate(call.tracing.made)}
     places |= {leaf: ("input", i) for i, leaf in enumerate(call.inputs)}
     places |= {leaf: ("draw", i) for i, leaf in enumerate(call.tracing.draws)}
@@ -138,7 +137,7 @@ def _describe(call: Call) -> Lines:
 
 
 class _Addresses:
-    # Where Values lie among what a function can reach, its arguments included; and the lists on the way.
+    # The paths to all Values that a function can reach, its arguments included; and the lists on the way.
 
     def __init__(self, function: Any, call: Call, measure: Callable[[int], int]) -> None:
         self.measure = cache(measure)
@@ -158,31 +157,12 @@ class _Addresses:
             tree = tree.tolist()
         if isinstance(tree, (list, tuple)):
             self.lists[path] = list(tree)
-        for step, item in _items(tree):
+        for step, item in find_references(tree):
             self._walk(item, (*path, step), around | {id(tree)})
 
 
-def _items(tree: Any) -> Iterator[tuple[Any, Any]]:
-    if isinstance(tree, (list, tuple)):
-        yield from enumerate(tree)
-    elif isinstance(tree, dict):
-        yield from tree.items()
-    elif isinstance(tree, partial):
-        yield from enumerate((tree.func, tree.args, tree.keywords))
-    elif inspect.ismethod(tree):
-        yield from enumerate((tree.__func__, tree.__self__))
-    elif inspect.isfunction(tree):
-        yield from inspect.getclosurevars(tree).nonlocals.items()
-        yield from [(name, tree.__globals__[name]) for name in find_names(tree.__code__) if name in tree.__globals__]
-        yield from enumerate(tree.__defaults__ or ())
-        if hasattr(tree, "__wrapped__"):
-            yield "__wrapped__", tree.__wrapped__
-    elif not inspect.isclass(tree) and not inspect.ismodule(tree) and hasattr(tree, "__dict__"):
-        yield from vars(tree).items()
-
-
 def _find(probes: Sequence[tuple[Lines, dict[int, int]]], where_is: _Addresses) -> dict[tuple[int, int], Choice]:
-    # The operands that differ between the calls, as (operation, operand), and what chooses each.
+    # Finds the operands that differ between the calls, as (operation, operand), and what chooses each.
     found = {}
     for m, (_, marks) in enumerate(probes[0][0]):
         for q in range(len(marks)):
@@ -238,11 +218,11 @@ def _index(step: int, paths: Sequence[Path], numbers: Sequence[dict[int, int]], 
 
 
 def gather(call: Call, choices: Choices) -> None:
-    """Replaces the Values that a call read at indexes by what is read at any index."""
+    """Replaces each Value that a call read at indexes by a choice for any indexes."""
     found, lists = choices
     made, hot, gathered = call.tracing.made, {}, {}
     nodes = made.copy()
-    made.clear()  # each node follows those that it needs
+    made.clear()  # refilled so that each node follows its operands
 
     def take(path: Path, steps: list[Step]) -> Value:
         if not steps:

@@ -21,9 +21,9 @@ import numpy.typing as npt
 
 from .. import rules
 from ..engine import Number, Value, lift, operation
+from ..references import find_names
 from ..rule import VALUES, Rule, write_choices
 from ..watching import watch
-from .surroundings import find_names
 from .tracing import WHERE, Trace, TraceError, Tracing, combine
 
 __all__ = [
@@ -376,13 +376,13 @@ _Pattern = Callable[..., "int | None"]
 def _sum_of(g: Graph, number: float, *args: int) -> int | None:
     left = tuple([x for x in args if not g.is_number(x, 0)])
     if len(left) == 1:
-        return left[0]
+        return g.make(ADD, number, g.zero, left[0])  # a sum begins with 0.0
     return g.make(SUM, number, *left) if len(left) < len(args) else None
 
 
 def _dot_of(g: Graph, number: float, *args: int) -> int | None:
     if len(args) == 2:
-        return g.make(MULTIPLY, number, *args)
+        return g.make(ADD, number, g.zero, g.make(MULTIPLY, number, *args))
     pairs = list(zip(args[::2], args[1::2], strict=True))
     left = [(x, y) for x, y in pairs if not g.is_lost(x, y)]
     if not left:

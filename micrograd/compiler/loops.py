@@ -1,7 +1,4 @@
-"""The loops that run programs. They are instructions themselves; some of their operands are addresses.
-
-The first operand is the result.
-"""
+"""The loop that runs programs. It is an instruction itself; some of its operands are addresses."""
 
 from __future__ import annotations
 
@@ -11,13 +8,13 @@ from .code import LANES, Function, Number, Operands, Pointer
 from .emit import FUSED_OPERANDS, find_stride
 from .machine import HEAD, Kernel
 
-__all__ = ["BATCH", "BATCH_OPERANDS", "ONE", "REPEAT", "execute"]
+__all__ = ["BATCH", "BATCH_OPERANDS", "execute"]
 
 
 def execute(
     f: Function, code: Pointer, start: Number | int, stop: Number, pointers: Sequence[Pointer], n: Number
 ) -> None:
-    """Runs the instructions between two places of a program: each an address, a length, and operands."""
+    """Emits a loop that runs the instructions between two places of a program."""
     place = f.variable(start)
     test, body, end = (f.ir.append_basic_block(name) for name in ("more", "instruction", "done"))
     f.builder.branch(test)
@@ -31,76 +28,39 @@ def execute(
     f.builder.position_at_end(end)
 
 
-REPEAT_OPERANDS = ("times", "code", "begin", "end")
-
-
-def _write_repeat(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) -> None:
-    # Runs a part of a program several times.
-    o = Operands(c, REPEAT_OPERANDS)
-    with f.loop(0, o.times):
-        execute(f, f.wholes_at(o.code), o.begin, o.end, (v, u, g), f.lanes)
-
-
-_PROGRAM = ("is_finite", "code", "begin", "end", "x", "inputs", "rows", "outputs", "out")
-ONE_OPERANDS = (*_PROGRAM, "is_fused")
-"""Of the instruction that runs a single lane:
-
-- ``is_finite``: it sets this to 1 if all numbers are finite, else to 0;
-- ``code``: the program; the part that is the same in all lanes ends at ``begin``, the other part at ``end``;
-- ``x``, ``inputs``: the inputs, and their number;
-- ``rows``, ``outputs``, ``out``: the rows of the outputs, their number, and where they are written to;
-- ``is_fused``: whether the program is a single kernel.
-"""
-
-
-def _write_one(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) -> None:
-    # Runs both parts of a program for a single lane.
-    o = Operands(c, ONE_OPERANDS)
-    code, x, rows, out = f.wholes_at(o.code), f.reals_at(o.x), f.wholes_at(o.rows), f.reals_at(o.out)
-    one = f.whole(1)
-    with f.either(o.is_fused == 1) as (fused, many):
-        with fused:
-            _run_fused(f, code, (v, u, g), o.x, one, o.out, one, one)
-            o.is_finite = Operands(code + HEAD, FUSED_OPERANDS).is_finite
-        with many:
-            u[0] = 0.0
-            execute(f, code, 0, o.begin, (u, u, u), one)
-            check = f.variable(u[0])
-            v[0] = check.value
-            with f.loop(0, o.inputs) as i:
-                v[i + 1] = x[i]
-            execute(f, code, o.begin, o.end, (v, u, g), one)
-            with f.loop(0, o.outputs) as i:
-                number = v[rows[i]]
-                out[i] = number
-                check.value = check.value + number * 0.0
-            o.is_finite = f.choose_whole(check.value == 0.0, 1, 0)
-
-
 def _run_fused(
     f: Function, code: Pointer, pointers: Sequence[Pointer], x: Number, x_step: Number, out: Number, out_step: Number,
     lanes: Number,
 ) -> None:  # fmt: skip
-    # Runs the only instruction of a fused program, with inputs and outputs at these addresses.
+    # Emits a call of the only instruction of a fused program, with inputs and outputs at these addresses.
     head = Operands(code + HEAD, FUSED_OPERANDS)
     head.x, head.x_step, head.out, head.out_step = x, x_step, out, out_step
     f.run(code[0], [*pointers, code + HEAD], lanes)
 
 
-BATCH_OPERANDS = (*_PROGRAM, "first", "last", "width", "picked", "is_fused", "x_step", "out_step")
-"""Of the instruction that runs lanes in blocks. Besides those of a single lane, which mean the same:
+BATCH_OPERANDS = (
+    "is_finite", "code", "is_first", "begin", "end", "x", "x_step", "inputs", "rows", "outputs", "out", "out_step",
+    "first", "last", "width", "picked", "is_fused",
+)  # fmt: skip
+"""Of the instruction that runs a program, its lanes in blocks:
 
+- ``is_finite``: it sets this to 1 if all numbers are finite, else to 0;
+- ``code``: the program; the part that is the same in all lanes ends at ``begin``, the other part at ``end``;
+- ``is_first``: whether it runs the first part, too;
+- ``x``, ``inputs``: the inputs, and their number;
+- ``rows``, ``outputs``, ``out``: the rows of the outputs, their number, and where they are written to;
+- ``x_step``, ``out_step``: numbers from a row of the inputs, or of the outputs, to the next row;
 - ``first``, ``last``, ``width``: the first lane, the end, and how many lanes a block has;
 - ``picked``: the samples that are the lanes: the inputs have a row for each sample. Or 0: they have a column for each
   lane;
-- ``x_step``, ``out_step``: numbers from a row of the inputs, or of the outputs, to the next row.
+- ``is_fused``: whether the program is a single kernel.
 
-The part of the program that is the same in all lanes is not run. The inputs' first row is 1, that of the outputs is 0.
+The inputs' first row is 1, that of the outputs is 0.
 """
 
 
 def _fill(f: Function, v: Pointer, m: Number, stride: Number, start: Number, o: Operands) -> None:
-    # Copies the inputs of a block of m lanes. What is left of a vector is filled with the last lane.
+    # Copies the inputs of a block of m lanes. The last lane fills the rest of its vector.
     x, inputs, picked = f.reals_at(o.x), o.inputs, f.wholes_at(o.picked)
     with f.either(o.picked == 0) as (columns, rows):
         with columns, f.loop(0, inputs) as i:
@@ -112,7 +72,7 @@ def _fill(f: Function, v: Pointer, m: Number, stride: Number, start: Number, o: 
             with (
                 f.loop(0, whole, LANES) as first,
                 f.loop(0, inputs) as i,
-            ):  # so many are a line of the cache in each row
+            ):  # eight numbers of a row are a line of the cache
                 for k in range(LANES):
                     v[(i + 1) * stride + first + k] = x[picked[start + first + k] * inputs + i]
             with f.loop(whole, m) as lane, f.loop(0, inputs) as i:
@@ -123,10 +83,12 @@ def _fill(f: Function, v: Pointer, m: Number, stride: Number, start: Number, o: 
 
 
 def _write_batch(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) -> None:
-    # Runs the lanes of a program, a block after the other.
     o = Operands(c, BATCH_OPERANDS)
     code, rows, out = f.wholes_at(o.code), f.wholes_at(o.rows), f.reals_at(o.out)
     check = f.variable(f.reals(0.0))
+    with f.when(o.is_first == 1):
+        u[0] = 0.0
+        execute(f, code, 0, o.begin, (u, u, u), f.whole(1))
     with f.loop(o.first, o.last, o.width) as start:
         m = f.least(o.width, o.last - start)
         stride = find_stride(f, m)
@@ -145,7 +107,7 @@ def _write_batch(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) ->
                     check.value = f.reals(1.0)
             with many:
                 with f.loop(0, stride) as lane:
-                    v[lane] = 0.0
+                    v[lane] = u[0]
                 _fill(f, v, m, stride, start, o)
                 execute(f, code, o.begin, o.end, (v, u, g), m)
                 with f.loop(0, o.outputs) as i:
@@ -161,6 +123,4 @@ def _write_batch(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) ->
     o.is_finite = f.choose_whole(f.sum(check.value) == 0.0, 1, 0)
 
 
-REPEAT = Kernel("repeat", _write_repeat, REPEAT_OPERANDS)
-ONE = Kernel("one", _write_one, ONE_OPERANDS)
 BATCH = Kernel("batch", _write_batch, BATCH_OPERANDS)

@@ -1,9 +1,9 @@
-"""The last stage: functions in LLVM's language as machine code, kept on disk, and called.
+"""The last stage: compiles functions to machine code, keeps them on disk, and calls them.
 
 A program is an array of whole numbers: for each instruction the address of its function, its length, and its operands.
 Each function is compiled once, for all programs. Its machine code is kept in the user's cache folder, with a checksum.
-Both are bounded: machine code stays in memory while a program uses it, and until 512 other kernels were loaded; on
-disk, 64 MB of the files that were used last are kept.
+In memory, machine code stays while a program uses it, and until 512 other kernels were loaded. On disk, the least
+recently used files are removed when there are more than 64 MB.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import numpy.typing as npt
 
 from .code import Function, Pointer
 from .elementary import emit
-from .targets import TARGETS, Target, host, llvm
+from .targets import TARGETS, Target, find_host, llvm
 
 __all__ = [
     "CALL", "HEAD", "Code", "Floats", "Kernel", "Whole", "address_of", "assemble", "begin_of", "bind", "find_target",
@@ -36,15 +36,15 @@ __all__ = [
 
 Floats = npt.NDArray[np.float64]
 Whole = npt.NDArray[np.int64]
-HEAD = 2  # numbers of an instruction before its operands: its function's address, and its length
+HEAD = 2  # numbers before the operands of an instruction: its function's address, and its length
 CALL = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 4, ctypes.c_int64)
-_INLINED = 6  # a function of math that occurs up to so often, its definition included, is inlined
+_INLINED = 6  # a function of math that is named up to so often, its definition included, is inlined
 _FOLDER = 64 << 20  # bytes of machine code that are kept on disk
-_TOGETHER = 16  # functions per engine of LLVM; its memory is freed when none of them is used any more
+_TOGETHER = 16  # functions per engine of LLVM, whose memory is freed when none of them is used any more
 _lock = threading.RLock()
 _codes: weakref.WeakValueDictionary[tuple[str, Target], Code] = weakref.WeakValueDictionary()
-_staying: list[Code] = []  # of the package's own kernels: never freed
-_recent: deque[Code] = deque(maxlen=512)  # of other kernels, which another program may need soon
+_staying: list[Code] = []  # kernels of the package itself: never freed
+_recent: deque[Code] = deque(maxlen=512)  # other kernels, as another program may need them soon
 
 
 @dataclass(eq=False)
@@ -84,18 +84,18 @@ class Kernel:
         self.operands = tuple(operands)
 
     def place(self, operand: str) -> int:
-        """The index of an operand in an instruction of this kernel."""
+        """Returns the index of an operand in an instruction of this kernel."""
         return HEAD + self.operands.index(operand)
 
-    def text(self) -> str:
-        """The function in LLVM's language."""
+    def write_text(self) -> str:
+        """Returns the function in LLVM's language."""
         function = Function(self.name, 4, emit, find_target().fma)
         self._write(function, *function.pointers)
         return function.finish()
 
     @property
     def file(self) -> str:
-        """The source file of the function that writes it."""
+        """The source file of the Python function that writes the kernel."""
         write: Any = self._write
         return str(getattr(write, "func", write).__code__.co_filename)
 
@@ -106,19 +106,14 @@ class Kernel:
 
     @property
     def code(self) -> Code:
-        """The machine code, compiled or loaded when it is first asked for."""
+        """The machine code. The first use compiles it, or loads it from the disk."""
         place = self.key, find_target()
         found = _codes.get(place)
         if found is None:
             with _lock:
-                found = _codes[place] = _codes.get(place) or _load(self)
+                found = _codes[place] = _codes.get(place) or _load_code(self)
                 (_staying if self._stays else _recent).append(found)
         return found
-
-
-@cache
-def _find_host() -> Target:
-    return host()
 
 
 def find_target() -> Target:
@@ -130,12 +125,13 @@ def find_target() -> Target:
     name = os.environ.get("MICROGRAD_TARGET")
     if name and name not in TARGETS:
         raise ValueError(f"the environment's MICROGRAD_TARGET is one of {', '.join(TARGETS)}, not {name!r}")
-    return TARGETS[name] if name else _find_host()
+    return TARGETS[name] if name else find_host()
 
 
-def _load(kernel: Kernel) -> Code:
+def _load_code(kernel: Kernel) -> Code:
     target = find_target()
-    code = _keep(kernel, "\n".join([_version(kernel.file), llvm.get_process_triple(), str(target), kernel.key]))
+    what = [_describe_version(kernel.file), llvm.get_process_triple(), str(target), kernel.key]
+    code = _find_code(kernel, "\n".join(what))
     if _engines.get(target, (None, _TOGETHER))[1] == _TOGETHER:
         _engines[target] = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _make_machine(target)), 0
     engine, count = _engines[target]
@@ -148,34 +144,34 @@ def _load(kernel: Kernel) -> Code:
 _engines: dict[Target, tuple[Any, int]] = {}  # the engine for the next function, and how many functions it has
 
 
-def _keep(kernel: Kernel, what: str) -> bytes:
-    # The machine code of a kernel, from the cache or compiled.
+def _find_code(kernel: Kernel, what: str) -> bytes:
+    # Returns the machine code of a kernel: reads it from the cache folder, or compiles it and writes it there.
     folder = find_folder()
     if folder is None:
-        return compile_text(kernel.text())
+        return compile_text(kernel.write_text())
     file = folder / hashlib.sha256(what.encode()).hexdigest()[:40]
     try:
         checksum, code = (content := file.read_bytes())[:32], content[32:]
         if hashlib.sha256(what.encode() + code).digest() == checksum:
             with contextlib.suppress(OSError):
-                os.utime(file)  # marks it as the most recently used one
+                os.utime(file)  # marks the file as the most recently used one
             return code
     except OSError:
         pass
-    code = compile_text(kernel.text())
+    code = compile_text(kernel.write_text())
     unfinished = file.with_name(f"{file.name}.{os.getpid()}.{threading.get_ident()}")
     try:
         unfinished.write_bytes(hashlib.sha256(what.encode() + code).digest() + code)
         unfinished.replace(file)
-        _count_written(folder)
+        _limit_folder(folder)
     except OSError:  # the disk is full, or can't be written to
         with contextlib.suppress(OSError):
             unfinished.unlink(missing_ok=True)
     return code
 
 
-def _count_written(folder: Path) -> None:
-    # Every 64th time, removes the least recently used files if there is too much on disk.
+def _limit_folder(folder: Path) -> None:
+    # Removes the least recently used files if there are too many. It looks at every 64th call.
     global _written
     _written += 1
     if _written % 64 == 1:
@@ -199,7 +195,7 @@ def compile_text(text: str) -> bytes:
     for function in module.functions:
         if function.linkage is llvm.Linkage.internal and text.count(f'@"{function.name}"(') <= _INLINED:
             function.add_function_attribute("alwaysinline")
-    # LLVM's own list of passes takes three times as long as all the rest, and makes nothing faster here.
+    # LLVM's own list of passes would take three times as long as all the rest, and makes nothing faster here.
     passes = llvm.create_new_module_pass_manager()
     passes.add_always_inliner_pass()
     passes.add_sroa_pass()
@@ -216,12 +212,12 @@ def _make_machine(target: Target) -> Any:
     return triple.create_target_machine(cpu=target.cpu, features=target.features, opt=2, jit=True)
 
 
-_find_machine = cache(_make_machine)  # an engine has one of its own
+_find_machine = cache(_make_machine)  # for compiling; each engine needs one of its own
 
 
 @cache
-def _version(writer: str) -> str:
-    # Code that is made by other emitters, written by another function, or made by another LLVM, is other code.
+def _describe_version(writer: str) -> str:
+    # Identifies what machine code depends on besides its key: this package, the file that writes it, and LLVM.
     digest = hashlib.sha256()
     for file in [*sorted(Path(__file__).parent.glob("*.py")), Path(writer)]:
         digest.update(file.read_bytes())
@@ -229,7 +225,7 @@ def _version(writer: str) -> str:
 
 
 def find_folder() -> Path | None:
-    """Returns the cache folder; None if there is none that belongs to the user and that nobody else may write to."""
+    """Returns the cache folder. None if it can't be made, or if it is not the user's own and theirs alone to write."""
     home = os.environ.get("XDG_CACHE_HOME") or Path("~", ".cache")
     try:
         folder = Path(home).expanduser() / "micrograd"
@@ -254,15 +250,16 @@ def instruction(kernel: Kernel, **operands: int | npt.NDArray[Any]) -> Whole:
 
     Args:
         kernel: the function that it runs.
-        operands: whole numbers by their names; or arrays, which are given by their address and have to be kept.
+        operands: whole numbers, by name. An array stands for its address, and the caller keeps it alive.
 
     Raises:
-        TypeError: if these are not the kernel's operands.
+        TypeError: if the names are not those of the kernel's operands.
     """
     if operands.keys() != {*kernel.operands}:
         raise TypeError(f"{kernel.key} has the operands {', '.join(kernel.operands)}, not {', '.join(operands)}")
     given = [operands[name] for name in kernel.operands]
-    return assemble([(kernel, [x if isinstance(x, int) else address_of(x) for x in given])])
+    numbers = [x if isinstance(x, int) else address_of(x) for x in given]
+    return np.array([kernel.code.address, HEAD + len(numbers), *numbers], np.int64)
 
 
 def bind(one: Whole, v: npt.NDArray[Any], u: npt.NDArray[Any], g: npt.NDArray[Any], lanes: int) -> Callable[[], None]:
@@ -271,25 +268,29 @@ def bind(one: Whole, v: npt.NDArray[Any], u: npt.NDArray[Any], g: npt.NDArray[An
 
 
 def run(one: Whole, v: npt.NDArray[Any], u: npt.NDArray[Any], g: npt.NDArray[Any], lanes: int) -> int:
-    """Runs an instruction, and returns its first operand, which it may have set."""
+    """Runs an instruction, and returns its first operand, which it may set to its result."""
     bind(one, v, u, g, lanes)()
     return int(one[HEAD])
 
 
 def address_of(array: npt.NDArray[Any]) -> int:
-    """Where machine code finds an array, which has to be kept."""
+    """Returns the address of an array for machine code. The caller keeps the array alive.
+
+    Raises:
+        TypeError: if it is not contiguous, or its numbers don't have 64 bits.
+    """
     if not array.flags.c_contiguous or array.itemsize != 8:
         raise TypeError(f"machine code reads arrays of float64 or int64, from end to end, not {array.dtype}")
     return begin_of(array)
 
 
 def begin_of(array: npt.NDArray[Any]) -> int:
-    """Where an array begins, which need not be one block of memory."""
+    """Returns the address of an array's first number. The array need not be contiguous."""
     try:
-        return ctypes.addressof(ctypes.c_char.from_buffer(array.data))  # takes a fifth of the time
-    except (TypeError, ValueError, BufferError):  # its numbers are apart, or may not be changed
+        return ctypes.addressof(ctypes.c_char.from_buffer(array.data))  # takes half the time of the other way
+    except (TypeError, ValueError, BufferError):  # it is not contiguous, or empty, or read-only
         return int(array.__array_interface__["data"][0])
 
 
-if hasattr(os, "register_at_fork"):  # a child has none of the other threads, one of which may hold the lock
+if hasattr(os, "register_at_fork"):  # another thread may hold the lock, and does not exist in the child process
     os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)

@@ -338,7 +338,8 @@ class _Planner:
 
     def absorb_chains(self) -> None:
         # a + b + c + …, added from left to right, is a sum of products, and a · b in it one of them. So is a long sum
-        # of products with something added that is the same in all lanes.
+        # of products with something added that is the same in all lanes. It begins with 0.0: if all terms of a chain
+        # are -0.0, it loses the sign.
         graph, uses, varying = self.graph, self.uses, self.graph.varying
         chains: dict[int, tuple[list[Term], list[int]]] = {}  # the products, and the operations that they replace
         for i in self.live:

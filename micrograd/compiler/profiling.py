@@ -10,17 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from .code import LANES, Function, Pointer
+from .code import LANES, Function, Operands, Pointer
 from .emit import FUSED
-from .loops import REPEAT
+from .loops import execute
 from .machine import Floats, Kernel, Whole, bind, instruction, run
 from .plan import Instruction
 from .program import Program
 
 __all__ = ["Profile", "profile"]
 
-_REPEATS = 5
-_SECONDS = 2e-3  # the least duration of a measurement
+_MEASUREMENTS = 5  # of each instruction; the shortest one counts
+_SECONDS = 2e-3  # that a measurement takes, at least
 
 
 @dataclass
@@ -54,7 +54,7 @@ class Profile:
 
 def profile(program: Program, samples: int) -> Profile:
     """Measures each instruction of a program on one block of samples."""
-    lanes = program.width(samples)
+    lanes = program.choose_width(samples)
     plan, kept = program.plan, program.u.copy()
     memory, sums = np.full(max(plan.rows, 1 + plan.inputs) * (lanes + LANES) + LANES, 0.5), np.zeros(plan.sums + LANES)
     found, code = [], program.code.copy()
@@ -65,7 +65,7 @@ def profile(program: Program, samples: int) -> Profile:
         if plan.is_fused:
             where = at + FUSED.place("x")
             code[where : where + 4] = memory.ctypes.data, lanes, outputs.ctypes.data, lanes
-        again = instruction(REPEAT, times=1, code=code, begin=at, end=end)
+        again = instruction(_REPEAT, times=1, code=code, begin=at, end=end)
         call = bind(again, memory, program.u, sums, lanes)
         seconds = _seconds(partial(_repeat, again, call))
         found.append((one, seconds, one.work * lanes, 8 * lanes * (len(one.reads) + len(one.writes))))
@@ -88,6 +88,14 @@ def _write_loop(is_sum: bool, f: Function, v: Pointer, u: Pointer, g: Pointer, c
         v[k % f.lanes] = k.as_real()
 
 
+def _write_repeat(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) -> None:
+    # Runs the instructions between two places of a program several times.
+    o = Operands(c, _REPEAT.operands)
+    with f.loop(0, o.times):
+        execute(f, f.wholes_at(o.code), o.begin, o.end, (v, u, g), f.lanes)
+
+
+_REPEAT = Kernel("repeat", _write_repeat, ("times", "code", "begin", "end"))
 _COPY = Kernel("copy loop", partial(_write_loop, False), ("times",))
 _MULTIPLY_ADD = Kernel("multiply-add loop", partial(_write_loop, True), ("times",))
 
@@ -97,14 +105,14 @@ def _loop(kernel: Kernel, source: Floats, target: Floats, times: int) -> None:
 
 
 def _repeat(again: Whole, call: Callable[[], None], times: int) -> None:
-    again[REPEAT.place("times")] = times
+    again[_REPEAT.place("times")] = times
     call()
 
 
 def _seconds(function: Callable[..., Any], *arguments: Any) -> float:
-    # The time of one repetition. The function's first argument is the number of repetitions.
+    # Measures the time of one repetition. The function's first argument is the number of repetitions.
     times, best = 1, float("inf")
-    for _ in range(_REPEATS):
+    for _ in range(_MEASUREMENTS):
         while True:
             begin = time.perf_counter()
             function(times, *arguments)

@@ -1,12 +1,13 @@
-"""For which processor LLVM compiles."""
+"""The processors to compile for."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 from ..arguments import require
 
-__all__ = ["TARGETS", "Target", "host"]
+__all__ = ["TARGETS", "Target", "find_host"]
 
 llvm = require("llvmlite.binding", "compiling", "llvmlite", "numpy")
 
@@ -17,7 +18,7 @@ class Target:
 
     Attributes:
         cpu: LLVM's name for it.
-        features: what it has beyond that name's, as LLVM writes it: ``"+avx2,+fma"``.
+        features: what it has in addition, in LLVM's notation: ``"+avx2,+fma"``.
         fma: whether it has an instruction for ``a * b + c``.
     """
 
@@ -33,10 +34,11 @@ TARGETS = {
 }
 
 
-def host() -> Target:
-    """The processor that this runs on.
+@cache
+def find_host() -> Target:
+    """Returns the processor that this process runs on.
 
-    >>> "+sse2" in host().features or "+neon" in host().features
+    >>> "+sse2" in find_host().features or "+neon" in find_host().features
     True
     """
     has = llvm.get_host_cpu_features()

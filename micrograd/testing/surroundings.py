@@ -16,6 +16,7 @@ from typing import Any
 
 from ..engine import Value
 from ..nn import Module
+from ..references import find_defaults, find_references, read_cell
 
 __all__ = ["Surroundings"]
 
@@ -112,37 +113,12 @@ def _reach(roots: Iterable[Any]) -> Iterator[Any]:
 
 
 def _look_into(thing: Any, own: set[Any]) -> Iterable[Any]:
-    if isinstance(thing, (str, bytes, int, float, complex, type, types.ModuleType, random.Random, type(None))):
+    if isinstance(thing, random.Random):
         return ()
     if isinstance(thing, Value):
         return thing.parents
-    if isinstance(thing, dict):
-        return list(thing.values())
-    if isinstance(thing, (list, tuple, set, frozenset)):
-        return thing
-    if isinstance(thing, types.MethodType):
-        return (thing.__self__, thing.__func__)
-    if isinstance(thing, types.BuiltinMethodType):  # such as the method random of a generator
-        return (thing.__self__,)
-    if isinstance(thing, partial):
-        return (thing.func, thing.args, thing.keywords)
-    if isinstance(thing, types.FunctionType):
-        return _look_into_function(thing, own)
+    if isinstance(thing, types.FunctionType) and thing.__module__ not in own:  # what a library's functions use is its
+        return [*map(read_cell, thing.__closure__ or ()), *[default for _, default in find_defaults(thing)]]
     if getattr(getattr(thing, "dtype", None), "kind", "") == "O":  # an array of Values
         return list(thing.flat)
-    return list(getattr(thing, "__dict__", {}).values())
-
-
-def _look_into_function(function: types.FunctionType, own: set[Any]) -> Iterable[Any]:
-    found = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
-    for cell in function.__closure__ or ():
-        try:
-            found.append(cell.cell_contents)
-        except ValueError:  # a variable that has no value yet
-            continue
-    if function.__module__ in own:  # what a library's functions use is the library's
-        codes = [function.__code__]
-        for code in codes:
-            codes += [constant for constant in code.co_consts if isinstance(constant, types.CodeType)]
-            found += [function.__globals__[name] for name in code.co_names if name in function.__globals__]
-    return found
+    return [item for _, item in find_references(thing)]

@@ -1,12 +1,11 @@
 """Compiled training steps: the loss is machine code; parameters, gradients and the optimizer's state are arrays.
 
-The update rule is the optimizer's own ``update``: elementwise arithmetic, which is traced on Values like any function.
+The update rule is the optimizer's own ``update``: elementwise arithmetic, compiled like any function of Values.
 """
 
 from __future__ import annotations
 
 import contextlib
-import copy
 import math
 import threading
 import time
@@ -21,9 +20,10 @@ from ..arguments import to_float
 from ..compiler import Compiled
 from ..compiler.code import LANES
 from ..compiler.draws import Draw, Draws
+from ..compiler.function import stack_columns
 from ..compiler.machine import Floats, Whole, address_of, instruction, run
 from ..compiler.program import DisagreementError, Program, UndefinedError, find_rows, make_program
-from ..compiler.tracing import Trace, Traced, TraceError, flatten
+from ..compiler.tracing import Trace, TraceError, flatten
 from ..engine import Value
 from ..nn import Module
 from ..optim import Optimizer, clip_grad_norm_
@@ -31,14 +31,15 @@ from ..watching import Watcher, watch
 from .eager import Batches, EagerSteps, arguments_of, warn_not_compiled
 from .foresight import Foresight
 from .kernels import FINISH, SLOPES, TRAIN
+from .updates import Update
 
 __all__ = ["CompiledSteps"]
 
-_BURST = 0.05  # the seconds for which steps run before control returns to the loop
+_BURST = 0.05  # seconds for which steps run, at most, before control returns to the loop
 
 
 class _LeftToFloatsError(Exception):
-    """Leave a step to Python's floats, whose error says what is wrong, and with which sample. The only reasons are:
+    """Leaves a step to Python's floats, whose error says what is wrong with which sample. The only reasons are:
 
     - a number is not finite: the program stops before that step, and :meth:`CompiledSteps.run` notices it;
     - the mathematics of a sample that has no program yet is undefined, like the logarithm of 0;
@@ -55,74 +56,81 @@ class CompiledSteps:
         eager: does the steps that machine code can't do.
         batch_size: the largest number of samples per step.
         is_strict: raise unexpected errors. Otherwise warn, and leave all further steps to ``eager``.
+        is_fixed: the samples stay the same if the data are a list. Otherwise each step reads them again.
 
     Raises:
         TraceError: if the loss or the update can't be compiled.
     """
 
-    def __init__(self, eager: EagerSteps, batch_size: int, is_strict: bool) -> None:
+    def __init__(self, eager: EagerSteps, batch_size: int, is_strict: bool, is_fixed: bool) -> None:
         optimizer = eager.optimizer
         if type(optimizer).step is not Optimizer.step:
             raise TraceError(f"{type(optimizer).__name__} has a step() of its own")
         self.eager, self.batch_size, self.is_strict, self.is_given_up = eager, batch_size, is_strict, False
         self.loss, self.optimizer, self.flow = eager.loss, optimizer, eager.flow
-        # The largest norm of the gradient, if that is all that is clipped; otherwise a function that is called.
+        # The largest norm, if clipping is by clip_grad_norm_ only: that is compiled. Any other function is called.
         self.most_norm = np.array([_find_norm(eager.clip) or 0.0])
         self.clip = None if self.most_norm[0] else eager.clip
-        self.is_fixed = type(eager.data) in (list, tuple)  # the samples don't change between reads
+        self.is_fixed = is_fixed and self.is_list
         self.programs: dict[Any, tuple[Program, Trace]] = {}
-        self.stale: set[Any] = set()  # forms whose program must read the Values again
+        self.stale: set[Any] = set()  # forms whose program must copy the captured numbers again
         self.forward: Compiled | None = Compiled(self.loss)
         self.foresight = Foresight()
-        self.updates: dict[str, list[_Update]] = {}
-        # A program first captures the parameters, in this order, then other Values. Their gradients add up over
-        # steps, as nobody sets them to 0; those of the model's are set to 0 at each step.
+        self.updates: dict[str, list[Update]] = {}
+        self.finishes: dict[Update, tuple[Whole, Floats, Whole]] = {}  # see make_finish(); the last one is kept alive
+        # A program captures the parameters first, in this order, and then other Values. Gradients of others add up over
+        # steps, as nobody sets them to 0; but if they belong to the model, each step sets them to 0.
         self.place = {parameter: i for i, parameter in enumerate(optimizer.parameters)}
-        self.others: dict[Value, float] = {}  # what remains of the gradient in a step: 0 or 1
+        self.others: dict[Value, float] = {}  # by what a step multiplies the gradient first: 0 or 1
         self.slopes = self.remain = np.empty(0)
-        # Before a step, the numbers are on one side, and after it on the other. The rows of a side are every second
-        # one: a check, the parameters, the optimizer's state, and last the gradients of the *other* side, so that an
-        # update finds its gradient, and leaves that of the step before, by steps of the same size.
+        # A step reads the numbers of one side, and writes those of the other. A side has every second row: the check,
+        # the parameters, and the optimizer's state. Its last row has the gradient that leads to the *other* side. So
+        # an update finds parameters, state and gradient at equal distances, and the last gradient stays.
         self.rows, self.side = 1 + len(optimizer.state[0]), 0
         self.memory: Floats = np.zeros((2 * self.rows + 4, len(self.place)))
         self.draws = Draws()  # since run() began
-        self.pace = 0.0  # the seconds per unit of work
+        self.pace = 0.0  # seconds per unit of work
         self.form = self.row = np.zeros(0, dtype=np.int64)
-        self.is_read = False  # whether the arrays hold the current numbers; otherwise the Values do
+        self.is_read = False  # whether the current numbers are in the arrays; otherwise they are in the Values
         self.forms: list[Any] = []
         self.x: list[Floats] = []
-        self.fetched: dict[int, Any] = {}  # the samples of a step, or the errors in their place
-        self.states: list[tuple[Any, Any]] = []  # of the generators, once they are fetched
+        self.fetched: dict[int, Any] = {}  # the samples of a step; or the error that was raised for one
+        self.states: list[tuple[Any, Any]] = []  # those of the generators, after the samples were fetched
         if self.is_fixed:
-            self.take((i, *flatten(self.sample(i), to_float)) for i in range(len(eager.data)))
+            self.take_list()
             with contextlib.suppress(_LeftToFloatsError):
-                first = self.sample(0)
-                self.program(flatten(first)[1], lambda: first)
+                first = self.read_sample(0)
+                self.find_program(flatten(first)[1], lambda: first)
         self.layers = self.flow.layout(optimizer.parameters)
         self.read()
-        self.update(1)
+        self.find_update(1)
+
+    @property
+    def is_list(self) -> bool:
+        """Whether the data are a list: then reading a sample draws no numbers and changes nothing."""
+        return type(self.eager.data) in (list, tuple)
 
     @property
     def is_predictable(self) -> bool:
-        """Whether steps leave random generators alone, so that several epochs may be shuffled before they are done."""
+        """Whether steps draw no random numbers, so that several epochs may be shuffled in advance."""
         known = [self.programs[form][1] for form in self.forms if form in self.programs]
         draws = len(known) < len(self.forms) or any(traced.draws for traced in known)
         return self.is_fixed and not (draws or self.clip or self.is_given_up)
 
-    def sample(self, i: int) -> tuple[Any, ...]:
+    def read_sample(self, i: int) -> tuple[Any, ...]:
         """Returns the arguments of the sample with this index."""
         try:
             return arguments_of(self.eager.data[i])
         except Exception as error:
             raise _LeftToFloatsError from error
 
-    def fetch(self, batch: Sequence[int]) -> tuple[dict[int, Any], list[Floats]]:
-        """Reads the samples of a step, once: they may be others each time, and may be made of the parameters.
+    def fetch(self, batch: Sequence[int]) -> list[Floats]:
+        """Reads the samples of a step, each once, as they may be different each time or depend on the parameters.
 
-        The random numbers that the loss draws for a sample are drawn before the next one is read.
+        The random numbers that the loss draws for a sample are drawn before the next sample is read.
 
         Returns:
-            The samples; and for each form what is drawn, with a row for each of its samples.
+            For each form the numbers that were drawn, with a row per sample.
         """
         self.fetched = {}
         drawn: dict[Any, list[Floats]] = {}
@@ -139,17 +147,27 @@ class CompiledSteps:
                     found.append((i, leaves, form))
                     rows = drawn.setdefault(form, [])
                     if form not in self.programs or self.programs[form][1].draws:
-                        _, traced = self.program(form, partial(arguments_of, self.fetched[i]))
+                        _, traced = self.find_program(form, partial(arguments_of, self.fetched[i]))
                         rows += self.draws.draw([traced.draws], _ONE)
         finally:
             self.states = [(generator, generator.getstate()) for generator in self.eager.generators]
         if not self.is_read:
             self.read()
         self.take(found)
-        return self.fetched, [np.concatenate(rows or [np.empty((0, 0))]) for rows in drawn.values()]
+        return [np.concatenate(rows or [np.empty((0, 0))]) for rows in drawn.values()]
+
+    def take_list(self) -> None:
+        """Copies all samples of a list into arrays."""
+        samples = list(map(arguments_of, self.eager.data))
+        stacked = stack_columns(list(zip(*samples, strict=True))) if len({*map(len, samples)}) == 1 else None
+        if stacked is None:
+            self.take((i, *flatten(sample, to_float)) for i, sample in enumerate(samples))
+        else:
+            self.x, self.forms = [np.ascontiguousarray(np.concatenate(stacked[0]).T)], [stacked[1]]
+            self.form, self.row = np.zeros(len(samples), dtype=np.int64), np.arange(len(samples))
 
     def take(self, samples: Iterable[tuple[int, list[float], Any]]) -> None:
-        """Copies samples into arrays, one for each form: each sample's place, its numbers and its form."""
+        """Copies samples into arrays, one per form. A sample is given by its index, its numbers and its form."""
         rows: dict[Any, list[list[float]]] = {}
         places: dict[Any, int] = {}
         if len(self.form) < len(self.eager.data):
@@ -162,10 +180,10 @@ class CompiledSteps:
 
     # Programs
 
-    def program(self, form: Any, sample: Callable[[], Any]) -> tuple[Program, Trace]:
+    def find_program(self, form: Any, sample: Callable[[], Any]) -> tuple[Program, Trace]:
         """Returns the program for samples of this form; makes it if there is none."""
         if form in self.programs and not (self.is_fixed and not self.clip) and not self.programs[form][1].is_current():
-            del self.programs[form]  # the data or clip() changed something that the loss reads
+            del self.programs[form]  # the data or clip() changed something that the loss reads, so it is out of date
         if form not in self.programs:
             arguments = sample()
             try:
@@ -175,7 +193,7 @@ class CompiledSteps:
                 restore = self.eager.weights.snapshot(self.eager.generators)
                 is_sound = self.eager.has_gradient(arguments)
                 restore()
-                if is_sound and error.__cause__:  # the sample is fine, so the error is another one
+                if is_sound and error.__cause__:  # the sample is fine, so the error has another reason
                     raise error.__cause__ from None
                 raise _LeftToFloatsError from error
             if traced.structure is not None or traced.is_constant:
@@ -191,7 +209,7 @@ class CompiledSteps:
         return self.programs[form]
 
     def follow(self, captured: list[Value]) -> None:
-        """Adds up the gradients of these Values, too."""
+        """Also computes the gradients of those Values that were not known before."""
         new = [leaf for leaf in captured if leaf not in self.place and leaf not in self.others]
         if new:
             is_read = self.is_read
@@ -199,23 +217,25 @@ class CompiledSteps:
             of_model = set(self.eager.weights.values)
             self.others.update((leaf, float(leaf not in of_model)) for leaf in new)
             self.remain, self.slopes = np.array(list(self.others.values())), np.zeros(len(self.others))
+            self.finishes.clear()  # they use the addresses of the old arrays
             if is_read:
                 self.read()
 
-    def update(self, step: int) -> _Update:
+    def find_update(self, step: int) -> Update:
         """Returns the optimizer's update rule as a program for step number ``step``."""
         settings = {name: value for name, value in self.optimizer.settings.items() if name != "lr"}
         key = repr(settings)
         for update in self.updates.get(key, []):
             if update.fits(step):
                 return update
-        update = _Update(self.optimizer, step)
+        update = Update(self.optimizer, step)
         self.updates.setdefault(key, []).append(update)
         return update
 
     def look_again(self) -> None:
         """Discards programs that are out of date because something that the loss or the update reads changed."""
         self.updates.clear()
+        self.finishes.clear()
         self.programs = {form: found for form, found in self.programs.items() if found[1].is_current()}
 
     def mean(self, samples: Sequence[Any]) -> float | None:
@@ -246,7 +266,7 @@ class CompiledSteps:
         return self.foresight.watch(model, samples) if is_possible else contextlib.nullcontext()
 
     def fails(self, sample: Any) -> bool:
-        """Whether the loss of a sample can't be computed, or is not finite."""
+        """Returns whether the loss of a sample can't be computed, or is not finite."""
         try:
             return not math.isfinite(self.loss(*arguments_of(sample)).data)
         except Exception:
@@ -287,7 +307,10 @@ class CompiledSteps:
     # Steps
 
     def run(self, batches: Batches, rates: Sequence[float]) -> tuple[list[float], list[float]]:
-        """Does steps until all are done or the time is over: see :class:`~micrograd.training.eager.Steps`."""
+        """Does steps until all are done or the time is over: see :class:`~micrograd.training.eager.Steps`.
+
+        If the first step fails, restores the state before it, and does it on Values.
+        """
         if self.is_given_up:
             return self.eager.run(batches, rates)
         if not self.is_read:
@@ -298,7 +321,7 @@ class CompiledSteps:
         self.states, self.fetched = [(generator, generator.getstate()) for generator in drawers], {}
         failure: Exception | None = None
         try:
-            done = self.steps(batches, rates)
+            done = self.do_steps(batches, rates)
             if done[0]:
                 return done
         except _LeftToFloatsError:
@@ -325,88 +348,111 @@ class CompiledSteps:
         finally:
             self.eager.data = data
 
-    def steps(self, batches: Batches, rates: Sequence[float]) -> tuple[list[float], list[float]]:
+    def do_steps(self, batches: Batches, rates: Sequence[float]) -> tuple[list[float], list[float]]:
+        """Does compiled steps. Returns their losses and norms; none, if the first step's numbers are not finite."""
         try:
             self.optimizer.check(self.optimizer.settings)
         except (TypeError, ValueError) as error:
             raise _LeftToFloatsError from error
-        update = self.update(self.optimizer.steps + 1)
+        update = self.find_update(self.optimizer.steps + 1)
         each = len(self.place) * update.program.work
         budget = _BURST / self.pace if self.pace else 0.0
         least = each + len(batches[0]) * min((program.work for program, _ in self.programs.values()), default=0)
         most = 1 if self.clip or not self.is_fixed else min(len(rates), 2 + int(budget / max(least, 1)))
         if update.questions:
             most = next((i for i in range(1, most) if not update.fits(self.optimizer.steps + 1 + i)), most)
-        losses, norms, settings = np.empty(most), np.empty(most), update.settings(self.optimizer, rates[:most])
-        work = self.work(batches, most, each, budget, losses)
+        losses, norms, settings = (
+            np.empty(most),
+            np.empty(most),
+            update.list_settings(self.optimizer.steps, rates[:most]),
+        )
+        work = self.prepare(batches, most, each, budget, losses)
         begin = time.perf_counter()
-        done = (self.clipped if self.clip else self.burst)(work, update, settings, norms)
+        done = (self.run_clipped if self.clip else self.run_all)(work, update, settings, norms)
         if done:
             self.pace = (time.perf_counter() - begin) / max(work.units[done - 1], 1.0)
             self.optimizer.steps += done
             if not self.clip:
                 self.flow.take(done, self.layers)
-            if self.is_fixed and done < len(work.units):  # the other samples have not been drawn for
+            if self.is_list and done < len(work.units):  # undo the draws for the other steps
                 self.draws.rewind()
                 self.draws.draw(work.draws, work.which[: work.lanes[done]])
             work.store(int(work.lanes[done]))
         return losses[:done].tolist(), norms[:done].tolist()
 
-    def work(self, batches: Batches, most: int, each: int, budget: float, losses: Floats) -> _Work:
-        """Prepares what steps compute before their updates. Within a step, samples are ordered by form.
+    def choose(
+        self, batches: Batches, most: int, each: int, budget: float
+    ) -> tuple[Whole, Floats, Whole, Whole, Whole, Whole]:
+        """Chooses the steps to do next. A step that needs a new program is always the first of its call.
 
         Args:
             batches: the samples of each step.
-            most: the most steps to do.
+            most: how many steps to do, at most.
             each: the work of an update.
-            budget: the most work to do, except that the first step is always done. A step that needs a new program is
-                always the first of its call.
-            losses: the array for the losses.
+            budget: the work to do, at most; but at least one step is done.
+
+        Returns:
+            Where each step begins in the lanes; for each step the work up to its end; the sample that each lane is; its
+            place among the samples of all steps; the form of each of these; and where another form or step begins.
         """
         lanes = np.array(batches.ends[: most + 1])
         samples = np.asarray(batches.indexes[lanes[0] : lanes[-1]])
         lanes -= lanes[0]
-        arguments: Callable[[int], tuple[Any, ...]] = self.sample
-        drawn: list[Floats] = []
-        if not self.is_fixed:
-            fetched, drawn = self.fetch(batches[0])
-            arguments = lambda i: arguments_of(fetched[i])  # noqa: E731
         form = self.form[samples]
         known = [self.programs[form][0].work if form in self.programs else math.inf for form in self.forms]
         units = np.cumsum(np.add.reduceat(np.array(known)[form], lanes[:-1]) + each)
         count = max(1, int(np.searchsorted(units, budget, side="right")))
         lanes = lanes[: count + 1]
-        samples, form, begins = samples[: lanes[-1]], form[: lanes[-1]], lanes[:-1]
-        which, order = form, np.arange(len(form))
-        if len(self.forms) > 1:
-            group = np.repeat(np.arange(count) * len(self.forms), np.diff(lanes)) + form
-            order = np.argsort(group, kind="stable")
-            samples, form = samples[order], form[order]
-            begins = np.flatnonzero(np.diff(group[order], prepend=-1))
+        samples, form = samples[: lanes[-1]], form[: lanes[-1]]
+        if len(self.forms) == 1:
+            return lanes, units[:count], samples, np.arange(len(form)), form, lanes[:-1]
+        group = np.repeat(np.arange(count) * len(self.forms), np.diff(lanes)) + form
+        order = np.argsort(group, kind="stable")
+        return lanes, units[:count], samples[order], order, form, np.flatnonzero(np.diff(group[order], prepend=-1))
+
+    def prepare(self, batches: Batches, most: int, each: int, budget: float, losses: Floats) -> _Work:
+        """Prepares the instruction that sums losses and gradients. Within a step, lanes are ordered by form.
+
+        Args:
+            batches, most, each, budget: see :meth:`choose`.
+            losses: the array for the losses.
+        """
+        arguments: Callable[[int], tuple[Any, ...]] = self.read_sample
+        drawn: list[Floats] = []
+        if not self.is_list:
+            drawn = self.fetch(batches[0])
+            arguments = lambda i: arguments_of(self.fetched[i])  # noqa: E731
+        elif not self.is_fixed:
+            self.take_list()
+        lanes, units, samples, order, which, begins = self.choose(batches, most, each, budget)
+        form = which[order]
         ends = np.append(begins[1:], len(samples))
-        used, part = np.unique(form[begins], return_inverse=True)
-        found = {k: self.program(self.forms[k], partial(arguments, int(samples[np.argmax(form == k)]))) for k in used}
+        used = sorted({*form[begins].tolist()})
+        part = np.searchsorted(used, form[begins])
+        found = {
+            k: self.find_program(self.forms[k], partial(arguments, int(samples[np.argmax(form == k)]))) for k in used
+        }
         traces = [found[k][1] if k in found else None for k in range(len(self.forms))]
         draws: list[list[Draw]] = [traced.draws if traced else [] for traced in traces]
-        if self.is_fixed and any(draws):
+        if self.is_list and any(draws):
             drawn = self.draws.draw(draws, which)
         parts, picked = np.stack([part, begins, ends], axis=1), self.row[samples]
         programs, instructions, x, v = [], [], [], np.empty(0)
         for k, (program, traced) in found.items():
             x.append(self.x[k])
-            if traced.draws:  # each lane has numbers of its own
+            if traced.draws:  # a sample that occurs twice has other random numbers each time
                 x[-1] = np.concatenate([self.x[k][picked[form == k]], drawn[k]], axis=1)
                 picked[form == k] = np.arange(len(x[-1]))
             if self.forms[k] in self.stale or self.clip or not self.is_fixed:
                 self.stale.discard(self.forms[k])
                 program.capture(traced.captured)
-            width = program.width(self.batch_size)  # the same for all steps: it decides how sums are rounded
-            v = max(v, program.memory(width), key=len)
+            width = program.choose_width(self.batch_size)  # equal in all steps, as it decides how sums are rounded
+            v = max(v, program.find_memory(width), key=len)
             programs.append(program)
         out = np.empty((max(len(program.rows) for program in programs), len(samples)))
         for inputs, program in zip(x, programs, strict=True):
-            width = program.width(self.batch_size)
-            instructions.append(program.batch(find_rows([inputs])[1], out, 0, 0, width, picked=picked))
+            width = program.choose_width(self.batch_size)
+            instructions.append(program.make_batch(find_rows([inputs])[1], out, 0, 0, width, picked=picked))
         pairs = zip(instructions, programs, strict=True)
         table = np.array([[address_of(one), address_of(program.u)] for one, program in pairs])
         slopes = instruction(
@@ -416,11 +462,11 @@ class CompiledSteps:
         sums = np.zeros(len(self.place) + len(self.others) + LANES)
         kept = [parts, picked, x, table, instructions]
         begin = np.searchsorted(begins, lanes)
-        return _Work(slopes, v, sums, units[:count], lanes, begin, out, order, traces, draws, which, kept)
+        return _Work(slopes, v, sums, units, lanes, begin, out, order, traces, draws, which, kept)
 
-    def burst(self, work: _Work, update: _Update, settings: Floats, norms: Floats) -> int:
+    def run_all(self, work: _Work, update: Update, settings: Floats, norms: Floats) -> int:
         """Does the steps before the first one whose numbers are not finite, and returns their number."""
-        finish, its_v = self.finish(update, settings, norms)
+        finish, its_v = self.make_finish(update, settings, norms)
         count, its_u = len(self.place), update.program.u
         train = instruction(
             TRAIN, done=0, steps=len(work.units), parts=work.parts, lanes=work.lanes, v=its_v, u=its_u, count=count,
@@ -430,8 +476,8 @@ class CompiledSteps:
         self.side = (self.side + done) % 2
         return done
 
-    def clipped(self, work: _Work, update: _Update, settings: Floats, norms: Floats) -> int:
-        """Does one step with clipping, and returns 1; returns 0 without a step if its numbers are not finite."""
+    def run_clipped(self, work: _Work, update: Update, settings: Floats, norms: Floats) -> int:
+        """Does one step and calls ``clip`` in it. Returns 1; or 0 if numbers are not finite and no step was done."""
         size = int(work.lanes[-1])
         if not run(work.slopes, work.v, work.sums, work.sums, size):
             return 0
@@ -453,7 +499,7 @@ class CompiledSteps:
         arriving[:] = [parameter._grad * size for parameter in self.place]
         kept = numbers.copy()
         numbers[:] = [parameter._data for parameter in self.place]
-        finish, its_v = self.finish(update, settings, norms)
+        finish, its_v = self.make_finish(update, settings, norms)
         finish[FINISH.place("samples")] = size
         if not run(finish, its_v, update.program.u, work.sums, len(self.place)):
             numbers[:] = kept
@@ -462,32 +508,38 @@ class CompiledSteps:
         self.slopes[:] = [other._grad for other in self.others]
         self.flow.add(before)
         norms[0] = math.hypot(*before)
-        self.layers = self.flow.layout(self.optimizer.parameters)
         return 1
 
-    def finish(self, update: _Update, settings: Floats, norms: Floats) -> tuple[Whole, Floats]:
+    def make_finish(self, update: Update, settings: Floats, norms: Floats) -> tuple[Whole, Floats]:
         """Returns the instruction that updates all parameters, and the rows that it needs."""
-        program, count = update.program, len(self.place)
-        width = program.width(count)
-        runs, biases, arriving, squares, heard, sums = self.layers
-        numbers, after = self.memory[2 + self.side :: 2], self.memory[1 - self.side :: 2]
-        self.batch = program.batch(find_rows([numbers])[1], after, 0, count, width)
-        finish = instruction(
-            FINISH, is_finite=0, batch=self.batch, numbers=numbers[0], after=after[1], to_slopes=2 * self.rows * count,
-            settings=settings, width=settings.shape[1], step=0, norms=norms, samples=1,
-            runs=runs, run_count=len(runs), biases=biases, bias_count=len(biases), arriving=arriving, squares=squares,
-            heard=heard, layers=sums, layer_count=len(sums), others=self.slopes, remain=self.remain,
-            other_count=0 if self.clip else len(self.slopes), is_clipped=int(self.most_norm[0] > 0),
-            most_norm=self.most_norm,
-        )  # fmt: skip
-        return finish, program.memory(width)
+        if update not in self.finishes:
+            program, count = update.program, len(self.place)
+            width, is_reported = program.choose_width(count), not self.clip
+            runs, biases, arriving, squares, heard, sums = self.layers
+            numbers, after = self.memory[2:], self.memory[1:]
+            batch = program.make_batch(find_rows([numbers[::2]])[1], after[::2], 0, count, width)
+            finish = instruction(
+                FINISH, is_finite=0, batch=batch, numbers=numbers[0], after=after[0],
+                to_slopes=2 * self.rows * count, settings=settings, width=settings.shape[1], step=0, norms=norms,
+                samples=1, runs=runs, run_count=len(runs) * is_reported, biases=biases,
+                bias_count=len(biases) * is_reported, arriving=arriving, squares=squares, heard=heard, layers=sums,
+                layer_count=len(sums) * is_reported, others=self.slopes, remain=self.remain,
+                other_count=len(self.slopes) * is_reported, is_clipped=int(self.most_norm[0] > 0),
+                most_norm=self.most_norm,
+            )  # fmt: skip
+            self.finishes[update] = finish, program.find_memory(width), batch
+        finish, v, _ = self.finishes[update]
+        places = self.numbers[0], self.memory[3 - self.side], settings, norms
+        finish[_PLACES] = 0, *map(address_of, places)
+        return finish, v
 
 
 _ONE = np.zeros(1, dtype=np.int64)
+_PLACES = [FINISH.place(name) for name in ("step", "numbers", "after", "settings", "norms")]
 
 
 def _find_norm(clip: Any) -> float | None:
-    # The largest norm of partial(clip_grad_norm_, max_norm=...).
+    # Returns n of partial(clip_grad_norm_, max_norm=n), None of any other function.
     if type(clip) is partial and clip.func is clip_grad_norm_ and not clip.args and list(clip.keywords) == ["max_norm"]:
         norm = clip.keywords["max_norm"]
         return float(norm) if type(norm) in (int, float) and 0 < norm < math.inf else None
@@ -495,7 +547,7 @@ def _find_norm(clip: Any) -> float | None:
 
 
 class _Look(Watcher):
-    # Whoever looks at a Value, or computes with one, sees its number of now.
+    # Writes the current numbers to the Values before somebody reads a Value or computes with one.
 
     def __init__(self, write: Callable[[], None]) -> None:
         self.thread, self.write = threading.get_ident(), write
@@ -513,7 +565,7 @@ class _Look(Watcher):
 
 
 class _Fetched(Sequence[Any]):
-    # Data, of which some samples were read before, or were errors: these are not read again.
+    # Data some of whose samples were read before, or raised an error. These are not read again.
 
     def __init__(self, data: Any, fetched: dict[int, Any]) -> None:
         self.data, self.fetched = data, fetched
@@ -531,98 +583,26 @@ class _Fetched(Sequence[Any]):
 
 
 class _Work(NamedTuple):
-    # What steps have to compute: the instruction, its rows and its sums; per step, the work up to its end, and where it
-    # begins in the lanes and in the parts; the outputs, and for each lane the sample that it is; for each form its
-    # trace, if it is used, and what it draws; the form of each sample; and the arrays to keep alive while the
-    # instruction uses their addresses.
+    # The losses and gradients that steps have to compute.
 
-    slopes: Whole
-    v: Floats
-    sums: Floats
-    units: Floats
-    lanes: Whole
-    parts: Whole
-    out: Floats
-    order: Whole
-    traces: list[Trace | None]
-    draws: list[list[Draw]]
-    which: Whole
-    kept: list[Any]
+    slopes: Whole  # the instruction
+    v: Floats  # its rows
+    sums: Floats  # and its sums
+    units: Floats  # for each step, the work up to its end
+    lanes: Whole  # where each step begins in the lanes
+    parts: Whole  # and in the parts
+    out: Floats  # the outputs
+    order: Whole  # for each lane, which sample it is
+    traces: list[Trace | None]  # for each form its trace, if it is used
+    draws: list[list[Draw]]  # and what it draws
+    which: Whole  # the form of each sample
+    kept: list[Any]  # arrays to keep alive while the instruction has their addresses
 
     def store(self, count: int) -> None:
-        # Changes the buffers of modules, for the first samples.
+        # Changes the buffers of modules as the first ``count`` samples do.
         if any(traced and traced.stores for traced in self.traces):
             lane = np.argsort(self.order[:count])
             for form, numbers in zip(self.which[:count].tolist(), self.out[2:, lane].T.tolist(), strict=True):
                 traced = self.traces[form]
                 assert traced is not None
                 traced.store(numbers)
-
-
-class _Update:
-    # The traced update rule of an optimizer: (parameter, state, gradient) → (parameter, state). The learning rate and
-    # the number of the step are Values, so one program serves all steps in which the rule takes the same branches.
-
-    def __init__(self, optimizer: Optimizer, step: int) -> None:
-        self.questions: dict[tuple[str, int], Any] = {}
-        self.lr, self.number = Value(optimizer.lr), _Step(step)
-        self.number.ask = self.ask
-        self.step = step
-        twin = _twin(optimizer, self.lr)
-
-        def update(parameter: Value, *rest: Value) -> Any:
-            *state, gradient = rest
-            parameter, changed = twin.update(parameter, gradient, tuple(state), self.number)
-            return [parameter, *changed]
-
-        self.program, traced = make_program(update, (0.75, *optimizer.first_state(0.75), 0.5), "", False)
-        self.captured = traced.captured
-        if len(self.program.rows) != 2 + len(optimizer.state[0]):
-            raise TraceError(f"{type(optimizer).__name__}.update() gives another state than it takes")
-
-    def ask(self, what: str, other: int) -> Any:
-        answer = self.questions[what, other] = _answer(self.step, what, other)
-        return answer
-
-    def fits(self, step: int) -> bool:
-        return all(_answer(step, *question) == answer for question, answer in self.questions.items())
-
-    def settings(self, optimizer: Optimizer, rates: Sequence[float]) -> Floats:
-        # The captured numbers, for each of the next steps, which have these learning rates.
-        first, count = optimizer.steps + 1, len(rates)
-        columns = [
-            np.array(rates) if leaf is self.lr else np.arange(first, first + count, dtype=np.float64)
-            if leaf is self.number else np.full(count, leaf._data)
-            for leaf in self.captured
-        ]  # fmt: skip
-        return np.array(columns).reshape(len(columns), count).T.copy()
-
-
-class _Step(Traced):
-    # The number of a step. If a rule compares it, the answer is a plain bool, and both are recorded.
-
-    __slots__ = ("ask",)
-
-    ask: Callable[[str, int], Any]
-
-    def __eq__(self, other: object) -> bool:
-        return bool(self.ask("==", other)) if isinstance(other, int) else self is other
-
-    def __mod__(self, other: int) -> int:
-        return int(self.ask("%", other))
-
-    __hash__ = Value.__hash__
-
-
-def _answer(step: int, what: str, other: int) -> Any:
-    return step == other if what == "==" else step % other
-
-
-def _twin(optimizer: Optimizer, lr: Value) -> Any:
-    twin: Any = copy.copy(optimizer)
-    inner = getattr(optimizer, "optimizer", None)
-    if inner is not None:  # Lookahead
-        twin.optimizer = _twin(inner, lr)
-    else:
-        twin.lr = lr
-    return twin

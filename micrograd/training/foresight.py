@@ -1,4 +1,4 @@
-"""Outputs of a model for all samples of a validation set, computed at once, for metrics that call the model on each."""
+"""Computes a model's outputs for a whole validation set at once, for metrics that call the model on each sample."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ __all__ = ["Foresight"]
 
 
 class Foresight(Watcher):
-    """Answers calls of a model whose argument is one of the samples' own.
+    """Answers calls of a model with an argument of a known sample.
 
-    The model is compiled, and called for all samples when it is first called for one of them. If that fails, or if
-    somebody sets a number or the mode in between, the model itself is called.
+    The first such call computes the outputs for all samples with the compiled model. If that fails, or if somebody sets
+    a number or the mode in between, the model itself is called.
     """
 
     is_silent = True
@@ -36,7 +36,7 @@ class Foresight(Watcher):
         self._outputs: dict[int, Callable[[int], Any] | None] = {}
 
     def watch(self, model: Module, samples: Sequence[Any]) -> AbstractContextManager[None]:
-        """Within the block, it answers calls of the model with arguments of these samples."""
+        """Answers calls of the model with arguments of these samples, within the block."""
         self._model, self._samples, self._outputs = model, list(map(arguments_of, samples)), {}
         self._mode = _mode(model)
         self._places = {
@@ -69,7 +69,7 @@ class Foresight(Watcher):
             self._models = {model: Compiled(model.forward)}
         try:
             return self._models[model].foresee(column)
-        except Exception:  # raised again by the model itself, for the sample
+        except Exception:  # the model itself raises it again, for the sample
             return None
 
 

@@ -7,12 +7,12 @@ all numbers are finite, and else to 0; then it has changed no parameter.
 from __future__ import annotations
 
 from ..compiler.code import LANES, Function, Number, Operands, Pointer
-from ..compiler.loops import BATCH_OPERANDS, execute
+from ..compiler.loops import BATCH_OPERANDS
 from ..compiler.machine import HEAD, Kernel
 
 __all__ = ["FINISH", "SLOPES", "TRAIN"]
 
-_BLOCK = 1024  # parameters that are updated at a time: what stays in a core's first cache
+_BLOCK = 1024  # parameters that are updated at a time: they stay in a core's first cache
 
 _SLOPES = ("is_finite", "begin", "end", "parts", "programs", "numbers", "count", "step", "losses")
 """Of the instruction that sums losses and gradients over the samples of a step:
@@ -35,17 +35,14 @@ def _write_slopes(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) -
         program = programs + part[0] * 2
         batch, its_u = f.wholes_at(program[0]), f.reals_at(program[1])
         one = Operands(batch + HEAD, BATCH_OPERANDS)
-        its_u[0] = 0.0
         whole = count // LANES * LANES
         with f.loop(0, whole, LANES) as k:
             its_u.put(k + 1, numbers.vector(k))
         with f.loop(whole, count) as k:
             its_u[k + 1] = numbers[k]
-        execute(f, f.wholes_at(one.code), 0, one.begin, (its_u, its_u, g), f.whole(1))
         one.first, one.last = part[1], part[2]
         f.run(batch[0], [v, its_u, g, batch + HEAD], f.lanes)
         f.leave_when(one.is_finite == 0)
-        f.leave_when(its_u[0] != 0.0)
         out = f.reals_at(one.out)
         with f.loop(part[1], part[2]) as lane:
             total.value = total.value + out[f.lanes + lane]
@@ -90,7 +87,7 @@ def _write_finish(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) -
     o = Operands(c, _FINISH)
     n, samples = f.lanes, o.samples.as_real()
     batch, slopes = f.wholes_at(o.batch), f.reals_at(o.numbers) + o.to_slopes
-    scale, before = f.variable(1.0 / samples), f.variable(1.0)  # the norm before is as many times the one after
+    scale, before = f.variable(1.0 / samples), f.variable(1.0)  # the norm before clipping, divided by that after it
     with f.when(o.is_clipped == 1):
         bound, norm = f.reals_at(o.most_norm)[0], f.sqrt(_sum_squares(f, g, f.whole(0), n)) * scale.value
         with f.when(bound < norm + 1e-6):
@@ -101,8 +98,6 @@ def _write_finish(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) -
         u[i + 1] = settings[i]
     update = Operands(batch + HEAD, BATCH_OPERANDS)
     update.x, update.out = o.numbers, o.after - update.out_step * 8  # its first row is the check
-    u[0] = 0.0
-    execute(f, f.wholes_at(update.code), 0, update.begin, (u, u, u), f.whole(1))
     o.is_finite = 1
     square = f.variable(0.0)
     with f.loop(0, n, _BLOCK) as first:
@@ -115,10 +110,10 @@ def _write_finish(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) -
             slopes[k] = g[k] * scale.value
             g[k] = 0.0
         square.value = square.value + _sum_squares(f, slopes, first, last)
-        update.first, update.last = first, last
+        update.first, update.last, update.is_first = first, last, f.choose_whole(first == 0, 1, 0)
         f.run(batch[0], [v, u, u, batch + HEAD], n)
         o.is_finite = f.choose_whole(update.is_finite == 1, o.is_finite, 0)
-    is_finite = (square.value < float("inf")) & (before.value < float("inf")) & (u[0] == 0.0)
+    is_finite = (square.value < float("inf")) & (before.value < float("inf"))
     o.is_finite = f.choose_whole(is_finite, o.is_finite, 0)
     f.leave_when(o.is_finite == 0)
     others, remain = f.reals_at(o.others), f.reals_at(o.remain)
@@ -130,7 +125,7 @@ def _write_finish(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) -
 
 
 def _add_to_report(f: Function, o: Operands, slopes: Pointer, before: Number) -> None:
-    # Adds the gradients of a step to what the report of the gradient flow counts.
+    # Adds the gradients of a step to the report of the gradient flow.
     runs, biases, arriving = f.wholes_at(o.runs), f.wholes_at(o.biases), f.reals_at(o.arriving)
     squares, heard, layers = f.reals_at(o.squares), f.reals_at(o.heard), f.reals_at(o.layers)
     with f.loop(0, o.layer_count * 2) as i:

@@ -164,7 +164,7 @@ def fit(
         with interrupts.allow():
             if model:
                 model.train()
-            steps = choose_steps(eager, batch_size, compile if pays else False)
+            steps = choose_steps(eager, batch_size, compile if pays else False, is_fixed=True)
         try:
             todo = Batches([], [0])
             while run.epoch < epochs and not run.stopped and not interrupts.count:
@@ -271,8 +271,15 @@ def _step(schedule: Any, measure: float) -> None:
     schedule.step(*[measure for parameter in parameters if parameter.default is parameter.empty])
 
 
-def choose_steps(eager: EagerSteps, batch_size: int, compile: bool | str) -> Steps:  # noqa: A002
-    """Returns compiled steps if they are wanted and possible, otherwise steps on Values."""
+def choose_steps(eager: EagerSteps, batch_size: int, compile: bool | str, is_fixed: bool) -> Steps:  # noqa: A002
+    """Returns compiled steps if they are wanted and possible, otherwise steps on Values.
+
+    Args:
+        eager: does steps on Values.
+        batch_size: the largest number of samples per step.
+        compile: as in :func:`fit`.
+        is_fixed: the samples stay the same if the data are a list.
+    """
     if not compile:
         return eager
     try:
@@ -289,7 +296,7 @@ def choose_steps(eager: EagerSteps, batch_size: int, compile: bool | str) -> Ste
         return eager
     restore = eager.weights.snapshot(eager.generators)
     try:
-        return CompiledSteps(eager, batch_size, compile is True)
+        return CompiledSteps(eager, batch_size, compile is True, is_fixed)
     except DisagreementError:
         raise
     except Exception as error:  # raised by the loss, or by the compiler

@@ -67,10 +67,8 @@ class Stepper:
     ) -> None:
         check_kinds("Stepper()", locals())
         weights, flow = Weights(optimizer.parameters, model), FlowRecord(optimizer.parameters, model)
-        self._compile, self._samples, self._interrupts = compile, _Samples(), Interrupts()
-        self._eager = EagerSteps(
-            loss, self._samples, optimizer, clip, weights, flow, generators(random, model), self._interrupts
-        )
+        self._compile, self._interrupts = compile, Interrupts()
+        self._eager = EagerSteps(loss, (), optimizer, clip, weights, flow, generators(random, model), self._interrupts)
         self._steps: Steps | None = None
 
     def step(self, samples: Sequence[Any]) -> float:
@@ -87,10 +85,10 @@ class Stepper:
         check_samples(samples, "Stepper.step()")
         if not len(samples):
             raise ValueError("Stepper.step(): there are no samples")
-        self._samples.now, self._interrupts.count = samples, 0
+        self._eager.data, self._interrupts.count = samples, 0
         with self._interrupts as interrupts:
             if self._steps is None:
-                self._steps = choose_steps(self._eager, len(samples), self._compile)
+                self._steps = choose_steps(self._eager, len(samples), self._compile, is_fixed=False)
             try:
                 losses, _ = self._steps.run(Batches(range(len(samples)), [0, len(samples)]), [self._eager.optimizer.lr])
             except SampleError as error:
@@ -102,15 +100,3 @@ class Stepper:
         if interrupts.count:
             raise KeyboardInterrupt
         return losses[0] / len(samples)
-
-
-class _Samples(Sequence[Any]):
-    # The samples of the present step.
-
-    now: Sequence[Any] = ()
-
-    def __len__(self) -> int:
-        return len(self.now)
-
-    def __getitem__(self, i: Any) -> Any:
-        return self.now[i]
