@@ -70,8 +70,8 @@ def pull_(node_):
 """
 CHAIN_RULE = "{parent}._grad += ({local}) * upstream_"
 """The chain rule at one parent, on floats."""
-# On Values, a node first collects everything that arrives; the engine then makes one sum of products of it.
-_COLLECT = "{parent}._grad.append((({local}), upstream_))"
+# On Values, a node first collects all factors that arrive; the engine then makes one sum of products of them.
+_COLLECT = "{parent}._grad += ({local}), upstream_"
 
 
 class Rule:
@@ -183,7 +183,7 @@ class Rule:
 
     @cached_property
     def pull_values(self) -> Callable[[Value], None]:
-        """Appends the pair (local gradient, the node's gradient) to the list of each parent, as Values."""
+        """Adds two factors to the list of each parent: its local gradient and the node's gradient, as Values."""
         local = tuple([write_choices(text, self.constants) for text in self.local])
         return self._compile("pull_values", lambda: self._write_pull("", local), VALUES)
 
@@ -238,6 +238,7 @@ class Rule:
 
     def _write_pull(self, data: str, local: tuple[str, ...]) -> str:
         # ``data`` reads an operand from a Value: ``._data`` on floats, empty where gradients are Values themselves.
+        # There a watcher hands on what many parents get: a trace records the products of a layer's weights at once.
         update = CHAIN_RULE if data else _COLLECT
         upstream = "node_._grad" if data else "node_._grad = collect_(node_._grad)"
         of = {a: text for a, text in zip(self.names, local, strict=True) if a != self.number}
@@ -245,6 +246,7 @@ class Rule:
             parents, read = "parents_", {self.names[0]: f"[a_{data} for a_ in parents_]"}
             chain_rule = f"for parent_, local_ in zip(parents_, {local[0]}, strict=True): "
             chain_rule += update.format(parent="parent_", local="local_")
+            chain_rule = chain_rule if data else f"spread_(node_, {local[0]}, upstream_)"
         else:
             parents = "".join(f"{a}__, " for a in of)
             read = {a: f"{a}__{data}" if a in of else "node_._number" for a in self.names}

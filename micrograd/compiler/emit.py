@@ -46,10 +46,10 @@ def apply(
         is_shown: whether the outcome itself needs no note, as it makes a number not finite that is looked at anyway.
     """
     if operation is DOT:
-        a, b, *rest = operands
+        (a, b), *rest = zip(operands[: len(operands) // 2], operands[len(operands) // 2 :], strict=True)
         total = a * b
-        for i in range(0, len(rest), 2):
-            total = function.add_product(rest[i], rest[i + 1], total)
+        for a, b in rest:
+            total = function.add_product(a, b, total)
         return total
     if operation is SUM:
         return sum(operands[1:], operands[0])

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache, reduce
-from itertools import chain
+from itertools import chain, compress, repeat
 from operator import mul
 from types import CodeType
 from typing import Any
@@ -41,6 +41,7 @@ __all__ = [
     "Body",
     "Graph",
     "Operation",
+    "Row",
     "UnsupportedError",
     "compile_text",
 ]
@@ -66,7 +67,7 @@ def intern(name: str, operands: tuple[str, ...] = (), text: str = "") -> Operati
 
 
 INPUT, CAPTURED, CONSTANT = map(intern, ("input", "captured", "constant"))
-DOT, SUM = intern("dot"), intern("sum")  # of pairs a₁ b₁ a₂ b₂ …; of any number of operands
+DOT, SUM = intern("dot"), intern("sum")  # of a₁ a₂ … b₁ b₂ …; of any number of operands
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,21 @@ _INVERSE_SQUARE = intern("inverse square", ("a",), "1 / a * (1 / a)")  # the squ
 PASSING = {ADD, SUBTRACT, MULTIPLY, NEGATE, SUM, DOT, _SQUARE, _CUBE}  # what is not finite makes these not finite
 
 
+@dataclass(frozen=True, eq=False)
+class Row:
+    """Products of one operation with several others.
+
+    Attributes:
+        places: the derivatives that they are part of, by their numbers.
+        others: the operations.
+        factor: the one operation.
+    """
+
+    places: tuple[int, ...]
+    others: tuple[int, ...]
+    factor: int
+
+
 class _Numbers(dict[Number, int]):
     # The number of each Value's operation. What was neither captured nor made before is a constant.
 
@@ -134,11 +150,13 @@ class Graph:
         args: its operands; of an input or a captured Value its place among them.
         numbers: what it is worth in the sample that was traced.
         constants: those that are plain numbers.
+        zeros: those that are 0 or -0.
         varying: those that differ between lanes.
         forward: how many operations are the function's, and not those of its gradients.
         outputs: the function's results, and what it stores.
         slopes: its derivatives, each a sum of products: for each product the derivative that it is part of, by its
             number, and the two factors.
+        rows: further such products, all different between lanes.
         gradients: the derivatives as operations, once :meth:`make_gradients` is called.
         derivatives: how many there are.
         leaves: the captured Values, then the inputs.
@@ -153,10 +171,12 @@ class Graph:
         self.numbers: list[float] = []
         # Sets: whether one of many operands is among them takes no loop in Python.
         self.constants: set[int] = set()
+        self.zeros: set[int] = set()
         self.varying: set[int] = set()
         self._ids = _Numbers(self.constant)
         self._known: dict[Any, int] = {}
         self._operations: dict[Rule, Operation] = {rules.dot: DOT, rules.weigh: DOT, rules.total: SUM}
+        self._sides: dict[Value, tuple[tuple[int, ...], tuple[int, ...]]] = {}  # of dot products
         self._is_gradient, self.forward = False, 0
         self.one, self.zero, self.minus = map(self.constant, (1.0, 0.0, -1.0))
         self.units = frozenset((self.one, self.zero, self.minus))
@@ -175,27 +195,66 @@ class Graph:
         self.forward, self._is_gradient = len(self.ops), True
         self._add(trace.nodes[trace.forward :])
         self.outputs = [self._ids[out] for out in (*trace.outputs, *trace.stored)]
-        self.slopes, self.derivatives = self._find_slopes(trace.gradients), len(trace.gradients)
-        del self._ids  # it refers back to the graph
+        self.derivatives = len(trace.gradients)
+        self.rows: list[Row] = []
+        self.slopes = self._find_slopes(trace)
+        del self._ids, self._sides  # these refer back to the graph and the trace
         self.gradients: list[int] = []
         self._counted: tuple[int, npt.NDArray[np.int64]] | None = None  # of how many operations the uses are counted
 
-    def _find_slopes(self, gradients: Sequence[Sequence[tuple[Number, Number]]]) -> npt.NDArray[np.int64]:
-        flat = map(self._ids.__getitem__, chain.from_iterable(chain.from_iterable(gradients)))
-        factors = np.fromiter(flat, np.int64).reshape(-1, 2)
-        places = np.repeat(np.arange(len(gradients)), list(map(len, gradients)))
+    def _find_slopes(self, trace: Trace) -> npt.NDArray[np.int64]:
+        number_of, products = self._ids.__getitem__, list[tuple[int, int, int]]()
+        leaves = self.leaves[trace.wanted.start : trace.wanted.stop]
+        in_lanes: dict[tuple[int, ...], list[bool]] = {}  # whether operations differ between lanes
+        places_of: dict[Any, tuple[int, ...]] = {}
+        for output, node, side, upstream in trace.rows:
+            ends, others = self._sides[node] if side.start is None else self._sides[node][::-1]
+            factor, shift = number_of(upstream), output * len(leaves) - leaves.start
+            is_in_row = in_lanes.get(others)
+            if is_in_row is None:
+                is_in_row = in_lanes[others] = [x in self.varying for x in others]
+            if factor not in self.varying or min(ends) < leaves.start or max(ends) >= leaves.stop:
+                is_in_row = [False] * len(others)
+            if False in is_in_row:
+                each = zip(ends, others, is_in_row, strict=True)
+                products += [(end + shift, x, factor) for end, x, is_in in each if not is_in and end in leaves]
+                ends, others = tuple(compress(ends, is_in_row)), tuple(compress(others, is_in_row))
+            if others:
+                if (ends, shift) not in places_of:
+                    places_of[ends, shift] = tuple([end + shift for end in ends])
+                self.rows.append(Row(places_of[ends, shift], others, factor))
+        for place, factors in enumerate(trace.gradients):
+            if factors:
+                numbers = list(map(number_of, factors))
+                products += zip(repeat(place), numbers[::2], numbers[1::2], strict=False)
+        slopes = np.array(products, np.int64).reshape(-1, 3).T
         is_zero = np.zeros(len(self.ops), bool)  # see is_lost()
-        is_zero[[i for i in self.constants if self.numbers[i] == 0]] = True
-        return np.stack([places, *factors.T])[:, ~is_zero[factors].any(axis=1)]
+        is_zero[list(self.zeros)] = True
+        return slopes[:, ~is_zero[slopes[1:]].any(axis=0)]
 
-    def count_uses(self, roots: npt.NDArray[np.int64]) -> list[int]:
+    def find_factors(self) -> set[int]:
+        """The operations that are factors in the derivatives."""
+        others = {row.others for row in self.rows}
+        return {*self.slopes[1:].ravel().tolist(), *[row.factor for row in self.rows], *chain.from_iterable(others)}
+
+    def find_products(self) -> npt.NDArray[np.int64]:
+        """All products of the derivatives: the derivative, by its number, and the two factors."""
+        rows, counts = self.rows, [len(row.places) for row in self.rows]
+        places, others = (
+            np.fromiter(chain.from_iterable(parts), np.int64, sum(counts))
+            for parts in ([row.places for row in rows], [row.others for row in rows])
+        )
+        factors = np.repeat(np.array([row.factor for row in rows], np.int64), counts)
+        return np.concatenate([self.slopes, [places, others, factors]], axis=1)
+
+    def count_uses(self, roots: Sequence[int]) -> list[int]:
         """How often each operation is used by what these are computed from; 0 if it is not needed."""
         first, args = self.leaves.stop, self.args  # leaves have no operands
         done, counts = self._counted or (first, np.empty(0, np.int64))  # by operations that were there before
         more = np.bincount(np.fromiter(chain.from_iterable(args[done:]), np.int64), minlength=len(args))
         more[: len(counts)] += counts
         self._counted = len(args), more
-        uses: list[int] = (more + np.bincount(roots, minlength=len(args))).tolist()
+        uses: list[int] = (more + np.bincount(np.array(roots, np.int64), minlength=len(args))).tolist()
         for i in range(len(args) - 1, first - 1, -1):  # an operation has a greater number than its operands
             if not uses[i]:
                 for x in args[i]:
@@ -207,17 +266,17 @@ class Graph:
         if not self.gradients and self.derivatives:
             self._is_gradient = True
             pairs: list[list[int]] = [[] for _ in range(self.derivatives)]
-            for place, a, b in self.slopes.T.tolist():
+            for place, a, b in self.find_products().T.tolist():
                 pairs[place] += a, b
             numbers = self.find_gradients()
             self.gradients = [
-                self._simplify(DOT, tuple(args), number) if args else self.zero
+                self._simplify(DOT, (*args[::2], *args[1::2]), number) if args else self.zero
                 for args, number in zip(pairs, numbers, strict=True)
             ]
 
     def find_gradients(self) -> list[float]:
         """What the derivatives are in the sample that was traced."""
-        numbers, (places, a, b) = np.array(self.numbers), self.slopes
+        numbers, (places, a, b) = np.array(self.numbers), self.find_products()
         with np.errstate(all="ignore"):
             sums: list[float] = np.bincount(places, numbers[a] * numbers[b], self.derivatives).tolist()
         return sums
@@ -228,7 +287,7 @@ class Graph:
             of = repr(self.numbers[i]) if op is CONSTANT else ", ".join(map(str, args))
             lines.append(f"{i}: {op.name}({of})" + "  (the same in all lanes)" * (i not in self.varying))
         terms: list[list[str]] = [[] for _ in range(self.derivatives)]
-        for place, a, b in self.slopes.T.tolist():
+        for place, a, b in self.find_products().T.tolist():
             terms[place].append(f"{a}·{b}")
         gradients = [" + ".join(products) or "0" for products in terms]
         return "\n".join([*lines, f"outputs {self.outputs}", f"gradients [{', '.join(gradients)}]"])
@@ -249,13 +308,15 @@ class Graph:
         key = ("constant", number, math.copysign(1.0, number)) if number == number else "nan"
         if key not in self._known:
             self._known[key] = self.new(CONSTANT, (), number)
+            if number == 0:
+                self.zeros.add(self._known[key])
         return self._known[key]
 
     def terms(self, i: int) -> list[tuple[int, int]]:
         """The products that an operation is the sum of."""
         op, args = self.ops[i], self.args[i]
         if op is DOT:
-            return list(zip(args[::2], args[1::2], strict=True))
+            return list(zip(args[: len(args) // 2], args[len(args) // 2 :], strict=True))
         if op is SUM:
             return [(x, self.one) for x in args]
         return [(args[0], args[1])] if op is MULTIPLY else [(i, self.one)]
@@ -279,9 +340,7 @@ class Graph:
             if op is DOT:
                 if whole is rules.weigh:
                     args += tuple(map(self.constant, map(float, rule.constants["x"])))
-                pairs, count = list(args), len(args) // 2
-                pairs[::2], pairs[1::2] = args[:count], args[count:]
-                args = tuple(pairs)
+                self._sides[node] = args[: len(args) // 2], args[len(args) // 2 :]
             elif rule.constants:
                 args += tuple([self.constant(_to_number(rule, x)) for x in rule.constants.values()])
             ids[node] = simplify(op, args, node._data)
@@ -320,7 +379,7 @@ class Graph:
 
     def is_lost(self, x: int, y: int) -> bool:
         """Whether a product is 0 in a gradient. In the function itself, 0 times what is not finite has to be nan."""
-        return self._is_gradient and (self.is_number(x, 0) or self.is_number(y, 0))
+        return self._is_gradient and (x in self.zeros or y in self.zeros)
 
     def _expand(self, rule: Rule, node: Value) -> int:
         # A rule of any number of operands, by running its text on Values: it becomes what it is made of.
@@ -383,13 +442,13 @@ def _sum_of(g: Graph, number: float, *args: int) -> int | None:
 def _dot_of(g: Graph, number: float, *args: int) -> int | None:
     if len(args) == 2:
         return g.make(MULTIPLY, number, *args)
-    pairs = list(zip(args[::2], args[1::2], strict=True))
-    left = [(x, y) for x, y in pairs if not g.is_lost(x, y)]
+    pairs = list(zip(args[: len(args) // 2], args[len(args) // 2 :], strict=True))
+    left = [(x, y) for x, y in pairs if not g.is_lost(x, y)] if not g.zeros.isdisjoint(args) else pairs
     if not left:
         return g.zero
-    if all(g.is_number(x, 1) or g.is_number(y, 1) for x, y in left):
-        return g.make(SUM, number, *[y if g.is_number(x, 1) else x for x, y in left])
-    return g.make(DOT, number, *[x for pair in left for x in pair]) if len(left) < len(pairs) else None
+    if all(g.one in pair for pair in left):
+        return g.make(SUM, number, *[y if x == g.one else x for x, y in left])
+    return g.make(DOT, number, *chain.from_iterable(zip(*left, strict=True))) if len(left) < len(pairs) else None
 
 
 _PATTERNS: dict[Operation, list[_Pattern]] = {

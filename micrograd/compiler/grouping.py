@@ -14,10 +14,10 @@ from itertools import chain, pairwise
 import numpy as np
 import numpy.typing as npt
 
-from .graph import DOT, Graph
+from .graph import DOT, Graph, Row
 from .machine import Whole
 
-__all__ = ["Layer", "Offsets", "Term", "Tile", "find_layers", "find_offsets", "find_tiles", "split_terms"]
+__all__ = ["Layer", "Offsets", "Term", "Tile", "find_layers", "find_offsets", "find_rows", "find_tiles", "split_terms"]
 
 _LEAST = 8  # weights of a layer
 
@@ -53,7 +53,7 @@ def find_layers(graph: Graph, live: Iterable[int], rests: dict[int, list[Term]])
         if graph.ops[i] is not DOT or i not in varying:
             continue
         args = graph.args[i]
-        a, b = args[::2], args[1::2]
+        a, b = args[: len(args) // 2], args[len(args) // 2 :]
         if varying.isdisjoint(a) and varying.issuperset(b):
             weights, inputs = a, b
         elif varying.isdisjoint(b) and varying.issuperset(a):
@@ -118,36 +118,42 @@ class Tile:
         return Tile(self.columns, self.rows, self.places[::-1])
 
 
-def find_tiles(places: Whole, rows: Whole, columns: Whole) -> list[Tile]:
-    """Puts products together that share their factors, so that the places of their sums are a grid of offsets.
+def find_rows(products: Whole) -> list[Row]:
+    """Puts products together that share their second factor.
 
     Args:
-        places: where the sum of each product goes.
-        rows: the first factor of each.
-        columns: the second factor of each.
+        products: for each the derivative that it is part of, by its number, and the two factors.
 
     >>> import numpy as np
-    >>> find_tiles(np.array([10, 11, 12, 20, 21, 22]), np.array([1, 1, 1, 2, 2, 2]), np.array([5, 6, 7, 5, 6, 7]))
+    >>> find_rows(np.array([[10, 11, 20, 21], [5, 6, 5, 6], [1, 1, 2, 2]]))
+    [Row(places=(10, 11), others=(5, 6), factor=1), Row(places=(20, 21), others=(5, 6), factor=2)]
+    """
+    places, others, factors = products[:, np.lexsort(products)]
+    # A product that occurs again, for another place, belongs to another turn.
+    turns = _count_repeats(factors, others)
+    order = np.lexsort((places, turns, factors))
+    places, others, factors, turns = places[order], others[order], factors[order], turns[order]
+    ends = np.flatnonzero(_differ(factors) | _differ(turns)) + 1
+    return [
+        Row(tuple(places[begin:end].tolist()), tuple(others[begin:end].tolist()), int(factors[begin]))
+        for begin, end in pairwise([0, *ends.tolist(), len(places)])
+        if begin < end
+    ]
+
+
+def find_tiles(rows: Iterable[Row]) -> list[Tile]:
+    """Puts rows of products together that have the same other factors, so that their places are a grid of offsets.
+
+    >>> find_tiles([Row((10, 11, 12), (5, 6, 7), 1), Row((20, 21, 22), (5, 6, 7), 2)])
     [Tile(rows=[1, 2], columns=[5, 6, 7], places=([10, 20], [0, 1, 2]))]
     """
-    if not len(places):
-        return []
-    # A product that occurs again, for another place, belongs to another turn.
-    order = np.lexsort((places, columns, rows))
-    places, rows, columns = places[order], rows[order], columns[order]
-    turns = _count_repeats(rows, columns)
-    order = np.lexsort((places, turns, rows))
-    places, rows, columns, turns = places[order], rows[order], columns[order], turns[order]
-    # Rows that are multiplied with the same columns, in the same order of places, stand together.
-    begins = np.flatnonzero(np.append(True, _differ(rows) | _differ(turns))).tolist()
-    together: dict[bytes, list[slice]] = defaultdict(list)
-    for begin, end in zip(begins, [*begins[1:], len(places)], strict=True):
-        together[columns[begin:end].tobytes()].append(slice(begin, end))
+    together: dict[tuple[int, ...], list[Row]] = defaultdict(list)
+    for row in rows:
+        together[row.others].append(row)
     tiles: list[Tile] = []
-    for lines in together.values():
-        lines.sort(key=lambda line: places[line.start])
-        grid = np.stack([places[line] for line in lines])
-        tiles += _cut(grid, [int(rows[line.start]) for line in lines], columns[lines[0]].tolist())
+    for others, lines in together.items():
+        lines.sort(key=lambda row: row.places[0])
+        tiles += _cut(np.array([row.places for row in lines]), [row.factor for row in lines], list(others))
     return tiles
 
 

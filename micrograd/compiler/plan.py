@@ -24,7 +24,7 @@ import numpy.typing as npt
 from . import emit, products
 from .code import LANES
 from .graph import ADD, DOT, MULTIPLY, SUBTRACT, SUM, Body, Graph
-from .grouping import Layer, Offsets, Term, Tile, find_layers, find_offsets, find_tiles, split_terms
+from .grouping import Layer, Offsets, Term, Tile, find_layers, find_offsets, find_rows, find_tiles, split_terms
 from .machine import Floats, Kernel, Whole
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ def _find_unused(graph: Graph) -> list[int]:
     risky = [i for i in range(graph.leaves.stop, graph.forward) if emit.may_fail(graph.ops[i].text)]
     if not risky:
         return []
-    uses = graph.count_uses(np.append(np.array(graph.outputs, np.int64), graph.slopes[1:]))
+    uses = graph.count_uses([*graph.outputs, *graph.find_factors()])
     return [i for i in risky if not uses[i]]
 
 
@@ -303,7 +303,7 @@ class _Planner:
         # its products are: each product is summed by itself, unless it is a factor of other gradients, as a bias' is.
         graph = self.graph
         if not sums:
-            self.roots = np.array([*graph.outputs, *graph.gradients], np.int64)
+            self.roots = [*graph.outputs, *graph.gradients]
             return
         places, a, b = graph.slopes
         is_bare = (np.bincount(places, minlength=graph.derivatives)[places] == 1) & (
@@ -311,8 +311,9 @@ class _Planner:
         )
         bare = np.where(a == graph.one, b, a)[is_bare].tolist()
         terms = [graph.terms(x) if x in graph.varying else [(x, graph.one)] for x in bare]
+        in_rows = [*[row.factor for row in graph.rows], *chain.from_iterable({row.others for row in graph.rows})]
         is_factor = np.zeros(len(graph.ops), bool)
-        is_factor[graph.slopes[1:, ~is_bare]] = True
+        is_factor[graph.slopes[1:, ~is_bare]] = is_factor[in_rows] = True
         is_factor[list(chain.from_iterable(chain.from_iterable(terms)))] = True
         split = [
             (place, *term)
@@ -327,8 +328,7 @@ class _Planner:
             together[place].append((x, y))
         self.products = self.products[:, ~is_uniform]
         self.shares = {place: self.sum_uniform(terms) for place, terms in together.items()}
-        ends = np.array([*graph.outputs, *self.shares.values()], np.int64)
-        self.roots = np.concatenate([ends, self.products[1:].ravel()])
+        self.roots = [*graph.outputs, *self.shares.values(), *in_rows, *self.products[1:].ravel().tolist()]
 
     def find_varying(self) -> npt.NDArray[np.bool_]:
         # Of all operations, whether they differ between lanes.
@@ -380,7 +380,7 @@ class _Planner:
 
     def absorb(self, i: int, terms: list[Term], inner: list[int]) -> None:
         # Makes an operation a sum of products, in place of those that it was made of.
-        self.graph.ops[i], self.graph.args[i] = DOT, tuple([x for term in terms for x in term])
+        self.graph.ops[i], self.graph.args[i] = DOT, _join(terms)
         for x in inner:
             self.uses[x] = 0
 
@@ -406,7 +406,7 @@ class _Planner:
         if len(terms) == 1 and graph.one in terms[0]:
             return terms[0][0] if terms[0][1] == graph.one else terms[0][1]
         number = sum([graph.numbers[a] * graph.numbers[b] for a, b in terms])
-        args = tuple([x for term in terms for x in term])
+        args = _join(terms)
         return graph.constant(number) if graph.constants.issuperset(args) else graph.new(DOT, args, number)
 
     # Instructions
@@ -647,15 +647,16 @@ class _Planner:
         places, a, b = self.products
         varies_a, varies_b = varies[a], varies[b]
         both = varies_a & varies_b
+        lines = [*graph.rows, *find_rows(np.stack([places[both], a[both], b[both]]))]
         shared: dict[tuple[tuple[int, ...], tuple[int, ...]], list[Tile]] = defaultdict(list)
-        for tile in find_tiles(places[both], row[b[both]], row[a[both]]):
+        for tile in find_tiles(lines):
             tile = min(tile, tile.turn(), key=_cost)
             shared[tuple(tile.places[0]), tuple(tile.places[1])].append(tile)
         for offsets, tiles in shared.items():
             high, wide = map(len, offsets)
-            rows = [x for tile in tiles for x in tile.rows]
-            columns = [x for tile in tiles for x in tile.columns]
-            follow = _is_run(offsets[1]) and all(_is_run(tile.columns) for tile in tiles)
+            rows = [self.row[x] for tile in tiles for x in tile.rows]
+            columns = [self.row[x] for tile in tiles for x in tile.columns]
+            follow = _is_run(offsets[1]) and all(_is_run(columns[i : i + wide]) for i in range(0, len(columns), wide))
             near = [k + LANES <= wide and _is_run(offsets[1][k : k + LANES]) for k in range(0, wide, LANES)]
             operands = [high, wide, len(tiles), int(follow), *chain(*offsets), *map(int, near), *rows, *columns]
             note = f"{high} × {wide}" + f", at {len(tiles)} places" * (len(tiles) > 1)
@@ -681,6 +682,11 @@ def _instruction(
 ) -> Instruction:  # fmt: skip
     arrays = np.array(operands, np.int64), np.array([*dict.fromkeys(reads)], np.int32)
     return Instruction(kernel, expression, arrays[0], name, note, count, work, arrays[1], writes)
+
+
+def _join(terms: Iterable[Term]) -> tuple[int, ...]:
+    # The operands of a sum of products.
+    return tuple(chain.from_iterable(zip(*terms, strict=True)))
 
 
 def _cost(tile: Tile) -> int:

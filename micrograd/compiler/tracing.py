@@ -153,6 +153,8 @@ class Tracing(Watcher):
         draws: the random numbers that are drawn, with a leaf for each.
         indexed: Values that were taken as an index.
         kept: functions that the program calls after it ran, with the Values whose numbers they take.
+        leaves: what the chain rule ends at, while it runs.
+        rows: what arrives at leaves that are one side of a dot product: the product, that side, the upstream gradient.
     """
 
     def __init__(self) -> None:
@@ -161,6 +163,8 @@ class Tracing(Watcher):
         self.draws: dict[Value, Draw] = {}
         self.indexed: dict[Value, None] = {}
         self.kept: list[tuple[Callable[..., object], Sequence[Value]]] = []
+        self.leaves: frozenset[Value] = frozenset()
+        self.rows: list[tuple[Value, slice, Number]] = []
         self._looked: dict[int, Any] = {}
         self._followed: set[int] = set()  # modules whose buffers the program reads and changes itself
         self._rng = random.Random(0)
@@ -175,6 +179,18 @@ class Tracing(Watcher):
         node: Value = object.__new__(Traced)
         self.made.append(node)
         return node
+
+    def spread(self, node: Value, local: Sequence[Number], upstream: Number) -> None:
+        parents, half = node._parents, len(node._parents) // 2
+        if not self.leaves or node.rule is not rules.dot:
+            super().spread(node, local, upstream)
+            return
+        for side in (slice(half), slice(half, None)):
+            if self.leaves.issuperset(parents[side]):  # the weights of a layer, or its inputs
+                self.rows.append((node, side, upstream))
+            else:
+                for parent, slope in zip(parents[side], local[side], strict=True):
+                    parent._grad += slope, upstream  # type: ignore[operator]
 
     def look(self, owner: Any, attribute: str, how: str) -> None:
         if attribute == "training":
@@ -282,8 +298,11 @@ class Trace:
         nodes: all operations, parents first; those of the gradients, too.
         forward: how many of them are not those of the gradients.
         captured: the Values that the function reads besides its arguments: the parameters.
-        gradients: the derivative of the output by each captured Value, then by each input, as pairs of factors whose
-            products are summed; empty if not wanted.
+        gradients: for each output and leaf the derivative: factors of which each two are multiplied, and the products
+            summed.
+        rows: further such products, in which the leaves are one side of a dot product: the number of the output, the
+            dot product, that side of it, and the factor that the numbers of the other side are multiplied with.
+        wanted: the leaves of the derivatives, by their numbers: the captured Values come first, then the inputs.
         modes: the modules that were asked whether they are in training, with what they depend on then.
         stands: by captured Value, the leaf that stands for it in this graph: another thread may use it meanwhile.
         surroundings: what the function can reach besides its arguments, as it was when it was traced.
@@ -302,7 +321,9 @@ class Trace:
     nodes: list[Value]
     forward: int
     captured: list[Value]
-    gradients: list[list[tuple[Number, Number]]]
+    gradients: list[list[Number]]
+    rows: list[tuple[int, Value, slice, Number]]
+    wanted: range
     modes: list[Mode]
     stands: dict[Value, Value]
     draws: list[Draw]
@@ -318,8 +339,7 @@ class Trace:
     def release(self) -> None:
         """Lets the graph go: what is left is what belongs to the function."""
         self.stands.clear()
-        self.gradients.clear()
-        for values in (self.inputs, self.outputs, self.nodes, self.drawn, self.stored):
+        for values in (self.inputs, self.outputs, self.nodes, self.gradients, self.rows, self.drawn, self.stored):
             values.clear()
 
     @property
@@ -388,13 +408,14 @@ def record(function: Callable[..., Any], arguments: Any, choices: Choices | None
     return call
 
 
-def trace(call: Call, differentiate: str = "", order: Sequence[Value] = ()) -> Trace:
+def trace(call: Call, differentiate: str = "", order: Sequence[Value] = (), again: Call | None = None) -> Trace:
     """The graph of a call, with that of the gradients.
 
     Args:
         call: what :func:`record` gave.
         differentiate: ``"captured"``, ``"inputs"``, both, or nothing.
         order: Values that are the first of the captured ones, in this order, whether the function reads them or not.
+        again: another call. A Value that only one of them reads was made by the function, and is a constant.
 
     Raises:
         TraceError: if the gradient of an operation can't be computed without its number.
@@ -403,24 +424,31 @@ def trace(call: Call, differentiate: str = "", order: Sequence[Value] = ()) -> T
     made, forward = tracing.made, len(tracing.made)
     with watch(tracing):
         known = {*inputs, *tracing.draws, *made}
-        operands = [x for x in call.find_operands() if x not in known and not _is_constant(x)]
-        captured = list(dict.fromkeys([*order, *operands]))
+        known |= {*order}
+        found = [x for x in call.find_operands() if x not in known and not _is_constant(x)]
+        kept = again.find_operands() if again and found else found
+        captured = [*dict.fromkeys(order), *[x for x in found if x in kept]]
         stands = cut(made, captured) if differentiate else {}
         stored = [value for _, values in tracing.kept for value in values]
         outputs, stored = ([stands.get(out, out) for out in outs] for outs in (outputs, stored))
-        gradients: list[list[tuple[Number, Number]]] = []
-        if differentiate and outputs:
-            wanted = [stands.get(x, x) for x in captured] if "captured" in differentiate else []
-            wanted += inputs if "inputs" in differentiate else []
-            for out in outputs:
-                found = run_chain_rule(out, wanted, lambda pairs: pairs)
-                gradients += [pairs if isinstance(pairs, list) else [(1.0, pairs)] for pairs in found]
+        first, end = 0 if "captured" in differentiate else len(captured), len(captured)
+        wanted = range(first, end + len(inputs) if "inputs" in differentiate else end)
+        gradients: list[list[Number]] = []
+        rows: list[tuple[int, Value, slice, Number]] = []
+        if wanted:
+            leaves = [*[stands.get(x, x) for x in captured], *inputs]
+            tracing.leaves = frozenset([*leaves, *tracing.draws])
+            for i, out in enumerate(outputs):
+                arriving = run_chain_rule(out, leaves[wanted.start : wanted.stop], lambda factors: factors)
+                gradients += [factors if isinstance(factors, list) else [1.0, factors] for factors in arriving]
+                rows += [(i, *row) for row in tracing.rows]
+                tracing.rows.clear()
             _finish(made)
     draws, drawn = list(tracing.draws.values()), list(tracing.draws)
     stores = [(store, len(values)) for store, values in tracing.kept]
     return Trace(
-        inputs, outputs, call.structure, made, forward, captured, gradients, tracing.modes, stands, draws,
-        drawn, stores, stored,
+        inputs, outputs, call.structure, made, forward, captured, gradients, rows, wanted, tracing.modes, stands,
+        draws, drawn, stores, stored,
     )  # fmt: skip
 
 
