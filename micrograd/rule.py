@@ -184,8 +184,13 @@ class Rule:
     @cached_property
     def pull_values(self) -> Callable[[Value], None]:
         """Adds two factors to the list of each parent: its local gradient and the node's gradient, as Values."""
-        local = tuple([write_choices(text, self.constants) for text in self.local])
-        return self._compile("pull_values", lambda: self._write_pull("", local), VALUES)
+        local = [write_choices(text, self.constants) for text in self.local]
+        steps: dict[str, Rule] = {}
+        for i, text in enumerate(self.local):
+            if not self.constants and _is_step(_parse(text)):  # a rule of its own, which a trace records as one node
+                steps[f"step{i}_"] = Rule(f"slope of {self.name}", self.operands, text, ("0.0",) * len(self.names), {})
+                local[i] = f"choose_step_(step{i}_, {self.operands})"
+        return self._compile("pull_values", lambda: self._write_pull("", tuple(local)), VALUES, **steps)
 
     @property
     def _value(self) -> str:
@@ -509,6 +514,14 @@ def _may_be_complex(text: ast.expr) -> bool:
     return isinstance(getattr(text, "value", 0), complex) or any(map(_may_be_complex, parts))
 
 
+def _is_step(text: ast.expr) -> bool:
+    # Whether an expression chooses among numbers, so that its own slopes are 0.
+    if not isinstance(text, ast.IfExp):
+        return False
+    sides = [side.operand if isinstance(side, ast.UnaryOp) else side for side in (text.body, text.orelse)]
+    return all(isinstance(side, ast.Constant) or _is_step(side) for side in sides)
+
+
 def write_choices(text: str, constants: Iterable[str] = ()) -> str:
     """Rewrites ``x if condition else y``, ``and``, ``or`` and ``not`` as ``choose_(condition, lambda: x, lambda: y)``.
 
@@ -567,6 +580,11 @@ def _choose(condition: Any, x: Callable[[], Any], y: Callable[[], Any]) -> Any:
     return condition._choose(*[_attempt(branch) for branch in (x, y)])
 
 
+def _choose_step(step: Rule, *operands: Any) -> Any:
+    is_traced = any(hasattr(operand, "_choose") for operand in operands)
+    return step(*operands) if is_traced else step.forward(*[getattr(operand, "_data", operand) for operand in operands])
+
+
 def _attempt(branch: Callable[[], Any]) -> Any:
     try:
         return branch()
@@ -603,5 +621,5 @@ _OF_MATH = {name: entry for name, entry in vars(math).items() if not name.starts
 FLOATS: dict[str, Any] = {**_OF_MATH, "tanh": _tanh, "real": _real, "chance": _chance, "mul": mul}
 """The names in the texts on floats: the functions of the module math, and every rule."""
 
-VALUES: dict[str, Any] = {**_OF_MATH, "choose_": _choose}
+VALUES: dict[str, Any] = {**_OF_MATH, "choose_": _choose, "choose_step_": _choose_step}
 """The names in the local gradients on Values: every rule; the functions of math without a rule refuse a Value."""
