@@ -581,8 +581,10 @@ def _choose(condition: Any, x: Callable[[], Any], y: Callable[[], Any]) -> Any:
 
 
 def _choose_step(step: Rule, *operands: Any) -> Any:
-    is_traced = any(hasattr(operand, "_choose") for operand in operands)
-    return step(*operands) if is_traced else step.forward(*[getattr(operand, "_data", operand) for operand in operands])
+    for operand in operands:
+        if hasattr(operand, "_choose"):
+            return step(*operands)
+    return step.forward(*[getattr(operand, "_data", operand) for operand in operands])
 
 
 def _attempt(branch: Callable[[], Any]) -> Any:

@@ -95,7 +95,7 @@ _lock = threading.Lock()
 def find_watcher() -> Watcher | None:
     """The watcher of this thread: the last one that watches only it, else the last one that watches all threads."""
     here = threading.get_ident()
-    if watchers and watchers[-1].thread == here:  # nearly always, and asked for each node
+    if watchers and watchers[-1].thread == here:  # nearly always
         return watchers[-1]
     newest_first = watchers[::-1]
     for thread in (here, None):
@@ -160,11 +160,16 @@ def resting_collector() -> Iterator[None]:
 
 
 def _choose_maker() -> None:
-    FLOATS["new_"] = _make_watched if watchers else FLOATS["create_"]
+    FLOATS["new_"] = _find_maker(watchers[-1]) if watchers else FLOATS["create_"]
 
 
-def _make_watched() -> Value:
-    return (find_watcher() or _NOBODY).make()
+def _find_maker(newest: Watcher) -> Callable[[], Value]:
+    thread, make, get_ident = newest.thread, newest.make, threading.get_ident  # looked up once, not for each node
+
+    def make_watched() -> Value:
+        return make() if thread == get_ident() else (find_watcher() or _NOBODY).make()
+
+    return make_watched
 
 
 def _forget_other_threads() -> None:

@@ -14,7 +14,7 @@ from functools import cache, reduce
 from itertools import chain, compress, repeat
 from operator import mul
 from types import CodeType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +38,7 @@ __all__ = [
     "PASSING",
     "SUBTRACT",
     "SUM",
+    "SUMS",
     "Body",
     "Graph",
     "Operation",
@@ -67,7 +68,7 @@ def intern(name: str, operands: tuple[str, ...] = (), text: str = "") -> Operati
 
 
 INPUT, CAPTURED, CONSTANT = map(intern, ("input", "captured", "constant"))
-DOT, SUM = intern("dot"), intern("sum")  # of a₁ a₂ … b₁ b₂ …; of any number of operands
+SUMS = DOT, SUM = intern("dot"), intern("sum")  # of a₁ a₂ … b₁ b₂ …; of any number of operands
 
 
 @dataclass(frozen=True)
@@ -116,8 +117,7 @@ _INVERSE_SQUARE = intern("inverse square", ("a",), "1 / a * (1 / a)")  # the squ
 PASSING = {ADD, SUBTRACT, MULTIPLY, NEGATE, SUM, DOT, _SQUARE, _CUBE}  # what is not finite makes these not finite
 
 
-@dataclass(frozen=True, eq=False)
-class Row:
+class Row(NamedTuple):
     """Products of one operation with several others.
 
     Attributes:
@@ -210,9 +210,7 @@ class Graph:
         for output, node, side, upstream in trace.rows:
             ends, others = self._sides[node] if side.start is None else self._sides[node][::-1]
             factor, shift = number_of(upstream), output * len(leaves) - leaves.start
-            is_in_row = in_lanes.get(others)
-            if is_in_row is None:
-                is_in_row = in_lanes[others] = [x in self.varying for x in others]
+            is_in_row = in_lanes.get(others) or in_lanes.setdefault(others, [x in self.varying for x in others])
             if factor not in self.varying or min(ends) < leaves.start or max(ends) >= leaves.stop:
                 is_in_row = [False] * len(others)
             if False in is_in_row:
@@ -220,9 +218,9 @@ class Graph:
                 products += [(end + shift, x, factor) for end, x, is_in in each if not is_in and end in leaves]
                 ends, others = tuple(compress(ends, is_in_row)), tuple(compress(others, is_in_row))
             if others:
-                if (ends, shift) not in places_of:
-                    places_of[ends, shift] = tuple([end + shift for end in ends])
-                self.rows.append(Row(places_of[ends, shift], others, factor))
+                key = ends, shift
+                places = places_of.get(key) or places_of.setdefault(key, tuple([end + shift for end in ends]))
+                self.rows.append(Row(places, others, factor))
         for place, factors in enumerate(trace.gradients):
             if factors:
                 numbers = list(map(number_of, factors))
@@ -300,7 +298,7 @@ class Graph:
         i = len(self.numbers) - 1
         if op is CONSTANT:
             self.constants.add(i)
-        elif not self.varying.isdisjoint(args):
+        elif args[-1] in self.varying or not self.varying.isdisjoint(args):  # the first are often weights
             self.varying.add(i)
         return i
 
@@ -340,7 +338,8 @@ class Graph:
             if op is DOT:
                 if whole is rules.weigh:
                     args += tuple(map(self.constant, map(float, rule.constants["x"])))
-                self._sides[node] = args[: len(args) // 2], args[len(args) // 2 :]
+                if not self._is_gradient:
+                    self._sides[node] = args[: len(args) // 2], args[len(args) // 2 :]
             elif rule.constants:
                 args += tuple([self.constant(_to_number(rule, x)) for x in rule.constants.values()])
             ids[node] = simplify(op, args, node._data)
@@ -349,7 +348,7 @@ class Graph:
         has_constant = not self.constants.isdisjoint(args)
         if not args or (has_constant and self.constants.issuperset(args)):
             return self.constant(number)
-        if has_constant or op in _WITHOUT_CONSTANTS or (len(args) < 3 and op in _SUMS):
+        if has_constant or op in _WITHOUT_CONSTANTS or (len(args) < 3 and op in SUMS):
             for pattern in _PATTERNS.get(op, ()):
                 found = pattern(self, number, *args)
                 if found is not None:
@@ -486,7 +485,7 @@ _PATTERNS: dict[Operation, list[_Pattern]] = {
     SUM: [_sum_of],
     DOT: [_dot_of],
 }
-_WITHOUT_CONSTANTS, _SUMS = {NEGATE, CHOICE}, {SUM, DOT}  # have patterns in which no operand is a constant
+_WITHOUT_CONSTANTS = {NEGATE, CHOICE}  # they have patterns in which no operand is a constant
 
 
 # What the names in a text that is expanded mean on Values, where the table has no line for them

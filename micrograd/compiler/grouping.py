@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, pairwise
+from itertools import chain, compress, pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -49,25 +49,25 @@ def find_layers(graph: Graph, live: Iterable[int], rests: dict[int, list[Term]])
         rests: what is added to each sum, the same in all lanes. Such products of a layer's sums are moved here.
     """
     varying, found, moved = graph.varying, dict[tuple[int, ...], Layer](), dict[int, list[Term]]()
+    in_lanes: dict[tuple[int, ...], list[bool]] = {}  # of the inputs of a layer, whether they differ between lanes
     for i in live:
         if graph.ops[i] is not DOT or i not in varying:
             continue
         args = graph.args[i]
-        a, b = args[: len(args) // 2], args[len(args) // 2 :]
-        if varying.isdisjoint(a) and varying.issuperset(b):
-            weights, inputs = a, b
-        elif varying.isdisjoint(b) and varying.issuperset(a):
-            weights, inputs = b, a
-        elif varying.issuperset(args):
+        weights, inputs = args[: len(args) // 2], args[len(args) // 2 :]
+        if varying.isdisjoint(inputs):
+            weights, inputs = inputs, weights
+        if varying.issuperset(weights):
             continue
-        else:
-            terms, rest = split_terms(graph, i)
-            if any(x in varying and y in varying for x, y in terms):
+        if not varying.isdisjoint(weights):
+            pairs = list(zip(weights, inputs, strict=True))
+            if any(a in varying and b in varying for a, b in pairs):
                 continue
-            weights = tuple([y if x in varying else x for x, y in terms])
-            inputs = tuple([x if x in varying else y for x, y in terms])
-            if rest:
-                moved[i] = rest
+            weights, inputs = zip(*[(b, a) if a in varying else (a, b) for a, b in pairs], strict=True)
+        if not varying.issuperset(inputs):
+            is_in = in_lanes.get(inputs) or in_lanes.setdefault(inputs, [x in varying for x in inputs])
+            moved[i] = [(a, b) for a, b, differs in zip(weights, inputs, is_in, strict=True) if not differs]
+            weights, inputs = tuple(compress(weights, is_in)), tuple(compress(inputs, is_in))
         layer = found.get(inputs)
         if layer is None:
             layer = found[inputs] = Layer(inputs, [], [])

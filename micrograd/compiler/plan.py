@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from . import emit, products
 from .code import LANES
-from .graph import ADD, DOT, MULTIPLY, SUBTRACT, SUM, Body, Graph
+from .graph import ADD, DOT, MULTIPLY, SUBTRACT, SUMS, Body, Graph
 from .grouping import Layer, Offsets, Term, Tile, find_layers, find_offsets, find_rows, find_tiles, split_terms
 from .machine import Floats, Kernel, Whole
 
@@ -185,12 +185,15 @@ class _Kind:
 
 
 class _Unit:
-    # What is done at once: an operation with those that are part of it, or a layer.
+    # What is done at once: all operations of one kind, with those that are part of them, that wait for the same units.
+    # In a layer, several operations have their operands in common.
 
     __slots__ = ("height", "kind", "members", "needs", "users", "waits_for")
 
-    def __init__(self, members: list[int], kind: _Kind, needs: Sequence[int]) -> None:
-        self.members, self.kind, self.needs = members, kind, needs
+    def __init__(self, kind: _Kind) -> None:
+        self.kind = kind
+        self.members: list[int] = []
+        self.needs: list[Sequence[int]] = []  # the operands of each operation, or of each layer
         self.users: list[_Unit] = []
         self.waits_for = 0  # units
         self.height = 0  # how many units come after it, one after the other
@@ -387,7 +390,7 @@ class _Planner:
     def split(self, layers: list[Layer]) -> None:
         # Sets apart what is the same in all lanes, of long sums and of layers.
         graph, varying, rests = self.graph, self.graph.varying, self.rests
-        self.long = set(filter(self.is_long, self.live))
+        self.long = {i for i in self.live if graph.ops[i] in SUMS and self.is_long(i)}
         in_layer = set(chain.from_iterable([layer.members for layer in layers]))
         for layer in layers:
             for i in layer.members:
@@ -435,33 +438,40 @@ class _Planner:
                         user.kind.ready.append(user)
                         ready[user.kind] = None
 
-    def find_units(self, todo: list[int], layers: list[Layer], is_uniform: bool) -> list[_Unit]:
+    def find_units(self, todo: list[int], layers: list[Layer], is_uniform: bool) -> Iterable[_Unit]:
+        graph = self.graph
         layer_of = {i: layer for layer in layers for i in layer.members}
         apart = self.long.union(layer_of)
         trees, parts = self.find_trees([i for i in todo if i not in apart], is_uniform)
         kinds: dict[Any, _Kind] = {}
         dot = _Kind("dot")
         of: dict[int, _Unit] = {}
-        units: list[_Unit] = []
+        units: dict[tuple[_Kind, frozenset[_Unit | None]], _Unit] = {}
         for i in todo:
             if i in parts or i in of:
                 continue
+            members, kind = [i], dot
+            needs: Sequence[int] = graph.args[i]
             if i in trees:
-                unit = self.find_expression(i, trees[i], parts, kinds, is_uniform)
+                kind, needs = self.find_expression(i, trees[i], parts, kinds, is_uniform)
             elif i in layer_of:
-                unit = self.find_layer(layer_of[i], kinds)
-            else:
-                unit = _Unit([i], dot, list(chain.from_iterable(self.terms_of(i))))
-            of.update(dict.fromkeys(unit.members, unit))
-            units.append(unit)
-            for other in {*map(of.get, unit.needs)}:
-                if other:
+                members, kind, needs = self.find_layer(layer_of[i], kinds)
+            key = kind, frozenset(map(of.get, needs))
+            unit = units.get(key)
+            if unit is None:
+                unit = units[key] = _Unit(kind)
+                others = [other for other in key[1] if other]
+                unit.waits_for = len(others)
+                for other in others:
                     other.users.append(unit)
-                    unit.waits_for += 1
-        for unit in reversed(units):
+            unit.members += members
+            unit.needs.append(needs)
+            for member in members:
+                of[member] = unit
+        for unit in reversed(units.values()):
             if unit.users:
                 unit.height = 1 + max([user.height for user in unit.users])
-        return units
+        return units.values()
 
     def find_trees(self, todo: Iterable[int], is_uniform: bool) -> tuple[dict[int, _Tree], set[int]]:
         # All expressions; and what is part of another one, for nothing else uses it.
@@ -472,7 +482,7 @@ class _Planner:
         parts: set[int] = set()
         for i in todo:
             op, args = graph.ops[i], graph.args[i]
-            steps, width = 1 + (len(args) // 4 if op is DOT or op is SUM else 0), len({*args})
+            steps, width = 1 + (len(args) // 4 if op in SUMS else 0), len({*args})
             shape: list[Any] = [op]
             leaves: list[int] = []
             for x in args:
@@ -494,15 +504,15 @@ class _Planner:
 
     def is_long(self, i: int) -> bool:
         # Whether a sum is too long to be part of an expression.
-        op, count = self.graph.ops[i], len(self.graph.args[i])
-        return (op is DOT and count > 2 * _SHORT) or (op is SUM and count > _SHORT)
+        op = self.graph.ops[i]
+        return op in SUMS and len(self.graph.args[i]) > (2 * _SHORT if op is DOT else _SHORT)
 
     def terms_of(self, i: int) -> list[Term]:
         return self.terms[i] if i in self.terms else self.graph.terms(i)
 
     def find_expression(
         self, root: int, tree: _Tree, parts: set[int], kinds: dict[Any, _Kind], is_uniform: bool
-    ) -> _Unit:
+    ) -> tuple[_Kind, Sequence[int]]:
         shape, _, _, its = tree
         leaves = list(dict.fromkeys(its))
         key = shape if len(leaves) == len(its) else (shape, *map(leaves.index, its))
@@ -511,7 +521,7 @@ class _Planner:
             for i in inner:  # grows in the loop
                 inner += parts.intersection(self.graph.args[i])
             kinds[key] = _Kind(self.make_body(sorted(inner), leaves, [root], is_uniform))
-        return _Unit([root], kinds[key], leaves)
+        return kinds[key], leaves
 
     def make_body(self, inner: Sequence[int], leaves: Sequence[int], results: Sequence[int], is_uniform: bool) -> Body:
         # The expression that operations are together, in their order.
@@ -527,7 +537,7 @@ class _Planner:
         numbers = tuple([graph.numbers[x] for x in units])
         return Body(kinds, numbers, tuple(steps), tuple([index[x] for x in results]))
 
-    def find_layer(self, layer: Layer, kinds: dict[Any, _Kind]) -> _Unit:
+    def find_layer(self, layer: Layer, kinds: dict[Any, _Kind]) -> tuple[list[int], _Kind, Sequence[int]]:
         # Layers of the same weights, sorted alike, are places of one.
         lines = []
         for i, weights in zip(layer.members, layer.weights, strict=True):
@@ -539,16 +549,18 @@ class _Planner:
         key = tuple([(known, start) for known, start, _ in lines])
         if key not in kinds:
             kinds[key] = _Kind(key)
-        return _Unit([i for _, _, i in lines], kinds[key], layer.inputs)
+        return [i for _, _, i in lines], kinds[key], layer.inputs
 
     def run(self, units: list[_Unit], is_uniform: bool) -> Instruction:
         # The instruction of units of the same kind.
         what = units[0].kind.what
+        members = [i for unit in units for i in unit.members]
+        needs = [operands for unit in units for operands in unit.needs]
         if isinstance(what, Body):
-            return self.run_body(what, units, is_uniform)
+            return self.run_body(what, members, needs, is_uniform)
         if isinstance(what, tuple):
-            return self.run_layers(what, units)
-        return self.run_dots([unit.members[0] for unit in units], is_uniform)
+            return self.run_layers(what, members, needs)
+        return self.run_dots(members, is_uniform)
 
     def new_rows(self, members: Sequence[int], is_uniform: bool) -> range:
         plan = self.plan
@@ -572,9 +584,9 @@ class _Planner:
             self.plan.rows += 1
         return self.filled[u]
 
-    def run_body(self, body: Body, units: list[_Unit], is_uniform: bool) -> Instruction:
-        row = self.row
-        lines = sorted([(list(map(row.__getitem__, unit.needs)), unit.members[0]) for unit in units])
+    def run_body(self, body: Body, members: list[int], needs: list[Sequence[int]], is_uniform: bool) -> Instruction:
+        row = self.row.__getitem__
+        lines = sorted([(list(map(row, leaves)), i) for leaves, i in zip(needs, members, strict=True)])
         rows = self.new_rows([i for _, i in lines], is_uniform)
         columns = list(zip(*[line for line, _ in lines], strict=True))
         follow = sum([1 << s for s, column in enumerate(columns) if _is_run(column)])
@@ -608,13 +620,13 @@ class _Planner:
         note = f"of up to {most} products"
         return _instruction(products.DOT, operands, "dot", note, len(members), work, reads, rows)
 
-    def run_layers(self, lines: _Lines, units: list[_Unit]) -> Instruction:
-        height, width, places = len(lines), len(lines[0][0]), len(units)
+    def run_layers(self, lines: _Lines, members: list[int], needs: list[Sequence[int]]) -> Instruction:
+        height, width, places = len(lines), len(lines[0][0]), len(needs)
         if lines not in self.offsets:
             self.offsets[lines] = find_offsets([weights for weights, _ in lines]) or self.copy(lines)
         down, right = self.offsets[lines]
-        rows = self.new_rows([i for unit in units for i in unit.members], False)
-        reads = [self.row[x] for unit in units for x in unit.needs]
+        rows = self.new_rows(members, False)
+        reads = [self.row[x] for inputs in needs for x in inputs]
         follow = [
             _is_run(down),
             _is_run(right),
