@@ -1,7 +1,7 @@
 """The second stage: a trace as whole numbers, simplified by a table of patterns.
 
-Each operation has a number, greater than those of its operands. What is computed twice is computed once; what no output
-needs is left out by the next stage. Sums of products stay whole: they are one operation of any number of operands.
+Each operation has a number, which is greater than the numbers of its operands. Equal operations become one. The next
+stage removes those that no output needs. A sum of products is one operation, with any number of operands.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class UnsupportedError(TraceError):
 
 @dataclass(frozen=True, eq=False)
 class Operation:
-    """What a node of the graph does: a rule's text, in which constants are operands too. See :func:`intern`."""
+    """The kind of a node: a rule's text, with constants among the operands. :func:`intern` makes one per kind."""
 
     name: str
     operands: tuple[str, ...] = ()
@@ -63,23 +63,25 @@ class Operation:
 
 @cache
 def intern(name: str, operands: tuple[str, ...] = (), text: str = "") -> Operation:
-    """The one operation of this name and text."""
+    """Returns the operation of this name and text: the same object at each call."""
     return Operation(name, operands, text)
 
 
 INPUT, CAPTURED, CONSTANT = map(intern, ("input", "captured", "constant"))
-SUMS = DOT, SUM = intern("dot"), intern("sum")  # of a₁ a₂ … b₁ b₂ …; of any number of operands
+SUMS = DOT, SUM = intern("dot"), intern("sum")  # the operands of DOT are a₁ a₂ … b₁ b₂ …
 
 
 @dataclass(frozen=True)
 class Body:
-    """An expression: plain data, equal to others of the same shape.
+    """An expression, as plain data: expressions of the same shape are equal.
+
+    Its numbers are indexed in this order: first the leaves, then the constants, then the steps.
 
     Attributes:
-        leaves: ``L`` for each that differs between lanes, ``U`` for each that does not.
-        constants: 0, 1 and -1 if it uses them; other constants are leaves, so that they need no other kernel.
-        steps: operations, of leaves, constants and steps before them: these are counted in this order.
-        results: which of them it gives.
+        leaves: ``L`` for each leaf that differs between lanes, ``U`` for each leaf that does not.
+        constants: 0, 1 and -1, if they are used. All other constants are leaves, so that they share a kernel.
+        steps: operations, each with the indexes of its operands, which come before it.
+        results: the indexes of the results.
     """
 
     leaves: str
@@ -114,16 +116,16 @@ _SQUARE = intern("square", ("a",), "a ** 2")
 _CUBE = intern("cube", ("a",), "a ** 3")
 _INVERSE = intern("inverse", ("a",), "1 / a")
 _INVERSE_SQUARE = intern("inverse square", ("a",), "1 / a * (1 / a)")  # the square alone may overflow
-PASSING = {ADD, SUBTRACT, MULTIPLY, NEGATE, SUM, DOT, _SQUARE, _CUBE}  # what is not finite makes these not finite
+PASSING = {ADD, SUBTRACT, MULTIPLY, NEGATE, SUM, DOT, _SQUARE, _CUBE}  # not finite if one of their operands is not
 
 
 class Row(NamedTuple):
-    """Products of one operation with several others.
+    """Products of one operation with each of several others. Each product is part of a derivative.
 
     Attributes:
-        places: the derivatives that they are part of, by their numbers.
-        others: the operations.
-        factor: the one operation.
+        places: the index of that derivative, for each product.
+        others: the first factor of each product.
+        factor: the second factor, the same for all.
     """
 
     places: tuple[int, ...]
@@ -132,7 +134,7 @@ class Row(NamedTuple):
 
 
 class _Numbers(dict[Number, int]):
-    # The number of each Value's operation. What was neither captured nor made before is a constant.
+    # By Value, the number of its operation. A Value that is not in the graph yet is a constant.
 
     def __init__(self, constant: Callable[[float], int]) -> None:
         self.constant = constant
@@ -143,25 +145,25 @@ class _Numbers(dict[Number, int]):
 
 
 class Graph:
-    """Operations by number.
+    """The operations of a trace, each known by its number.
 
     Attributes:
-        ops: what each does.
-        args: its operands; of an input or a captured Value its place among them.
-        numbers: what it is worth in the sample that was traced.
-        constants: those that are plain numbers.
-        zeros: those that are 0 or -0.
-        varying: those that differ between lanes.
-        forward: how many operations are the function's, and not those of its gradients.
-        outputs: the function's results, and what it stores.
-        slopes: its derivatives, each a sum of products: for each product the derivative that it is part of, by its
-            number, and the two factors.
-        rows: further such products, all different between lanes.
-        gradients: the derivatives as operations, once :meth:`make_gradients` is called.
-        derivatives: how many there are.
-        leaves: the captured Values, then the inputs.
-        captured: how many Values were captured.
-        inputs: how many inputs there are: numbers among the arguments, and random ones.
+        ops: the kind of each operation.
+        args: its operands, by their numbers. Those of a leaf: its index among the captured Values, or the inputs.
+        numbers: its value in the sample that was traced.
+        constants: the operations that are plain numbers.
+        zeros: the constants that are 0 or -0.
+        varying: the operations that differ between lanes.
+        forward: the number of operations that belong to the function. The others belong to its gradients.
+        outputs: the operations that are the function's results, and those that it stores.
+        slopes: the derivatives as sums of products: three lines, with the index of the derivative and the two factors
+            of each product.
+        rows: further such products, whose factors all differ between lanes.
+        gradients: the derivatives as operations; empty before :meth:`make_gradients` is called.
+        derivatives: the number of derivatives.
+        leaves: the operations that are leaves: the captured Values, then the inputs.
+        captured: the number of captured Values.
+        inputs: the number of inputs: numbers among the arguments, and random numbers.
         sources: the captured Values and the arguments, for messages.
     """
 
@@ -169,14 +171,14 @@ class Graph:
         self.ops: list[Operation] = []
         self.args: list[tuple[int, ...]] = []
         self.numbers: list[float] = []
-        # Sets: whether one of many operands is among them takes no loop in Python.
+        # They are sets because a set checks many operands without a loop in Python.
         self.constants: set[int] = set()
         self.zeros: set[int] = set()
         self.varying: set[int] = set()
         self._ids = _Numbers(self.constant)
         self._known: dict[Any, int] = {}
         self._operations: dict[Rule, Operation] = {rules.dot: DOT, rules.weigh: DOT, rules.total: SUM}
-        self._sides: dict[Value, tuple[tuple[int, ...], tuple[int, ...]]] = {}  # of dot products
+        self._sides: dict[Value, tuple[tuple[int, ...], tuple[int, ...]]] = {}  # by dot product, its operands
         self._is_gradient, self.forward = False, 0
         self.one, self.zero, self.minus = map(self.constant, (1.0, 0.0, -1.0))
         self.units = frozenset((self.one, self.zero, self.minus))
@@ -198,14 +200,14 @@ class Graph:
         self.derivatives = len(trace.gradients)
         self.rows: list[Row] = []
         self.slopes = self._find_slopes(trace)
-        del self._ids, self._sides  # these refer back to the graph and the trace
+        del self._ids, self._sides  # they refer to the graph and the trace, which are then freed
         self.gradients: list[int] = []
-        self._counted: tuple[int, npt.NDArray[np.int64]] | None = None  # of how many operations the uses are counted
+        self._counted: tuple[int, npt.NDArray[np.int64]] | None = None  # see count_uses()
 
     def _find_slopes(self, trace: Trace) -> npt.NDArray[np.int64]:
         number_of, products = self._ids.__getitem__, list[tuple[int, int, int]]()
         leaves = self.leaves[trace.wanted.start : trace.wanted.stop]
-        in_lanes: dict[tuple[int, ...], list[bool]] = {}  # whether operations differ between lanes
+        in_lanes: dict[tuple[int, ...], list[bool]] = {}  # by operands, whether each differs between lanes
         places_of: dict[Any, tuple[int, ...]] = {}
         for output, node, side, upstream in trace.rows:
             ends, others = self._sides[node] if side.start is None else self._sides[node][::-1]
@@ -246,9 +248,9 @@ class Graph:
         return np.concatenate([self.slopes, [places, others, factors]], axis=1)
 
     def count_uses(self, roots: Sequence[int]) -> list[int]:
-        """How often each operation is used by what these are computed from; 0 if it is not needed."""
+        """For each operation, how many times the computation of these roots uses it; 0 if they don't need it."""
         first, args = self.leaves.stop, self.args  # leaves have no operands
-        done, counts = self._counted or (first, np.empty(0, np.int64))  # by operations that were there before
+        done, counts = self._counted or (first, np.empty(0, np.int64))  # those of the last call
         more = np.bincount(np.fromiter(chain.from_iterable(args[done:]), np.int64), minlength=len(args))
         more[: len(counts)] += counts
         self._counted = len(args), more
@@ -260,7 +262,7 @@ class Graph:
         return uses
 
     def make_gradients(self) -> None:
-        """Makes each derivative one operation."""
+        """Makes an operation for each derivative."""
         if not self.gradients and self.derivatives:
             self._is_gradient = True
             pairs: list[list[int]] = [[] for _ in range(self.derivatives)]
@@ -273,7 +275,7 @@ class Graph:
             ]
 
     def find_gradients(self) -> list[float]:
-        """What the derivatives are in the sample that was traced."""
+        """The derivatives' values in the sample that was traced."""
         numbers, (places, a, b) = np.array(self.numbers), self.find_products()
         with np.errstate(all="ignore"):
             sums: list[float] = np.bincount(places, numbers[a] * numbers[b], self.derivatives).tolist()
@@ -291,7 +293,7 @@ class Graph:
         return "\n".join([*lines, f"outputs {self.outputs}", f"gradients [{', '.join(gradients)}]"])
 
     def new(self, op: Operation, args: tuple[int, ...], number: float) -> int:
-        """A new operation's number."""
+        """Adds an operation, and returns its number."""
         self.ops.append(op)
         self.args.append(args)
         self.numbers.append(number)
@@ -311,7 +313,7 @@ class Graph:
         return self._known[key]
 
     def terms(self, i: int) -> list[tuple[int, int]]:
-        """The products that an operation is the sum of."""
+        """The products whose sum an operation is. A single number counts as its product with 1."""
         op, args = self.ops[i], self.args[i]
         if op is DOT:
             return list(zip(args[: len(args) // 2], args[len(args) // 2 :], strict=True))
@@ -360,28 +362,28 @@ class Graph:
         return known
 
     def make(self, op: Operation, number: float, *args: int) -> int:
-        """An operation in another one's place."""
+        """The number of an operation, which is added if it is new. Patterns call this for their replacement."""
         return self._simplify(op, args, number)
 
     def is_number(self, x: int, number: float) -> bool:
         return x in self.constants and self.numbers[x] == number
 
     def is_neutral(self, x: int, sign: float) -> bool:
-        """Whether it is the 0 of this sign: -0.0 + 0.0 is 0.0. In a gradient, whose sums have no order, any 0."""
+        """Whether adding it changes nothing: it is a 0 of this sign, as -0.0 + 0.0 is 0.0. In gradients any 0 is."""
         return self.is_number(x, 0) and (self._is_gradient or math.copysign(1.0, self.numbers[x]) == sign)
 
     def is_power_of_two(self, x: int) -> bool:
-        """Whether it is a constant by which one divides and multiplies without rounding."""
+        """Whether it is a constant so that products and quotients with it are not rounded."""
         return (
             x in self.constants and abs(math.frexp(self.numbers[x])[0]) == 0.5 and 1e-300 < abs(self.numbers[x]) < 1e300
         )
 
     def is_lost(self, x: int, y: int) -> bool:
-        """Whether a product is 0 in a gradient. In the function itself, 0 times what is not finite has to be nan."""
+        """Whether a product is in a gradient and 0. In the function itself, 0 times infinity has to give nan."""
         return self._is_gradient and (x in self.zeros or y in self.zeros)
 
     def _expand(self, rule: Rule, node: Value) -> int:
-        # A rule of any number of operands, by running its text on Values: it becomes what it is made of.
+        # Replaces a rule of any number of operands by simpler operations: it traces the rule's text on the parents.
         scope = {**VALUES, **_OF_VALUES, **rule.constants, rule.names[0]: list(node._parents)}
         tracing = Tracing()
         with watch(tracing):
@@ -401,10 +403,10 @@ def _compile(text: str) -> CodeType:
 
 
 def compile_text(tree: ast.Expression) -> CodeType:
-    """The code of a rule's text whose choices are calls: see :func:`~micrograd.rule.write_choices`.
+    """Compiles a rule's text in which choices are calls, as :func:`~micrograd.rule.write_choices` writes it.
 
     Raises:
-        UnsupportedError: if a name is assigned in a side of a choice, and used outside of it.
+        UnsupportedError: if a name is assigned on one side of a choice, and used outside of that side.
     """
     code = compile(ast.fix_missing_locations(tree), "<rule>", "eval")
     stored = [node for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)]
@@ -426,7 +428,7 @@ def _to_number(rule: Rule, x: Any) -> float:
     return float(x)
 
 
-# Simplification: for each operation what it is instead, if it is such a case. What gives None is none.
+# Simplification: the patterns of each operation. A pattern returns the replacement's number, or None without a match.
 
 _Pattern = Callable[..., "int | None"]
 
@@ -488,11 +490,11 @@ _PATTERNS: dict[Operation, list[_Pattern]] = {
 _WITHOUT_CONSTANTS = {NEGATE, CHOICE}  # they have patterns in which no operand is a constant
 
 
-# What the names in a text that is expanded mean on Values, where the table has no line for them
+# The meaning of names in expanded texts, on Values, for names that are not in the table of rules
 
 
 def _elementary(name: str, value: str) -> Callable[..., Value]:
-    # A function of math that has no line in the table; nobody differentiates it.
+    # A function of the module math that is not in the table. Nobody differentiates it, so its slope is nan.
     @cache
     def make() -> Callable[..., Value]:
         return operation(Rule(name, "a", value, ("nan",), {}))

@@ -21,7 +21,7 @@ from .loops import BATCH, ONE, REPEAT
 from .machine import HEAD, Floats, Kernel, Whole, assemble, begin_of, bind, instruction, run
 from .plan import Instruction, Plan, make_plan
 from .surroundings import Surroundings
-from .tracing import Trace, Traced, TraceError, record, trace, undrawn
+from .tracing import Trace, Traced, TraceError, record, refuse_draws, trace
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
@@ -353,7 +353,7 @@ def _trace(function: Callable[..., Any], arguments: Any, differentiate: str, ord
     # Calls the function twice: what it changes, and whatever depends on that, would be frozen.
     before = now = Surroundings(function)
     try:
-        with undrawn(before):
+        with refuse_draws(before):
             call = record(function, arguments)
             changed = before.find_changes()
             now = Surroundings(function) if changed else before
