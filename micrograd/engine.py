@@ -14,7 +14,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache, partial
-from itertools import chain
 from typing import TYPE_CHECKING, Any, Union
 
 from . import rules
@@ -123,7 +122,7 @@ class Value(Scalar):
             place, constant = self.rule.names.index(self.rule.number), lift(self._number)
             self._parents = (*self._parents[:place], constant, *self._parents[place:])
             self.rule = self.rule.whole
-            if isinstance(self._grad, float) and self._grad:  # while grad() runs, this is a list of pairs
+            if isinstance(self._grad, float) and self._grad:  # while grad() runs, this is a list of factors
                 copy = Value(self._data)
                 copy._grad, copy.rule = self._grad, self.rule
                 copy._parents = tuple([Value(parent._data) for parent in self._parents])
@@ -249,22 +248,23 @@ def _chain_rule(root: Value, operations: list[Value], on_values: bool = False) -
         watcher.check(root, operations)
 
 
-def _collect(pairs: Any) -> Any:
-    # Sums the products of the pairs (local gradient, upstream gradient) that arrived at a node, as one node.
-    if not isinstance(pairs, list):
-        return pairs  # they were summed before
-    if len(pairs) > 1:
-        operands = [*chain(*zip(*pairs, strict=True))]
-        if float not in map(type, operands):
-            return operation(rules.dot)(*operands)
-        pairs = [(a, b) for a, b in pairs if float not in (a.__class__, b.__class__) or not _vanishes(a, b)]
-    if len(pairs) < 2:
-        local, upstream = pairs[0] if pairs else (0.0, 1.0)
-        if local.__class__ is float and (local == 1 or _vanishes(local, upstream)):
-            return local and upstream
-        return local if upstream.__class__ is float and upstream == 1 else local * upstream
-    local, upstream = zip(*pairs, strict=True)
-    is_sum = all(x.__class__ is float and x == 1 for x in local)
+def _collect(factors: Any) -> Any:
+    # Sums products as one node. Their factors are what arrived: a local and an upstream gradient, the next two, …
+    if not isinstance(factors, list):
+        return factors  # their products were summed before
+    local, upstream = factors[::2], factors[1::2]
+    if len(local) > 1:
+        if float not in map(type, factors):
+            return operation(rules.dot)(*local, *upstream)
+        both = zip(local, upstream, strict=True)
+        pairs = [(a, b) for a, b in both if float not in (a.__class__, b.__class__) or not _vanishes(a, b)]
+        local, upstream = [a for a, _ in pairs], [b for _, b in pairs]
+    if len(local) < 2:
+        a, b = (local[0], upstream[0]) if local else (0.0, 1.0)
+        if a.__class__ is float and (a == 1 or _vanishes(a, b)):
+            return a and b
+        return a if b.__class__ is float and b == 1 else a * b
+    is_sum = all(a.__class__ is float and a == 1 for a in local)
     return rules.total(*upstream) if is_sum else rules.dot(*local, *upstream)
 
 
@@ -328,12 +328,12 @@ def grad(output: Value, inputs: Value | Iterable[Value], create_graph: bool = Fa
 
 
 def run_chain_rule(output: Value, inputs: Iterable[Value], collect: Callable[[Any], Any] | None) -> list[Any]:
-    """The chain rule on floats; or on Values, with what ``collect`` makes of the pairs that arrive at each input."""
+    """The chain rule on floats; or on Values, with what ``collect`` makes of the factors that arrive at each input."""
     operations, leaves, nodes = _order(output)
     before = [node._grad for node in nodes]
     try:
         for node in nodes if collect else leaves:
-            node._grad = [] if collect else 0.0  # type: ignore[assignment]  # pairs, see _collect()
+            node._grad = [] if collect else 0.0  # type: ignore[assignment]  # factors, see _collect()
         _chain_rule(output, operations, collect is not None)
         for x in inputs:
             x._grad = collect(x._grad) if collect else x._grad

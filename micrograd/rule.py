@@ -70,8 +70,8 @@ def pull_(node_):
 """
 CHAIN_RULE = "{parent}._grad += ({local}) * upstream_"
 """The chain rule at one parent, on floats."""
-# On Values, a node first collects everything that arrives; the engine then makes one sum of products of it.
-_COLLECT = "{parent}._grad.append((({local}), upstream_))"
+# On Values, a node first collects all factors that arrive; the engine then makes one sum of products of them.
+_COLLECT = "{parent}._grad += ({local}), upstream_"
 
 
 class Rule:
@@ -183,9 +183,14 @@ class Rule:
 
     @cached_property
     def pull_values(self) -> Callable[[Value], None]:
-        """Appends the pair (local gradient, the node's gradient) to the list of each parent, as Values."""
-        local = tuple([write_choices(text, self.constants) for text in self.local])
-        return self._compile("pull_values", lambda: self._write_pull("", local), VALUES)
+        """Adds two factors to the list of each parent: its local gradient and the node's gradient, as Values."""
+        local = [write_choices(text, self.constants) for text in self.local]
+        steps: dict[str, Rule] = {}
+        for i, text in enumerate(self.local):
+            if not self.constants and _is_step(_parse(text)):  # a rule of its own, which a trace records as one node
+                steps[f"step{i}_"] = Rule(f"slope of {self.name}", self.operands, text, ("0.0",) * len(self.names), {})
+                local[i] = f"choose_step_(step{i}_, {self.operands})"
+        return self._compile("pull_values", lambda: self._write_pull("", tuple(local)), VALUES, **steps)
 
     @property
     def _value(self) -> str:
@@ -238,6 +243,7 @@ class Rule:
 
     def _write_pull(self, data: str, local: tuple[str, ...]) -> str:
         # ``data`` reads an operand from a Value: ``._data`` on floats, empty where gradients are Values themselves.
+        # There a watcher hands on what many parents get: a trace records the products of a layer's weights at once.
         update = CHAIN_RULE if data else _COLLECT
         upstream = "node_._grad" if data else "node_._grad = collect_(node_._grad)"
         of = {a: text for a, text in zip(self.names, local, strict=True) if a != self.number}
@@ -245,6 +251,7 @@ class Rule:
             parents, read = "parents_", {self.names[0]: f"[a_{data} for a_ in parents_]"}
             chain_rule = f"for parent_, local_ in zip(parents_, {local[0]}, strict=True): "
             chain_rule += update.format(parent="parent_", local="local_")
+            chain_rule = chain_rule if data else f"spread_(node_, {local[0]}, upstream_)"
         else:
             parents = "".join(f"{a}__, " for a in of)
             read = {a: f"{a}__{data}" if a in of else "node_._number" for a in self.names}
@@ -507,6 +514,14 @@ def _may_be_complex(text: ast.expr) -> bool:
     return isinstance(getattr(text, "value", 0), complex) or any(map(_may_be_complex, parts))
 
 
+def _is_step(text: ast.expr) -> bool:
+    # Whether an expression chooses among numbers, so that its own slopes are 0.
+    if not isinstance(text, ast.IfExp):
+        return False
+    sides = [side.operand if isinstance(side, ast.UnaryOp) else side for side in (text.body, text.orelse)]
+    return all(isinstance(side, ast.Constant) or _is_step(side) for side in sides)
+
+
 def write_choices(text: str, constants: Iterable[str] = ()) -> str:
     """Rewrites ``x if condition else y``, ``and``, ``or`` and ``not`` as ``choose_(condition, lambda: x, lambda: y)``.
 
@@ -565,6 +580,13 @@ def _choose(condition: Any, x: Callable[[], Any], y: Callable[[], Any]) -> Any:
     return condition._choose(*[_attempt(branch) for branch in (x, y)])
 
 
+def _choose_step(step: Rule, *operands: Any) -> Any:
+    for operand in operands:
+        if hasattr(operand, "_choose"):
+            return step(*operands)
+    return step.forward(*[getattr(operand, "_data", operand) for operand in operands])
+
+
 def _attempt(branch: Callable[[], Any]) -> Any:
     try:
         return branch()
@@ -601,5 +623,5 @@ _OF_MATH = {name: entry for name, entry in vars(math).items() if not name.starts
 FLOATS: dict[str, Any] = {**_OF_MATH, "tanh": _tanh, "real": _real, "chance": _chance, "mul": mul}
 """The names in the texts on floats: the functions of the module math, and every rule."""
 
-VALUES: dict[str, Any] = {**_OF_MATH, "choose_": _choose}
+VALUES: dict[str, Any] = {**_OF_MATH, "choose_": _choose, "choose_step_": _choose_step}
 """The names in the local gradients on Values: every rule; the functions of math without a rule refuse a Value."""

@@ -287,15 +287,15 @@ def local_formula(node: Value, operand: int, names: Mapping[Value, str]) -> str:
     if hasattr(node.rule, "slopes"):  # a call of a compiled function: its slopes are numbers
         return _number(node.rule.slopes[operand])
     copy = _copy(node)
-    pairs: list[list[tuple[Number, Number]]] = [[] for _ in copy.parents]  # (local gradient, upstream gradient)
-    for parent, arriving in zip(copy.parents, pairs, strict=True):
+    factors: list[list[Number]] = [[] for _ in copy.parents]  # of each: the local gradient, the upstream gradient
+    for parent, arriving in zip(copy.parents, factors, strict=True):
         parent._grad = arriving  # type: ignore[assignment]
     try:
         node.rule.pull_values(copy)
     except TypeError:  # the text runs on floats only: show the text itself
         return node.rule.local[0 if node.rule.variadic else operand]
     called = {parent: names[named] for parent, named in zip(copy.parents, node.parents, strict=True)}
-    return write_expression(lift(pairs[operand][0][0]), {**called, copy: names[node]}, whole=True)
+    return write_expression(lift(factors[operand][0]), {**called, copy: names[node]}, whole=True)
 
 
 # The precedence of operators: a higher number binds more tightly.

@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
-from .rule import FLOATS
+from .rule import FLOATS, VALUES
 
 if TYPE_CHECKING:
     from .engine import Number, Value
@@ -75,9 +75,16 @@ class Watcher:
         """Called for the outputs of a module."""
         return module.forward(*inputs, **options)
 
+    def spread(self, node: Value, local: Sequence[Number], upstream: Number) -> None:
+        """Applies the chain rule on Values at a node of many parents: each collects two factors of a product."""
+        for parent, slope in zip(node._parents, local, strict=True):
+            parent._grad += slope, upstream  # type: ignore[operator]
+
     def check(self, root: Value, operations: Sequence[Value]) -> None:
         """Called after the chain rule has been applied to all operations in the graph of ``root``."""
 
+
+_NOBODY = Watcher()
 
 watchers: list[Watcher] = []
 """The present watchers, the most recent one last. Only :func:`watch` changes this list."""
@@ -88,7 +95,7 @@ _lock = threading.Lock()
 def find_watcher() -> Watcher | None:
     """The watcher of this thread: the last one that watches only it, else the last one that watches all threads."""
     here = threading.get_ident()
-    if watchers and watchers[-1].thread == here:  # nearly always, and asked for each node
+    if watchers and watchers[-1].thread == here:  # nearly always
         return watchers[-1]
     newest_first = watchers[::-1]
     for thread in (here, None):
@@ -96,6 +103,11 @@ def find_watcher() -> Watcher | None:
             if watcher.thread == thread:
                 return watcher
     return None
+
+
+def spread(node: Value, local: Sequence[Number], upstream: Number) -> None:
+    """Lets the watcher of this thread apply the chain rule on Values at a node of many parents."""
+    (find_watcher() or _NOBODY).spread(node, local, upstream)
 
 
 def report_look(owner: Any, attribute: str, how: str) -> None:
@@ -148,12 +160,16 @@ def resting_collector() -> Iterator[None]:
 
 
 def _choose_maker() -> None:
-    FLOATS["new_"] = _make_watched if watchers else FLOATS["create_"]
+    FLOATS["new_"] = _find_maker(watchers[-1]) if watchers else FLOATS["create_"]
 
 
-def _make_watched() -> Value:
-    watcher = find_watcher()
-    return watcher.make() if watcher else cast("Value", FLOATS["create_"]())
+def _find_maker(newest: Watcher) -> Callable[[], Value]:
+    thread, make, get_ident = newest.thread, newest.make, threading.get_ident  # looked up once, not for each node
+
+    def make_watched() -> Value:
+        return make() if thread == get_ident() else (find_watcher() or _NOBODY).make()
+
+    return make_watched
 
 
 def _forget_other_threads() -> None:
@@ -161,6 +177,8 @@ def _forget_other_threads() -> None:
     _choose_maker()
     _lock.release()
 
+
+VALUES["spread_"] = spread
 
 if hasattr(os, "register_at_fork"):  # a forked process has only one thread, and another one may have held the lock
     os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_forget_other_threads)

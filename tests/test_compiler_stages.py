@@ -100,6 +100,41 @@ def test_sums_of_shared_inputs_are_layers_and_their_places_share_weights():
     assert products.note == "8 × 8, at 2 places"
 
 
+@settings(max_examples=25, deadline=None)
+@given(st.data(), *[st.sampled_from([range(8), range(8, 13), range(13), range(16)])] * 2, st.booleans())
+def test_slopes_of_dot_products_of_any_leaves(data, first, second, has_squares):
+    w = [Value(0.25 * i - 1.0) for i in range(8)]
+    x = [Value(0.5 * i - 0.75) for i in range(5)]
+    sides = [
+        [data.draw(st.lists(st.sampled_from(which), min_size=30, max_size=30)) for which in (first, second)]
+        for _ in range(7)
+    ]
+    sides += [[a, a] for a, _ in sides if has_squares]
+
+    def function(given):
+        leaves = [*w, *given, 0.0, 1.0, -2.5]
+        dots = [functional.dot([leaves[i] for i in a], [leaves[i] for i in b]) for a, b in sides]
+        return [functional.sum([(d * 0.01 + given[0]).tanh() * k for d in dots]) for k in (1.0, 2.0)]
+
+    def run(f):
+        found = []
+        for out in f(x):
+            for leaf in (*w, *x):
+                leaf.grad = 0.0
+            out.backward()
+            found += [out.data, *[leaf.grad for leaf in (*w, *x)]]
+        return found
+
+    assert run(compile(function)) == pytest.approx(run(function), rel=1e-9, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", ["relu", "abs", "maximum", "minimum"])
+def test_a_slope_that_is_a_choice_among_numbers_is_one_operation(name):
+    operands = [0.5, -0.25][: len(RULES[name].names)]
+    graph = graph_of(lambda *x: RULES[name](*x), *operands, differentiate="inputs")
+    assert names(graph) == [name, *[f"slope of {name}"] * len(operands)]
+
+
 def test_what_stands_in_parentheses_is_added_first():
     huge = 1e17
     f = compile(lambda w, t: w + (t - huge))

@@ -426,7 +426,7 @@ TEXTS_USE = [
 
 
 @pytest.mark.parametrize(
-    "name", [*TEXTS_USE, "print", "__builtins__", "choose_", "new_", "collect_", "Value_", "rule_"]
+    "name", [*TEXTS_USE, "print", "__builtins__", "choose_", "choose_step_", "new_", "collect_", "Value_", "rule_"]
 )
 def test_a_name_that_has_a_meaning_is_refused(name):
     before = functional.dot([Value(2.0), Value(3.0)], [Value(4.0), Value(5.0)]).data

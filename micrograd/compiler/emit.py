@@ -50,7 +50,7 @@ def apply(
     """
     if operation is DOT:
         total = function.reals(0.0)
-        for a, b in zip(operands[::2], operands[1::2], strict=True):
+        for a, b in zip(operands[: len(operands) // 2], operands[len(operands) // 2 :], strict=True):
             total = function.add_product(a, b, total)
         return total
     if operation is SUM:

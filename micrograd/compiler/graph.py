@@ -1,7 +1,7 @@
 """The second stage: a trace as whole numbers, simplified by a table of patterns.
 
-Each operation has a number, greater than those of its operands. What is computed twice is computed once; what no output
-needs is left out by the next stage. Sums of products stay whole: they are one operation of any number of operands.
+Each operation has a number, which is greater than the numbers of its operands. Equal operations become one. The next
+stage removes those that no output needs. A sum of products is one operation, with any number of operands.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache, reduce
-from itertools import chain
+from itertools import chain, compress, repeat
 from operator import mul
 from types import CodeType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -38,9 +38,11 @@ __all__ = [
     "PASSING",
     "SUBTRACT",
     "SUM",
+    "SUMS",
     "Body",
     "Graph",
     "Operation",
+    "Row",
     "UnsupportedError",
     "compile_text",
 ]
@@ -52,7 +54,7 @@ class UnsupportedError(TraceError):
 
 @dataclass(frozen=True, eq=False)
 class Operation:
-    """What a node of the graph does: a rule's text, in which constants are operands too. See :func:`intern`."""
+    """The kind of a node: a rule's text, with constants among the operands. :func:`intern` makes one per kind."""
 
     name: str
     operands: tuple[str, ...] = ()
@@ -61,23 +63,25 @@ class Operation:
 
 @cache
 def intern(name: str, operands: tuple[str, ...] = (), text: str = "") -> Operation:
-    """The one operation of this name and text."""
+    """Returns the operation of this name and text: the same object at each call."""
     return Operation(name, operands, text)
 
 
 INPUT, CAPTURED, CONSTANT = map(intern, ("input", "captured", "constant"))
-DOT, SUM = intern("dot"), intern("sum")  # of pairs a₁ b₁ a₂ b₂ …; of any number of operands
+SUMS = DOT, SUM = intern("dot"), intern("sum")  # the operands of DOT are a₁ a₂ … b₁ b₂ …
 
 
 @dataclass(frozen=True)
 class Body:
-    """An expression: plain data, equal to others of the same shape.
+    """An expression, as plain data: expressions of the same shape are equal.
+
+    Its numbers are indexed in this order: first the leaves, then the constants, then the steps.
 
     Attributes:
-        leaves: ``L`` for each that differs between lanes, ``U`` for each that does not.
-        constants: 0, 1 and -1 if it uses them; other constants are leaves, so that they need no other kernel.
-        steps: operations, of leaves, constants and steps before them: these are counted in this order.
-        results: which of them it gives.
+        leaves: ``L`` for each leaf that differs between lanes, ``U`` for each leaf that does not.
+        constants: 0, 1 and -1, if they are used. All other constants are leaves, so that they share a kernel.
+        steps: operations, each with the indexes of its operands, which come before it.
+        results: the indexes of the results.
     """
 
     leaves: str
@@ -112,11 +116,25 @@ _SQUARE = intern("square", ("a",), "a ** 2")
 _CUBE = intern("cube", ("a",), "a ** 3")
 _INVERSE = intern("inverse", ("a",), "1 / a")
 _INVERSE_SQUARE = intern("inverse square", ("a",), "1 / a * (1 / a)")  # the square alone may overflow
-PASSING = {ADD, SUBTRACT, MULTIPLY, NEGATE, SUM, DOT, _SQUARE, _CUBE}  # what is not finite makes these not finite
+PASSING = {ADD, SUBTRACT, MULTIPLY, NEGATE, SUM, DOT, _SQUARE, _CUBE}  # not finite if one of their operands is not
+
+
+class Row(NamedTuple):
+    """Products of one operation with each of several others. Each product is part of a derivative.
+
+    Attributes:
+        places: the index of that derivative, for each product.
+        others: the first factor of each product.
+        factor: the second factor, the same for all.
+    """
+
+    places: tuple[int, ...]
+    others: tuple[int, ...]
+    factor: int
 
 
 class _Numbers(dict[Number, int]):
-    # The number of each Value's operation. What was neither captured nor made before is a constant.
+    # By Value, the number of its operation. A Value that is not in the graph yet is a constant.
 
     def __init__(self, constant: Callable[[float], int]) -> None:
         self.constant = constant
@@ -127,23 +145,25 @@ class _Numbers(dict[Number, int]):
 
 
 class Graph:
-    """Operations by number.
+    """The operations of a trace, each known by its number.
 
     Attributes:
-        ops: what each does.
-        args: its operands; of an input or a captured Value its place among them.
-        numbers: what it is worth in the sample that was traced.
-        constants: those that are plain numbers.
-        varying: those that differ between lanes.
-        forward: how many operations are the function's, and not those of its gradients.
-        outputs: the function's results, and what it stores.
-        slopes: its derivatives, each a sum of products: for each product the derivative that it is part of, by its
-            number, and the two factors.
-        gradients: the derivatives as operations, once :meth:`make_gradients` is called.
-        derivatives: how many there are.
-        leaves: the captured Values, then the inputs.
-        captured: how many Values were captured.
-        inputs: how many inputs there are: numbers among the arguments, and random ones.
+        ops: the kind of each operation.
+        args: its operands, by their numbers. Those of a leaf: its index among the captured Values, or the inputs.
+        numbers: its value in the sample that was traced.
+        constants: the operations that are plain numbers.
+        zeros: the constants that are 0 or -0.
+        varying: the operations that differ between lanes.
+        forward: the number of operations that belong to the function. The others belong to its gradients.
+        outputs: the operations that are the function's results, and those that it stores.
+        slopes: the derivatives as sums of products: three lines, with the index of the derivative and the two factors
+            of each product.
+        rows: further such products, whose factors all differ between lanes.
+        gradients: the derivatives as operations; empty before :meth:`make_gradients` is called.
+        derivatives: the number of derivatives.
+        leaves: the operations that are leaves: the captured Values, then the inputs.
+        captured: the number of captured Values.
+        inputs: the number of inputs: numbers among the arguments, and random numbers.
         sources: the captured Values and the arguments, for messages.
     """
 
@@ -151,12 +171,14 @@ class Graph:
         self.ops: list[Operation] = []
         self.args: list[tuple[int, ...]] = []
         self.numbers: list[float] = []
-        # Sets: whether one of many operands is among them takes no loop in Python.
+        # They are sets because a set checks many operands without a loop in Python.
         self.constants: set[int] = set()
+        self.zeros: set[int] = set()
         self.varying: set[int] = set()
         self._ids = _Numbers(self.constant)
         self._known: dict[Any, int] = {}
         self._operations: dict[Rule, Operation] = {rules.dot: DOT, rules.weigh: DOT, rules.total: SUM}
+        self._sides: dict[Value, tuple[tuple[int, ...], tuple[int, ...]]] = {}  # by dot product, its operands
         self._is_gradient, self.forward = False, 0
         self.one, self.zero, self.minus = map(self.constant, (1.0, 0.0, -1.0))
         self.units = frozenset((self.one, self.zero, self.minus))
@@ -175,27 +197,64 @@ class Graph:
         self.forward, self._is_gradient = len(self.ops), True
         self._add(trace.nodes[trace.forward :])
         self.outputs = [self._ids[out] for out in (*trace.outputs, *trace.stored)]
-        self.slopes, self.derivatives = self._find_slopes(trace.gradients), len(trace.gradients)
-        del self._ids  # it refers back to the graph
+        self.derivatives = len(trace.gradients)
+        self.rows: list[Row] = []
+        self.slopes = self._find_slopes(trace)
+        del self._ids, self._sides  # they refer to the graph and the trace, which are then freed
         self.gradients: list[int] = []
-        self._counted: tuple[int, npt.NDArray[np.int64]] | None = None  # of how many operations the uses are counted
+        self._counted: tuple[int, npt.NDArray[np.int64]] | None = None  # see count_uses()
 
-    def _find_slopes(self, gradients: Sequence[Sequence[tuple[Number, Number]]]) -> npt.NDArray[np.int64]:
-        flat = map(self._ids.__getitem__, chain.from_iterable(chain.from_iterable(gradients)))
-        factors = np.fromiter(flat, np.int64).reshape(-1, 2)
-        places = np.repeat(np.arange(len(gradients)), list(map(len, gradients)))
+    def _find_slopes(self, trace: Trace) -> npt.NDArray[np.int64]:
+        number_of, products = self._ids.__getitem__, list[tuple[int, int, int]]()
+        leaves = self.leaves[trace.wanted.start : trace.wanted.stop]
+        in_lanes: dict[tuple[int, ...], list[bool]] = {}  # by operands, whether each differs between lanes
+        places_of: dict[Any, tuple[int, ...]] = {}
+        for output, node, side, upstream in trace.rows:
+            ends, others = self._sides[node] if side.start is None else self._sides[node][::-1]
+            factor, shift = number_of(upstream), output * len(leaves) - leaves.start
+            is_in_row = in_lanes.get(others) or in_lanes.setdefault(others, [x in self.varying for x in others])
+            if factor not in self.varying or min(ends) < leaves.start or max(ends) >= leaves.stop:
+                is_in_row = [False] * len(others)
+            if False in is_in_row:
+                each = zip(ends, others, is_in_row, strict=True)
+                products += [(end + shift, x, factor) for end, x, is_in in each if not is_in and end in leaves]
+                ends, others = tuple(compress(ends, is_in_row)), tuple(compress(others, is_in_row))
+            if others:
+                key = ends, shift
+                places = places_of.get(key) or places_of.setdefault(key, tuple([end + shift for end in ends]))
+                self.rows.append(Row(places, others, factor))
+        for place, factors in enumerate(trace.gradients):
+            if factors:
+                numbers = list(map(number_of, factors))
+                products += zip(repeat(place), numbers[::2], numbers[1::2], strict=False)
+        slopes = np.array(products, np.int64).reshape(-1, 3).T
         is_zero = np.zeros(len(self.ops), bool)  # see is_lost()
-        is_zero[[i for i in self.constants if self.numbers[i] == 0]] = True
-        return np.stack([places, *factors.T])[:, ~is_zero[factors].any(axis=1)]
+        is_zero[list(self.zeros)] = True
+        return slopes[:, ~is_zero[slopes[1:]].any(axis=0)]
 
-    def count_uses(self, roots: npt.NDArray[np.int64]) -> list[int]:
-        """How often each operation is used by what these are computed from; 0 if it is not needed."""
+    def find_factors(self) -> set[int]:
+        """The operations that are factors in the derivatives."""
+        others = {row.others for row in self.rows}
+        return {*self.slopes[1:].ravel().tolist(), *[row.factor for row in self.rows], *chain.from_iterable(others)}
+
+    def find_products(self) -> npt.NDArray[np.int64]:
+        """All products of the derivatives: the derivative, by its number, and the two factors."""
+        rows, counts = self.rows, [len(row.places) for row in self.rows]
+        places, others = (
+            np.fromiter(chain.from_iterable(parts), np.int64, sum(counts))
+            for parts in ([row.places for row in rows], [row.others for row in rows])
+        )
+        factors = np.repeat(np.array([row.factor for row in rows], np.int64), counts)
+        return np.concatenate([self.slopes, [places, others, factors]], axis=1)
+
+    def count_uses(self, roots: Sequence[int]) -> list[int]:
+        """For each operation, how many times the computation of these roots uses it; 0 if they don't need it."""
         first, args = self.leaves.stop, self.args  # leaves have no operands
-        done, counts = self._counted or (first, np.empty(0, np.int64))  # by operations that were there before
+        done, counts = self._counted or (first, np.empty(0, np.int64))  # those of the last call
         more = np.bincount(np.fromiter(chain.from_iterable(args[done:]), np.int64), minlength=len(args))
         more[: len(counts)] += counts
         self._counted = len(args), more
-        uses: list[int] = (more + np.bincount(roots, minlength=len(args))).tolist()
+        uses: list[int] = (more + np.bincount(np.array(roots, np.int64), minlength=len(args))).tolist()
         for i in range(len(args) - 1, first - 1, -1):  # an operation has a greater number than its operands
             if not uses[i]:
                 for x in args[i]:
@@ -203,21 +262,21 @@ class Graph:
         return uses
 
     def make_gradients(self) -> None:
-        """Makes each derivative one operation."""
+        """Makes an operation for each derivative."""
         if not self.gradients and self.derivatives:
             self._is_gradient = True
             pairs: list[list[int]] = [[] for _ in range(self.derivatives)]
-            for place, a, b in self.slopes.T.tolist():
+            for place, a, b in self.find_products().T.tolist():
                 pairs[place] += a, b
             numbers = self.find_gradients()
             self.gradients = [
-                self._simplify(DOT, tuple(args), number) if args else self.zero
+                self._simplify(DOT, (*args[::2], *args[1::2]), number) if args else self.zero
                 for args, number in zip(pairs, numbers, strict=True)
             ]
 
     def find_gradients(self) -> list[float]:
-        """What the derivatives are in the sample that was traced."""
-        numbers, (places, a, b) = np.array(self.numbers), self.slopes
+        """The derivatives' values in the sample that was traced."""
+        numbers, (places, a, b) = np.array(self.numbers), self.find_products()
         with np.errstate(all="ignore"):
             sums: list[float] = np.bincount(places, numbers[a] * numbers[b], self.derivatives).tolist()
         return sums
@@ -228,20 +287,20 @@ class Graph:
             of = repr(self.numbers[i]) if op is CONSTANT else ", ".join(map(str, args))
             lines.append(f"{i}: {op.name}({of})" + "  (the same in all lanes)" * (i not in self.varying))
         terms: list[list[str]] = [[] for _ in range(self.derivatives)]
-        for place, a, b in self.slopes.T.tolist():
+        for place, a, b in self.find_products().T.tolist():
             terms[place].append(f"{a}·{b}")
         gradients = [" + ".join(products) or "0" for products in terms]
         return "\n".join([*lines, f"outputs {self.outputs}", f"gradients [{', '.join(gradients)}]"])
 
     def new(self, op: Operation, args: tuple[int, ...], number: float) -> int:
-        """A new operation's number."""
+        """Adds an operation, and returns its number."""
         self.ops.append(op)
         self.args.append(args)
         self.numbers.append(number)
         i = len(self.numbers) - 1
         if op is CONSTANT:
             self.constants.add(i)
-        elif not self.varying.isdisjoint(args):
+        elif args[-1] in self.varying or not self.varying.isdisjoint(args):  # the first are often weights
             self.varying.add(i)
         return i
 
@@ -249,13 +308,15 @@ class Graph:
         key = ("constant", number, math.copysign(1.0, number)) if number == number else "nan"
         if key not in self._known:
             self._known[key] = self.new(CONSTANT, (), number)
+            if number == 0:
+                self.zeros.add(self._known[key])
         return self._known[key]
 
     def terms(self, i: int) -> list[tuple[int, int]]:
-        """The products that an operation is the sum of."""
+        """The products whose sum an operation is. A single number counts as its product with 1."""
         op, args = self.ops[i], self.args[i]
         if op is DOT:
-            return list(zip(args[::2], args[1::2], strict=True))
+            return list(zip(args[: len(args) // 2], args[len(args) // 2 :], strict=True))
         if op is SUM:
             return [(x, self.one) for x in args]
         return [(args[0], args[1])] if op is MULTIPLY else [(i, self.one)]
@@ -279,9 +340,8 @@ class Graph:
             if op is DOT:
                 if whole is rules.weigh:
                     args += tuple(map(self.constant, map(float, rule.constants["x"])))
-                pairs, count = list(args), len(args) // 2
-                pairs[::2], pairs[1::2] = args[:count], args[count:]
-                args = tuple(pairs)
+                if not self._is_gradient:
+                    self._sides[node] = args[: len(args) // 2], args[len(args) // 2 :]
             elif rule.constants:
                 args += tuple([self.constant(_to_number(rule, x)) for x in rule.constants.values()])
             ids[node] = simplify(op, args, node._data)
@@ -290,7 +350,7 @@ class Graph:
         has_constant = not self.constants.isdisjoint(args)
         if not args or (has_constant and self.constants.issuperset(args)):
             return self.constant(number)
-        if has_constant or op in _WITHOUT_CONSTANTS or (len(args) < 3 and op in _SUMS):
+        if has_constant or op in _WITHOUT_CONSTANTS or (len(args) < 3 and op in SUMS):
             for pattern in _PATTERNS.get(op, ()):
                 found = pattern(self, number, *args)
                 if found is not None:
@@ -302,28 +362,28 @@ class Graph:
         return known
 
     def make(self, op: Operation, number: float, *args: int) -> int:
-        """An operation in another one's place."""
+        """The number of an operation, which is added if it is new. Patterns call this for their replacement."""
         return self._simplify(op, args, number)
 
     def is_number(self, x: int, number: float) -> bool:
         return x in self.constants and self.numbers[x] == number
 
     def is_neutral(self, x: int, sign: float) -> bool:
-        """Whether it is the 0 of this sign: -0.0 + 0.0 is 0.0. In a gradient, whose sums have no order, any 0."""
+        """Whether adding it changes nothing: it is a 0 of this sign, as -0.0 + 0.0 is 0.0. In gradients any 0 is."""
         return self.is_number(x, 0) and (self._is_gradient or math.copysign(1.0, self.numbers[x]) == sign)
 
     def is_power_of_two(self, x: int) -> bool:
-        """Whether it is a constant by which one divides and multiplies without rounding."""
+        """Whether it is a constant so that products and quotients with it are not rounded."""
         return (
             x in self.constants and abs(math.frexp(self.numbers[x])[0]) == 0.5 and 1e-300 < abs(self.numbers[x]) < 1e300
         )
 
     def is_lost(self, x: int, y: int) -> bool:
-        """Whether a product is 0 in a gradient. In the function itself, 0 times what is not finite has to be nan."""
-        return self._is_gradient and (self.is_number(x, 0) or self.is_number(y, 0))
+        """Whether a product is in a gradient and 0. In the function itself, 0 times infinity has to give nan."""
+        return self._is_gradient and (x in self.zeros or y in self.zeros)
 
     def _expand(self, rule: Rule, node: Value) -> int:
-        # A rule of any number of operands, by running its text on Values: it becomes what it is made of.
+        # Replaces a rule of any number of operands by simpler operations: it traces the rule's text on the parents.
         scope = {**VALUES, **_OF_VALUES, **rule.constants, rule.names[0]: list(node._parents)}
         tracing = Tracing()
         with watch(tracing):
@@ -343,10 +403,10 @@ def _compile(text: str) -> CodeType:
 
 
 def compile_text(tree: ast.Expression) -> CodeType:
-    """The code of a rule's text whose choices are calls: see :func:`~micrograd.rule.write_choices`.
+    """Compiles a rule's text in which choices are calls, as :func:`~micrograd.rule.write_choices` writes it.
 
     Raises:
-        UnsupportedError: if a name is assigned in a side of a choice, and used outside of it.
+        UnsupportedError: if a name is assigned on one side of a choice, and used outside of that side.
     """
     code = compile(ast.fix_missing_locations(tree), "<rule>", "eval")
     stored = [node for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)]
@@ -368,7 +428,7 @@ def _to_number(rule: Rule, x: Any) -> float:
     return float(x)
 
 
-# Simplification: for each operation what it is instead, if it is such a case. What gives None is none.
+# Simplification: the patterns of each operation. A pattern returns the replacement's number, or None without a match.
 
 _Pattern = Callable[..., "int | None"]
 
@@ -383,13 +443,13 @@ def _sum_of(g: Graph, number: float, *args: int) -> int | None:
 def _dot_of(g: Graph, number: float, *args: int) -> int | None:
     if len(args) == 2:
         return g.make(ADD, number, g.zero, g.make(MULTIPLY, number, *args))
-    pairs = list(zip(args[::2], args[1::2], strict=True))
-    left = [(x, y) for x, y in pairs if not g.is_lost(x, y)]
+    pairs = list(zip(args[: len(args) // 2], args[len(args) // 2 :], strict=True))
+    left = [(x, y) for x, y in pairs if not g.is_lost(x, y)] if not g.zeros.isdisjoint(args) else pairs
     if not left:
         return g.zero
-    if all(g.is_number(x, 1) or g.is_number(y, 1) for x, y in left):
-        return g.make(SUM, number, *[y if g.is_number(x, 1) else x for x, y in left])
-    return g.make(DOT, number, *[x for pair in left for x in pair]) if len(left) < len(pairs) else None
+    if all(g.one in pair for pair in left):
+        return g.make(SUM, number, *[y if x == g.one else x for x, y in left])
+    return g.make(DOT, number, *chain.from_iterable(zip(*left, strict=True))) if len(left) < len(pairs) else None
 
 
 _PATTERNS: dict[Operation, list[_Pattern]] = {
@@ -427,14 +487,14 @@ _PATTERNS: dict[Operation, list[_Pattern]] = {
     SUM: [_sum_of],
     DOT: [_dot_of],
 }
-_WITHOUT_CONSTANTS, _SUMS = {NEGATE, CHOICE}, {SUM, DOT}  # have patterns in which no operand is a constant
+_WITHOUT_CONSTANTS = {NEGATE, CHOICE}  # they have patterns in which no operand is a constant
 
 
-# What the names in a text that is expanded mean on Values, where the table has no line for them
+# The meaning of names in expanded texts, on Values, for names that are not in the table of rules
 
 
 def _elementary(name: str, value: str) -> Callable[..., Value]:
-    # A function of math that has no line in the table; nobody differentiates it.
+    # A function of the module math that is not in the table. Nobody differentiates it, so its slope is nan.
     @cache
     def make() -> Callable[..., Value]:
         return operation(Rule(name, "a", value, ("nan",), {}))

@@ -1,7 +1,7 @@
-"""Part of the third stage: which sums of products stand together. All is plain data: numbers of operations and of rows.
+"""Part of the third stage: group sums of products. All data are plain: operations and rows are whole numbers.
 
-- Sums of products that share their inputs are a :class:`Layer`.
-- Products that are summed over samples are a :class:`Tile`: each of some rows times each of some others.
+- Sums of products of the same inputs form a :class:`Layer`.
+- Products that are summed over samples form a :class:`Tile`: each of some operations times each of some others.
 """
 
 from __future__ import annotations
@@ -9,30 +9,30 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, pairwise
+from itertools import chain, compress, pairwise
 
 import numpy as np
 import numpy.typing as npt
 
-from .graph import DOT, Graph
+from .graph import DOT, Graph, Row
 from .machine import Whole
 
-__all__ = ["Layer", "Offsets", "Term", "Tile", "find_layers", "find_offsets", "find_tiles", "split_terms"]
+__all__ = ["Layer", "Offsets", "Term", "Tile", "find_layers", "find_offsets", "find_rows", "find_tiles", "split_terms"]
 
-_LEAST = 8  # weights of a layer
+_LEAST = 8  # the smallest number of weights of a layer
 
-Term = tuple[int, int]  # a product of two operations; a single one is a product with the constant 1
-Offsets = tuple[list[int], list[int]]  # numbers in a grid are sums of one for its line and one for its column
+Term = tuple[int, int]  # a product of two operations; a single operation is its product with the constant 1
+Offsets = tuple[list[int], list[int]]  # a grid of numbers: each is the sum of its line's and its column's number
 
 
 @dataclass(eq=False, repr=False)
 class Layer:
-    """Sums of products of the same inputs, with one weight for each.
+    """Sums of products of the same inputs with weights.
 
     Attributes:
-        inputs: the operations that differ between lanes, the same for all sums.
+        inputs: the inputs, operations that differ between lanes.
         members: the sums.
-        weights: for each sum, a weight for each input.
+        weights: for each sum, a weight for each input. Weights are the same in all lanes.
     """
 
     inputs: tuple[int, ...]
@@ -41,33 +41,33 @@ class Layer:
 
 
 def find_layers(graph: Graph, live: Iterable[int], rests: dict[int, list[Term]]) -> list[Layer]:
-    """The layers among these operations.
+    """Finds the layers among some operations.
 
     Args:
-        graph: what the operations are of.
+        graph: the graph of the operations.
         live: the operations.
-        rests: what is added to each sum, the same in all lanes. Such products of a layer's sums are moved here.
+        rests: for each sum, the products that are the same in all lanes. Such products of layers are moved here.
     """
     varying, found, moved = graph.varying, dict[tuple[int, ...], Layer](), dict[int, list[Term]]()
+    in_lanes: dict[tuple[int, ...], list[bool]] = {}  # by inputs, whether each differs between lanes
     for i in live:
         if graph.ops[i] is not DOT or i not in varying:
             continue
         args = graph.args[i]
-        a, b = args[::2], args[1::2]
-        if varying.isdisjoint(a) and varying.issuperset(b):
-            weights, inputs = a, b
-        elif varying.isdisjoint(b) and varying.issuperset(a):
-            weights, inputs = b, a
-        elif varying.issuperset(args):
+        weights, inputs = args[: len(args) // 2], args[len(args) // 2 :]
+        if varying.isdisjoint(inputs):
+            weights, inputs = inputs, weights
+        if varying.issuperset(weights):
             continue
-        else:
-            terms, rest = split_terms(graph, i)
-            if any(x in varying and y in varying for x, y in terms):
+        if not varying.isdisjoint(weights):
+            pairs = list(zip(weights, inputs, strict=True))
+            if any(a in varying and b in varying for a, b in pairs):
                 continue
-            weights = tuple([y if x in varying else x for x, y in terms])
-            inputs = tuple([x if x in varying else y for x, y in terms])
-            if rest:
-                moved[i] = rest
+            weights, inputs = zip(*[(b, a) if a in varying else (a, b) for a, b in pairs], strict=True)
+        if not varying.issuperset(inputs):
+            is_in = in_lanes.get(inputs) or in_lanes.setdefault(inputs, [x in varying for x in inputs])
+            moved[i] = [(a, b) for a, b, differs in zip(weights, inputs, is_in, strict=True) if not differs]
+            weights, inputs = tuple(compress(weights, is_in)), tuple(compress(inputs, is_in))
         layer = found.get(inputs)
         if layer is None:
             layer = found[inputs] = Layer(inputs, [], [])
@@ -82,14 +82,14 @@ def find_layers(graph: Graph, live: Iterable[int], rests: dict[int, list[Term]])
 
 
 def split_terms(graph: Graph, i: int) -> tuple[list[Term], list[Term]]:
-    """The products that an operation is the sum of: those that differ between lanes, and the others."""
+    """Returns the products whose sum an operation is: those that differ between lanes, and the others."""
     varying, terms = graph.varying, graph.terms(i)
     rest = [(a, b) for a, b in terms if a not in varying and b not in varying]
     return ([(a, b) for a, b in terms if a in varying or b in varying], rest) if rest else (terms, rest)
 
 
 def find_offsets(grid: Sequence[Sequence[int]]) -> Offsets | None:
-    """A number for each line and one for each column, whose sums are the numbers of a grid; None if there are none.
+    """Finds numbers for the lines and the columns of a grid, whose sums are its numbers; None if there are none.
 
     >>> find_offsets([[5, 6, 9], [15, 16, 19]])
     ([5, 15], [0, 1, 4])
@@ -101,12 +101,12 @@ def find_offsets(grid: Sequence[Sequence[int]]) -> Offsets | None:
 
 @dataclass(eq=False)
 class Tile:
-    """Products of each of some rows with each of some columns, which are rows of numbers too.
+    """Products of each of some operations, the rows, with each of some others, the columns.
 
     Attributes:
         rows: the first factors.
         columns: the second factors.
-        places: where the sum of each product goes.
+        places: the index of the derivative that each product is part of.
     """
 
     rows: list[int]
@@ -114,40 +114,46 @@ class Tile:
     places: Offsets
 
     def turn(self) -> Tile:
-        """The same products with rows for columns."""
+        """Returns the same products with rows and columns exchanged."""
         return Tile(self.columns, self.rows, self.places[::-1])
 
 
-def find_tiles(places: Whole, rows: Whole, columns: Whole) -> list[Tile]:
-    """Puts products together that share their factors, so that the places of their sums are a grid of offsets.
+def find_rows(products: Whole) -> list[Row]:
+    """Groups products by their second factor.
 
     Args:
-        places: where the sum of each product goes.
-        rows: the first factor of each.
-        columns: the second factor of each.
+        products: three lines, with the index of the derivative and the two factors of each product.
 
     >>> import numpy as np
-    >>> find_tiles(np.array([10, 11, 12, 20, 21, 22]), np.array([1, 1, 1, 2, 2, 2]), np.array([5, 6, 7, 5, 6, 7]))
+    >>> find_rows(np.array([[10, 11, 20, 21], [5, 6, 5, 6], [1, 1, 2, 2]]))
+    [Row(places=(10, 11), others=(5, 6), factor=1), Row(places=(20, 21), others=(5, 6), factor=2)]
+    """
+    places, others, factors = products[:, np.lexsort(products)]
+    # A product may occur several times, for other derivatives: then it is part of other rows.
+    turns = _count_repeats(factors, others)
+    order = np.lexsort((places, turns, factors))
+    places, others, factors, turns = places[order], others[order], factors[order], turns[order]
+    ends = np.flatnonzero(_differ(factors) | _differ(turns)) + 1
+    return [
+        Row(tuple(places[begin:end].tolist()), tuple(others[begin:end].tolist()), int(factors[begin]))
+        for begin, end in pairwise([0, *ends.tolist(), len(places)])
+        if begin < end
+    ]
+
+
+def find_tiles(rows: Iterable[Row]) -> list[Tile]:
+    """Groups rows of products by their first factors, and cuts them so that their places are grids of offsets.
+
+    >>> find_tiles([Row((10, 11, 12), (5, 6, 7), 1), Row((20, 21, 22), (5, 6, 7), 2)])
     [Tile(rows=[1, 2], columns=[5, 6, 7], places=([10, 20], [0, 1, 2]))]
     """
-    if not len(places):
-        return []
-    # A product that occurs again, for another place, belongs to another turn.
-    order = np.lexsort((places, columns, rows))
-    places, rows, columns = places[order], rows[order], columns[order]
-    turns = _count_repeats(rows, columns)
-    order = np.lexsort((places, turns, rows))
-    places, rows, columns, turns = places[order], rows[order], columns[order], turns[order]
-    # Rows that are multiplied with the same columns, in the same order of places, stand together.
-    begins = np.flatnonzero(np.append(True, _differ(rows) | _differ(turns))).tolist()
-    together: dict[bytes, list[slice]] = defaultdict(list)
-    for begin, end in zip(begins, [*begins[1:], len(places)], strict=True):
-        together[columns[begin:end].tobytes()].append(slice(begin, end))
+    together: dict[tuple[int, ...], list[Row]] = defaultdict(list)
+    for row in rows:
+        together[row.others].append(row)
     tiles: list[Tile] = []
-    for lines in together.values():
-        lines.sort(key=lambda line: places[line.start])
-        grid = np.stack([places[line] for line in lines])
-        tiles += _cut(grid, [int(rows[line.start]) for line in lines], columns[lines[0]].tolist())
+    for others, lines in together.items():
+        lines.sort(key=lambda row: row.places[0])
+        tiles += _cut(np.array([row.places for row in lines]), [row.factor for row in lines], list(others))
     return tiles
 
 
@@ -156,13 +162,13 @@ def _differ(numbers: Whole) -> npt.NDArray[np.bool_]:
 
 
 def _count_repeats(rows: Whole, columns: Whole) -> Whole:
-    # Of pairs in order: how often each occurred before.
+    # For each pair of a sorted list, how many equal pairs come before it.
     begins = np.flatnonzero(np.append(True, _differ(rows) | _differ(columns)))
     return np.arange(len(rows)) - np.repeat(begins, np.diff(np.append(begins, len(rows))))
 
 
 def _cut(grid: Whole, rows: list[int], columns: list[int]) -> Iterator[Tile]:
-    # Cuts a grid of places where a step to the right is not the same in all rows.
+    # Cuts a grid of places between two columns whose distance is not the same in all rows.
     steps = np.diff(grid, axis=1)
     cuts = np.flatnonzero((steps != steps[:1]).any(axis=0)) + 1
     for left, right in pairwise([0, *cuts.tolist(), len(columns)]):

@@ -1,7 +1,7 @@
-"""Arithmetic with numbers and pairs: sums and products together with what they lose in rounding.
+"""Double-double arithmetic: sums and products, each as the rounded result and its rounding error.
 
-A formula reads as it does in a book: the operators of :class:`~micrograd.compiler.code.Number` write its instructions.
-No instruction carries a fast-math flag: LLVM may not reorder sums, which the exact sums and products rely on.
+Formulas are written with the operators of :class:`~micrograd.compiler.code.Number`, which emit the instructions. No
+instruction has a fast-math flag: exact sums and products rely on LLVM not reordering anything.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ __all__ = [
     "multiply_add", "multiply_pairs", "polynomial", "select", "where_rare",
 ]  # fmt: skip
 
-SPLITTER = 2.0**27 + 1  # Veltkamp's: cuts the 53 bits of a double in two halves
-LONG = 8  # coefficients: shorter polynomials gain nothing from being evaluated in parts
-Pair = tuple[Number, Number]  # a number, and a much smaller one that is to be added to it
+SPLITTER = 2.0**27 + 1  # Veltkamp's constant, which splits the 53 bits of a double into two halves
+LONG = 8  # a polynomial with more coefficients is evaluated in two parts, which takes less time
+Pair = tuple[Number, Number]  # a number, and a much smaller one; the pair stands for their sum
 
 
 def bits_of(x: float) -> int:
@@ -31,12 +31,12 @@ def bits_of(x: float) -> int:
 
 
 def select(where: Number, x: Operand, y: Operand) -> Number:
-    """``x`` in the lanes where it is true, else ``y``."""
+    """``x`` in the lanes where the condition is true, otherwise ``y``."""
     return where.function.choose(where, x, y)
 
 
 def where_rare(rare: Number, usual: Number, compute: Callable[[], Number]) -> Number:
-    """``usual``, and in the lanes of ``rare`` what ``compute`` writes, which runs only if a lane needs it."""
+    """``usual``; in the lanes of ``rare``, the result of the code that ``compute`` emits. It runs only if needed."""
     f = rare.function
     found = f.variable(usual)
     with f.when(f.any(rare), likely=False):
@@ -45,25 +45,25 @@ def where_rare(rare: Number, usual: Number, compute: Callable[[], Number]) -> Nu
 
 
 def copy_sign(x: Number, sign: Number) -> Number:
-    """``x`` with the sign of ``sign``, that of a zero included."""
+    """``x`` with the sign of ``sign``, which may be a zero's."""
     return x.function.intrinsic("copysign", x, sign)
 
 
 def clamp(x: Number, least: float, most: float) -> Number:
-    """``x`` within two bounds; a nan stays one."""
+    """``x``, limited to the range between two bounds; nan stays nan."""
     x = select(x < least, least, x)
     return select(x > most, most, x)
 
 
 def multiply_add(x: Number, y: Operand, z: Operand) -> Number:
-    """``x * y + z``, rounded once where the processor can, else twice."""
+    """``x * y + z``, rounded once if the processor has fused instructions, otherwise twice."""
     if x.function.fma:
         return x.function.intrinsic("fma", x, y, z)
     return x * y + z
 
 
 def polynomial(x: Number, coefficients: Sequence[float]) -> Number:
-    """``c₀ + c₁x + c₂x² + …`` by Horner's rule; a long one as even and odd powers, which the processor overlaps."""
+    """``c₀ + c₁x + c₂x² + …`` by Horner's rule. The even and odd powers of a long one are computed in parallel."""
     if len(coefficients) > LONG:
         square = x * x
         return multiply_add(polynomial(square, coefficients[1::2]), x, polynomial(square, coefficients[::2]))
@@ -81,7 +81,7 @@ def fast_sum(x: Number, y: Number) -> Pair:
 
 
 def exact_sum(x: Number, y: Number) -> Pair:
-    """``x + y`` as the rounded sum and its exact error, in any order of size (Knuth)."""
+    """``x + y`` as the rounded sum and its exact error, for any ``x`` and ``y`` (Knuth)."""
     total = x + y
     of_y = total - x
     return total, (x - (total - of_y)) + (y - of_y)
@@ -90,7 +90,7 @@ def exact_sum(x: Number, y: Number) -> Pair:
 def exact_product(x: Number, y: Number) -> Pair:
     """``x * y`` as the rounded product and its exact error.
 
-    Without fused instructions it is Dekker's product of halves, for numbers below 2⁹⁹⁶.
+    Without fused instructions this is Dekker's product of halves, and both numbers must be below 2⁹⁹⁶.
     """
     product = x * y
     if x.function.fma:
@@ -117,7 +117,7 @@ def cut_in_halves(x: Number) -> Pair:
 
 
 def remainder(x: Number, quotient: Number, y: Number) -> Number:
-    """``x - quotient * y`` for a quotient close to ``x / y``, with no error but the last rounding."""
+    """``x - quotient * y``, rounded once, for a quotient close to ``x / y``."""
     if x.function.fma:
         return multiply_add(-quotient, y, x)
     product, error = exact_product(quotient, y)
@@ -131,7 +131,7 @@ def multiply_pairs(x: Number, x_low: Number, y: Number, y_low: Number) -> Pair:
 
 
 def divide_pairs(x: Number, x_low: Number, y: Number, y_low: Number) -> Pair:
-    """The quotient of two pairs as a pair, with one division; y_low may be only as large as the rounding of y."""
+    """The quotient of two pairs as a pair, with one division. ``y_low`` is at most the rounding error of ``y``."""
     inverse = 1.0 / y
     quotient = x * inverse
     return quotient, (remainder(x, quotient, y) + multiply_add(-quotient, y_low, x_low)) * inverse

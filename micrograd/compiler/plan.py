@@ -1,13 +1,14 @@
-"""The third stage: which operations stand together, and in which rows.
+"""The third stage: group the operations into instructions, and choose the row in memory of each number.
 
-A small program is one *fused* kernel: an expression of its inputs, without rows in memory. In a larger one,
+A small program becomes one *fused* kernel: an expression of its inputs, without rows in memory. In a larger program:
 
-- sums of products that share their inputs are a *layer*, whose places share its weights;
-- what nothing else uses becomes part of an expression; expressions of one shape are a *kernel* of many rows;
-- long sums of products that share nothing are run as they are, *dot*;
-- gradients that are summed over samples are *outer* products, summed over lanes and over the places of a layer.
+- Sums of products of the same inputs form a *layer*. Layers with the same weights are one instruction.
+- An operation with a single use is part of the expression that uses it. Expressions of the same shape are one
+  instruction: a *kernel* that runs on many rows.
+- Long sums of products that share nothing are *dot* instructions.
+- Gradients that are summed over samples are *outer* products, summed over the lanes and over the uses of a layer.
 
-What is the same in all lanes is computed once, in rows of one number.
+What is the same in all lanes is computed once per run, in rows of one number.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ import numpy.typing as npt
 
 from . import emit, products
 from .code import LANES
-from .graph import ADD, DOT, MULTIPLY, SUBTRACT, SUM, Body, Graph
-from .grouping import Layer, Offsets, Term, Tile, find_layers, find_offsets, find_tiles, split_terms
+from .graph import ADD, DOT, MULTIPLY, SUBTRACT, SUMS, Body, Graph
+from .grouping import Layer, Offsets, Term, Tile, find_layers, find_offsets, find_rows, find_tiles, split_terms
 from .machine import Floats, Kernel, Whole
 
 if TYPE_CHECKING:
@@ -32,11 +33,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Instruction", "Plan", "make_plan"]
 
-_FUSED = 160  # operations of a program that is one kernel, at most
-_FUSED_SUMS = 16  # and its sums over lanes
-_STEPS, _LEAVES = 24, 16  # of a kernel's expression, at most
-_SHORT = 8  # products of a sum that is part of an expression, at most
-_CHAIN = 6  # terms of a sum that was written with +, at least, to be run as one
+_FUSED = 160  # the largest number of operations of a program that is one kernel
+_FUSED_SUMS = 16  # the largest number of its sums over lanes
+_STEPS, _LEAVES = 24, 16  # the largest numbers of operations and of leaves of an expression
+_SHORT = 8  # the largest number of products of a sum that is part of an expression
+_CHAIN = 6  # the smallest number of terms of a sum written with + that becomes one operation
 
 
 @dataclass(eq=False, repr=False)
@@ -44,15 +45,15 @@ class Instruction:
     """One line of a program.
 
     Attributes:
-        kernel: what it runs.
-        expression: the kernel that it runs for each vector, whose address comes before all operands; None without.
+        kernel: the kernel that it runs.
+        expression: the kernel that it calls for each vector, or None. Its address is put before the operands.
         operands: its numbers, as :mod:`micrograd.compiler.emit` describes them.
-        name: what it is.
-        note: what it is made of.
-        count: how many operations of the graph it does.
-        work: how many additions and multiplications a lane takes.
+        name: its name, for people.
+        note: what it computes, for people.
+        count: the number of the graph's operations that it computes.
+        work: the number of additions and multiplications per lane.
         reads: the rows that it reads, each once.
-        writes: the rows that it writes; sums over lanes are no rows.
+        writes: the rows that it writes. Sums over lanes are not rows.
     """
 
     kernel: Kernel
@@ -71,18 +72,19 @@ class Plan:
     """A program, before it is compiled.
 
     Attributes:
-        uniform: what is computed once; its rows are numbers of ``u``.
-        lanes: what is computed for each sample; a fused program is one instruction.
-        is_fused: whether it is one.
-        constants: ``u`` before the first run: number 0 is the check, then the captured, then constants.
-        captured: how many Values were captured: their numbers in ``u`` are 1 and on.
-        inputs: how many numbers an argument has: their rows in ``v`` are 1 and on.
-        rows: how many rows ``v`` has.
-        outputs: the row of each output in ``v``; the last ones are not the function's, but may fail.
-        gradients: the row of each gradient, if they are asked for lane by lane.
-        sums: how many sums over lanes there are in ``g``.
-        traced: how many operations were traced.
-        places: of operations that have a row: the operation, whether in ``v``, the row; until the program is checked.
+        uniform: the instructions that run once; their rows are numbers of ``u``.
+        lanes: the instructions that run for each sample. A fused program has one.
+        is_fused: whether the program is fused.
+        constants: ``u`` before the first run: the check at index 0, then the captured numbers, then constants.
+        captured: the number of captured Values. Their indexes in ``u`` begin at 1.
+        inputs: the number of inputs. Their rows in ``v`` begin at 1.
+        rows: the number of rows of ``v``.
+        outputs: the row of each output in ``v``. The last ones are unused results that may raise an error.
+        gradients: the row of each gradient, if each lane has its own.
+        sums: the number of sums over lanes in ``g``.
+        traced: the number of operations that were traced.
+        places: the operations that have a row: the operation, whether the row is in ``v``, and the row. It is emptied
+            when the program has been checked.
     """
 
     captured: int
@@ -111,7 +113,7 @@ class Plan:
         return "\n".join(lines)
 
     def draw(self) -> Drawing:
-        """The instructions for each sample as a drawing: which needs what which other gives.
+        """Draws the instructions that run for each sample. An arrow leads to an instruction that reads the rows.
 
         >>> from micrograd.compiler import compile
         >>> double = compile(lambda x: x * 2 + 1)
@@ -140,12 +142,12 @@ class Plan:
 
 
 def make_plan(graph: Graph, sums: bool | None) -> Plan:
-    """How to compute a graph's outputs and gradients.
+    """Plans the program that computes a graph's outputs and gradients.
 
     Args:
-        graph: what is computed.
-        sums: whether the gradients are summed over lanes; otherwise each lane has its own. None if there is only one:
-            they are summed if the program is large, for that is shorter.
+        graph: the graph.
+        sums: True if gradients are summed over lanes, False if each lane has its own. None if there is a single lane:
+            then a large program sums them, which makes it shorter.
     """
     graph.outputs += _find_unused(graph)
     if sums is False or len(graph.outputs) + graph.derivatives <= _FUSED:
@@ -161,43 +163,44 @@ def make_plan(graph: Graph, sums: bool | None) -> Plan:
 
 
 def _find_unused(graph: Graph) -> list[int]:
-    # What the function computes and does not use. It becomes a further output if it may raise an error, which has to be
-    # noticed.
+    # Returns the unused results of the function that may raise an error. They become outputs, so that it is noticed.
     risky = [i for i in range(graph.leaves.stop, graph.forward) if emit.may_fail(graph.ops[i].text)]
     if not risky:
         return []
-    uses = graph.count_uses(np.append(np.array(graph.outputs, np.int64), graph.slopes[1:]))
+    uses = graph.count_uses([*graph.outputs, *graph.find_factors()])
     return [i for i in risky if not uses[i]]
 
 
-_Lines = tuple[tuple[tuple[int, ...], int], ...]  # of a layer, for each sum: the rows of its weights, and of its start
+_Lines = tuple[tuple[tuple[int, ...], int], ...]  # the sums of a layer: the rows of the weights, and where it starts
 
 
 class _Kind:
-    # What units have in common that may be one instruction: an expression, or the lines of a layer, or "dot".
+    # Units of one kind may be one instruction. They share an expression, or the lines of a layer, or are "dot".
 
     __slots__ = ("left", "ready", "what")
 
     def __init__(self, what: Body | _Lines | str) -> None:
         self.what = what
-        self.left = 0  # units that are not in an instruction yet
-        self.ready: list[_Unit] = []  # those of them that wait for nothing
+        self.left = 0  # the number of units that are not in an instruction yet
+        self.ready: list[_Unit] = []  # those of them whose operands are computed
 
 
 class _Unit:
-    # What is done at once: an operation with those that are part of it, or a layer.
+    # All operations of one kind whose operands are computed by the same other units.
 
     __slots__ = ("height", "kind", "members", "needs", "users", "waits_for")
 
-    def __init__(self, members: list[int], kind: _Kind, needs: Sequence[int]) -> None:
-        self.members, self.kind, self.needs = members, kind, needs
+    def __init__(self, kind: _Kind) -> None:
+        self.kind = kind
+        self.members: list[int] = []
+        self.needs: list[Sequence[int]] = []  # the operands of each member, or the inputs of each layer
         self.users: list[_Unit] = []
-        self.waits_for = 0  # units
-        self.height = 0  # how many units come after it, one after the other
+        self.waits_for = 0  # the number of units that are to be computed before it
+        self.height = 0  # the length of the longest path from it through its users
 
 
-# An operation with those that are part of it: its shape, steps, how many different operands it has, and its leaves.
-# Trees of one shape differ in their leaves only.
+# An expression: the number of its shape, of its steps and of its different operands, and its leaves. Expressions of one
+# shape differ in their leaves only.
 _Tree = tuple[int, int, int, list[int]]
 
 
@@ -205,13 +208,13 @@ class _Planner:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.plan = Plan(graph.captured, graph.inputs, graph.traced)
-        # By operation: its number in u if it is the same in all lanes, else its row in v. First those that are given.
+        # By operation: its index in u if it is the same in all lanes, otherwise its row in v. The leaves come first.
         rows = [*range(1, 1 + graph.captured), *range(1, 1 + graph.inputs)]
         self.row: dict[int, int] = dict(zip(graph.leaves, rows, strict=True))
         self.constants = [0.0, *[graph.numbers[i] for i in graph.leaves[: graph.captured]]]
         self.plan.rows = 1 + graph.inputs
         self.add_constants([graph.zero, graph.one])
-        self.filled: dict[int, int] = {}  # by number of u: a row of v that is filled with it
+        self.filled: dict[int, int] = {}  # by index of u: the row of v that is filled with that number
 
     def add_constants(self, operations: Iterable[int]) -> None:
         for i in operations:
@@ -222,7 +225,7 @@ class _Planner:
     # One kernel
 
     def find_small(self, sums: bool) -> list[int] | None:
-        # All operations that are needed, in order, if the program is small.
+        # Returns all operations that are needed, in order; None if they are too many for one kernel.
         graph = self.graph
         if len(graph.gradients) < graph.derivatives:
             return None
@@ -250,7 +253,7 @@ class _Planner:
         inner = [i for i in live if i not in self.row]
         body = self.make_body(inner, leaves, [*outputs, *[g for _, g in summed]], False)
         rows = [self.row[i] - (i in graph.varying) for i in leaves]
-        operands = [0] * 5 + [len(leaves), len(outputs), len(summed)]  # where inputs and outputs are is not known yet
+        operands = [0] * 5 + [len(leaves), len(outputs), len(summed)]  # the first are set when the program runs
         for kind, row in zip(body.leaves, rows, strict=True):
             operands += (int(kind == "U"), row)
         operands += [p for p, _ in summed]
@@ -267,11 +270,12 @@ class _Planner:
     def schedule(self, sums: bool) -> None:
         graph, plan = self.graph, self.plan
         plan.sums = graph.derivatives if sums else 0
-        self.terms: dict[int, list[Term]] = {}  # of a long sum of products: those that differ between lanes
-        self.starts: dict[int, int] = {}  # and the sum of all others
-        self.rests: dict[int, list[Term]] = {}  # of a sum of products: what is added to it, the same in all lanes
-        self.lines: dict[tuple[int, ...], tuple[int, ...]] = {}  # the rows of weights
-        self.offsets: dict[_Lines, Offsets] = {}  # where the weights of a layer are
+        # By sum of products:
+        self.terms: dict[int, list[Term]] = {}  # if it is long: its products that differ between lanes
+        self.starts: dict[int, int] = {}  # the sum of its other products, computed once
+        self.rests: dict[int, list[Term]] = {}  # these other products, before they are summed
+        self.lines: dict[tuple[int, ...], tuple[int, ...]] = {}  # by weights, their rows
+        self.offsets: dict[_Lines, Offsets] = {}  # by layer, the rows of its weights
         self.find_products(sums)
         self.uses = graph.count_uses(self.roots)
         self.live = [i for i, count in enumerate(self.uses) if count]
@@ -287,7 +291,7 @@ class _Planner:
             self.sum_up()
         else:
             plan.gradients = [self.row_of(i) for i in graph.gradients]
-        if self.filled:  # the last rows, one after the other
+        if self.filled:  # these are the last rows
             operands = [1, 1, len(self.filled), 0, *[x for u, row in self.filled.items() for x in (row, u)]]
             kernel = emit.express(Body("U", (), (), (0,)))
             rows = range(plan.rows - len(self.filled), plan.rows)
@@ -299,11 +303,12 @@ class _Planner:
         plan.places = np.stack([made, self.find_varying()[made], rows_], axis=1)[is_made]
 
     def find_products(self, sums: bool) -> None:
-        # What has to be computed: outputs and gradients. Of a gradient that is summed over lanes only the factors of
-        # its products are: each product is summed by itself, unless it is a factor of other gradients, as a bias' is.
+        # Finds the roots, which have to be computed: the outputs and the gradients. If a gradient is summed over lanes,
+        # the factors of its products are roots instead. A gradient that is a single operation, such as a bias's, is
+        # split into products too, unless the operation is a factor of another gradient.
         graph = self.graph
         if not sums:
-            self.roots = np.array([*graph.outputs, *graph.gradients], np.int64)
+            self.roots = [*graph.outputs, *graph.gradients]
             return
         places, a, b = graph.slopes
         is_bare = (np.bincount(places, minlength=graph.derivatives)[places] == 1) & (
@@ -311,8 +316,9 @@ class _Planner:
         )
         bare = np.where(a == graph.one, b, a)[is_bare].tolist()
         terms = [graph.terms(x) if x in graph.varying else [(x, graph.one)] for x in bare]
+        in_rows = [*[row.factor for row in graph.rows], *chain.from_iterable({row.others for row in graph.rows})]
         is_factor = np.zeros(len(graph.ops), bool)
-        is_factor[graph.slopes[1:, ~is_bare]] = True
+        is_factor[graph.slopes[1:, ~is_bare]] = is_factor[in_rows] = True
         is_factor[list(chain.from_iterable(chain.from_iterable(terms)))] = True
         split = [
             (place, *term)
@@ -320,28 +326,27 @@ class _Planner:
             for term in ([(x, graph.one)] if is_factor[x] else its)
         ]
         self.products = np.concatenate([graph.slopes[:, ~is_bare], np.array(split, np.int64).reshape(-1, 3).T], axis=1)
-        # Products that are the same in all lanes are summed first.
+        # Products that are the same in all lanes are summed once.
         is_uniform = ~self.find_varying()[self.products[1:]].any(axis=0)
         together: dict[int, list[Term]] = defaultdict(list)
         for place, x, y in self.products[:, is_uniform].T.tolist():
             together[place].append((x, y))
         self.products = self.products[:, ~is_uniform]
         self.shares = {place: self.sum_uniform(terms) for place, terms in together.items()}
-        ends = np.array([*graph.outputs, *self.shares.values()], np.int64)
-        self.roots = np.concatenate([ends, self.products[1:].ravel()])
+        self.roots = [*graph.outputs, *self.shares.values(), *in_rows, *self.products[1:].ravel().tolist()]
 
     def find_varying(self) -> npt.NDArray[np.bool_]:
-        # Of all operations, whether they differ between lanes.
+        # Returns for each operation whether it differs between lanes.
         varies = np.zeros(len(self.graph.ops), dtype=bool)
         varies[list(self.graph.varying)] = True
         return varies
 
     def absorb_chains(self) -> None:
-        # a + b + c + …, added from left to right, is a sum of products, and a · b in it one of them. So is a long sum
-        # of products with something added that is the same in all lanes. It begins with 0.0: if all terms of a chain
-        # are -0.0, it loses the sign.
+        # Turns a + b·c + d + …, added from left to right, into one sum of products. A number that is the same in all
+        # lanes and is added to a long sum of products becomes one of them. The sum begins with 0.0: a chain whose terms
+        # are all -0.0 loses the sign.
         graph, uses, varying = self.graph, self.uses, self.graph.varying
-        chains: dict[int, tuple[list[Term], list[int]]] = {}  # the products, and the operations that they replace
+        chains: dict[int, tuple[list[Term], list[int]]] = {}  # its products, and what they replace
         for i in self.live:
             op = graph.ops[i]
             if op is not ADD and op is not SUBTRACT:
@@ -368,27 +373,27 @@ class _Planner:
         return self.graph.ops[i] is DOT and self.uses[i] == 1 and i in self.graph.varying and self.is_long(i)
 
     def find_product(self, x: int) -> tuple[list[Term], list[int]]:
-        # An operation as one product, and what that replaces.
+        # Returns an operation as one product, and the operations that it replaces.
         if self.uses[x] == 1 and self.graph.ops[x] is MULTIPLY:
             return self.graph.terms(x), [x]
         return [(x, self.graph.one)], []
 
     def start(self, i: int, long: int, term: Term) -> None:
-        # Makes an operation, which adds this to a long sum, that sum.
+        # Makes an operation, which adds a term to a long sum, this sum itself.
         self.graph.ops[i], self.graph.args[i] = DOT, self.graph.args[long]
         self.rests[i] = [*self.rests.pop(long, []), term]
         self.uses[long] = 0
 
     def absorb(self, i: int, terms: list[Term], inner: list[int]) -> None:
-        # Makes an operation a sum of products, in place of those that it was made of.
-        self.graph.ops[i], self.graph.args[i] = DOT, tuple([x for term in terms for x in term])
+        # Makes an operation a sum of products, which replaces its operands.
+        self.graph.ops[i], self.graph.args[i] = DOT, _join(terms)
         for x in inner:
             self.uses[x] = 0
 
     def split(self, layers: list[Layer]) -> None:
-        # Sets apart what is the same in all lanes, of long sums and of layers.
+        # Separates the products that are the same in all lanes from the long sums and the layers.
         graph, varying, rests = self.graph, self.graph.varying, self.rests
-        self.long = set(filter(self.is_long, self.live))
+        self.long = {i for i in self.live if graph.ops[i] in SUMS and self.is_long(i)}
         in_layer = set(chain.from_iterable([layer.members for layer in layers]))
         for layer in layers:
             for i in layer.members:
@@ -407,13 +412,13 @@ class _Planner:
         if len(terms) == 1 and graph.one in terms[0]:
             return terms[0][0] if terms[0][1] == graph.one else terms[0][1]
         number = sum([graph.numbers[a] * graph.numbers[b] for a, b in terms])
-        args = tuple([x for term in terms for x in term])
+        args = _join(terms)
         return graph.constant(number) if graph.constants.issuperset(args) else graph.new(DOT, args, number)
 
     # Instructions
 
     def assemble(self, todo: list[int], layers: list[Layer], is_uniform: bool) -> None:
-        # Units of one kind wait for each other, if they can: then they are one instruction.
+        # Makes the instructions, in order. If it can, a kind waits until all its units are ready: one instruction.
         program = self.plan.uniform if is_uniform else self.plan.lanes
         ready: dict[_Kind, None] = {}
         for unit in self.find_units(todo, layers, is_uniform):
@@ -423,7 +428,7 @@ class _Planner:
                 ready[unit.kind] = None
         while ready:
             whole = (kind for kind in ready if len(kind.ready) == kind.left)
-            # If some of all kinds still wait for others, those come first that the most others wait for.
+            # If no kind is ready as a whole, the one comes first that begins the longest path.
             kind = next(whole, None) or max(ready, key=lambda kind: max([unit.height for unit in kind.ready]))
             del ready[kind]
             units, kind.ready = kind.ready, []
@@ -436,36 +441,43 @@ class _Planner:
                         user.kind.ready.append(user)
                         ready[user.kind] = None
 
-    def find_units(self, todo: list[int], layers: list[Layer], is_uniform: bool) -> list[_Unit]:
+    def find_units(self, todo: list[int], layers: list[Layer], is_uniform: bool) -> Iterable[_Unit]:
+        graph = self.graph
         layer_of = {i: layer for layer in layers for i in layer.members}
         apart = self.long.union(layer_of)
         trees, parts = self.find_trees([i for i in todo if i not in apart], is_uniform)
         kinds: dict[Any, _Kind] = {}
         dot = _Kind("dot")
         of: dict[int, _Unit] = {}
-        units: list[_Unit] = []
+        units: dict[tuple[_Kind, frozenset[_Unit | None]], _Unit] = {}
         for i in todo:
             if i in parts or i in of:
                 continue
+            members, kind = [i], dot
+            needs: Sequence[int] = graph.args[i]
             if i in trees:
-                unit = self.find_expression(i, trees[i], parts, kinds, is_uniform)
+                kind, needs = self.find_expression(i, trees[i], parts, kinds, is_uniform)
             elif i in layer_of:
-                unit = self.find_layer(layer_of[i], kinds)
-            else:
-                unit = _Unit([i], dot, list(chain.from_iterable(self.terms_of(i))))
-            of.update(dict.fromkeys(unit.members, unit))
-            units.append(unit)
-            for other in {*map(of.get, unit.needs)}:
-                if other:
+                members, kind, needs = self.find_layer(layer_of[i], kinds)
+            key = kind, frozenset(map(of.get, needs))
+            unit = units.get(key)
+            if unit is None:
+                unit = units[key] = _Unit(kind)
+                others = [other for other in key[1] if other]
+                unit.waits_for = len(others)
+                for other in others:
                     other.users.append(unit)
-                    unit.waits_for += 1
-        for unit in reversed(units):
+            unit.members += members
+            unit.needs.append(needs)
+            for member in members:
+                of[member] = unit
+        for unit in reversed(units.values()):
             if unit.users:
                 unit.height = 1 + max([user.height for user in unit.users])
-        return units
+        return units.values()
 
     def find_trees(self, todo: Iterable[int], is_uniform: bool) -> tuple[dict[int, _Tree], set[int]]:
-        # All expressions; and what is part of another one, for nothing else uses it.
+        # Returns all expressions, and the operations that are part of another expression, their only user.
         graph, uses = self.graph, self.uses
         varying, units = graph.varying, graph.units
         shapes: dict[tuple[Any, ...], int] = {}
@@ -473,7 +485,7 @@ class _Planner:
         parts: set[int] = set()
         for i in todo:
             op, args = graph.ops[i], graph.args[i]
-            steps, width = 1 + (len(args) // 4 if op is DOT or op is SUM else 0), len({*args})
+            steps, width = 1 + (len(args) // 4 if op in SUMS else 0), len({*args})
             shape: list[Any] = [op]
             leaves: list[int] = []
             for x in args:
@@ -494,16 +506,16 @@ class _Planner:
         return trees, parts
 
     def is_long(self, i: int) -> bool:
-        # Whether a sum is too long to be part of an expression.
-        op, count = self.graph.ops[i], len(self.graph.args[i])
-        return (op is DOT and count > 2 * _SHORT) or (op is SUM and count > _SHORT)
+        # Whether an operation is a sum that is too long to be part of an expression.
+        op = self.graph.ops[i]
+        return op in SUMS and len(self.graph.args[i]) > (2 * _SHORT if op is DOT else _SHORT)
 
     def terms_of(self, i: int) -> list[Term]:
         return self.terms[i] if i in self.terms else self.graph.terms(i)
 
     def find_expression(
         self, root: int, tree: _Tree, parts: set[int], kinds: dict[Any, _Kind], is_uniform: bool
-    ) -> _Unit:
+    ) -> tuple[_Kind, Sequence[int]]:
         shape, _, _, its = tree
         leaves = list(dict.fromkeys(its))
         key = shape if len(leaves) == len(its) else (shape, *map(leaves.index, its))
@@ -512,10 +524,10 @@ class _Planner:
             for i in inner:  # grows in the loop
                 inner += parts.intersection(self.graph.args[i])
             kinds[key] = _Kind(self.make_body(sorted(inner), leaves, [root], is_uniform))
-        return _Unit([root], kinds[key], leaves)
+        return kinds[key], leaves
 
     def make_body(self, inner: Sequence[int], leaves: Sequence[int], results: Sequence[int], is_uniform: bool) -> Body:
-        # The expression that operations are together, in their order.
+        # Makes an expression of operations, which are given in order.
         graph = self.graph
         used = chain(results, *[graph.args[i] for i in inner])
         units = sorted(graph.units.intersection(used))
@@ -528,8 +540,8 @@ class _Planner:
         numbers = tuple([graph.numbers[x] for x in units])
         return Body(kinds, numbers, tuple(steps), tuple([index[x] for x in results]))
 
-    def find_layer(self, layer: Layer, kinds: dict[Any, _Kind]) -> _Unit:
-        # Layers of the same weights, sorted alike, are places of one.
+    def find_layer(self, layer: Layer, kinds: dict[Any, _Kind]) -> tuple[list[int], _Kind, Sequence[int]]:
+        # Sorts the sums of a layer by their weights, so that all layers with these weights are of one kind.
         lines = []
         for i, weights in zip(layer.members, layer.weights, strict=True):
             known = self.lines.get(weights)
@@ -540,16 +552,18 @@ class _Planner:
         key = tuple([(known, start) for known, start, _ in lines])
         if key not in kinds:
             kinds[key] = _Kind(key)
-        return _Unit([i for _, _, i in lines], kinds[key], layer.inputs)
+        return [i for _, _, i in lines], kinds[key], layer.inputs
 
     def run(self, units: list[_Unit], is_uniform: bool) -> Instruction:
-        # The instruction of units of the same kind.
+        # Makes an instruction of units of the same kind.
         what = units[0].kind.what
+        members = [i for unit in units for i in unit.members]
+        needs = [operands for unit in units for operands in unit.needs]
         if isinstance(what, Body):
-            return self.run_body(what, units, is_uniform)
+            return self.run_body(what, members, needs, is_uniform)
         if isinstance(what, tuple):
-            return self.run_layers(what, units)
-        return self.run_dots([unit.members[0] for unit in units], is_uniform)
+            return self.run_layers(what, members, needs)
+        return self.run_dots(members, is_uniform)
 
     def new_rows(self, members: Sequence[int], is_uniform: bool) -> range:
         plan = self.plan
@@ -564,7 +578,7 @@ class _Planner:
         return rows
 
     def row_of(self, x: int) -> int:
-        # A row of v; for what is the same in all lanes, one that is filled with it.
+        # Returns the row of v of an operation. If it is the same in all lanes, a row is filled with its number.
         if x in self.graph.varying:
             return self.row[x]
         u = self.row[x]
@@ -573,9 +587,9 @@ class _Planner:
             self.plan.rows += 1
         return self.filled[u]
 
-    def run_body(self, body: Body, units: list[_Unit], is_uniform: bool) -> Instruction:
-        row = self.row
-        lines = sorted([(list(map(row.__getitem__, unit.needs)), unit.members[0]) for unit in units])
+    def run_body(self, body: Body, members: list[int], needs: list[Sequence[int]], is_uniform: bool) -> Instruction:
+        row = self.row.__getitem__
+        lines = sorted([(list(map(row, leaves)), i) for leaves, i in zip(needs, members, strict=True)])
         rows = self.new_rows([i for _, i in lines], is_uniform)
         columns = list(zip(*[line for line, _ in lines], strict=True))
         follow = sum([1 << s for s, column in enumerate(columns) if _is_run(column)])
@@ -609,13 +623,13 @@ class _Planner:
         note = f"of up to {most} products"
         return _instruction(products.DOT, operands, "dot", note, len(members), work, reads, rows)
 
-    def run_layers(self, lines: _Lines, units: list[_Unit]) -> Instruction:
-        height, width, places = len(lines), len(lines[0][0]), len(units)
+    def run_layers(self, lines: _Lines, members: list[int], needs: list[Sequence[int]]) -> Instruction:
+        height, width, places = len(lines), len(lines[0][0]), len(needs)
         if lines not in self.offsets:
             self.offsets[lines] = find_offsets([weights for weights, _ in lines]) or self.copy(lines)
         down, right = self.offsets[lines]
-        rows = self.new_rows([i for unit in units for i in unit.members], False)
-        reads = [self.row[x] for unit in units for x in unit.needs]
+        rows = self.new_rows(members, False)
+        reads = [self.row[x] for inputs in needs for x in inputs]
         follow = [
             _is_run(down),
             _is_run(right),
@@ -628,7 +642,7 @@ class _Planner:
         return _instruction(products.LAYER, operands, "layer", note, len(rows), work, reads, rows)
 
     def copy(self, lines: _Lines) -> Offsets:
-        # Copies the weights of a layer to numbers of u that follow each other.
+        # Copies the weights of a layer to consecutive places in u.
         numbers, width = [w for weights, _ in lines for w in weights], len(lines[0][0])
         first = len(self.constants)
         self.constants += [0.0] * len(numbers)
@@ -648,15 +662,16 @@ class _Planner:
         places, a, b = self.products
         varies_a, varies_b = varies[a], varies[b]
         both = varies_a & varies_b
+        lines = [*graph.rows, *find_rows(np.stack([places[both], a[both], b[both]]))]
         shared: dict[tuple[tuple[int, ...], tuple[int, ...]], list[Tile]] = defaultdict(list)
-        for tile in find_tiles(places[both], row[b[both]], row[a[both]]):
+        for tile in find_tiles(lines):
             tile = min(tile, tile.turn(), key=_cost)
             shared[tuple(tile.places[0]), tuple(tile.places[1])].append(tile)
         for offsets, tiles in shared.items():
             high, wide = map(len, offsets)
-            rows = [x for tile in tiles for x in tile.rows]
-            columns = [x for tile in tiles for x in tile.columns]
-            follow = _is_run(offsets[1]) and all(_is_run(tile.columns) for tile in tiles)
+            rows = [self.row[x] for tile in tiles for x in tile.rows]
+            columns = [self.row[x] for tile in tiles for x in tile.columns]
+            follow = _is_run(offsets[1]) and all(_is_run(columns[i : i + wide]) for i in range(0, len(columns), wide))
             near = [k + LANES <= wide and _is_run(offsets[1][k : k + LANES]) for k in range(0, wide, LANES)]
             operands = [high, wide, len(tiles), int(follow), *chain(*offsets), *map(int, near), *rows, *columns]
             note = f"{high} × {wide}" + f", at {len(tiles)} places" * (len(tiles) > 1)
@@ -684,18 +699,23 @@ def _instruction(
     return Instruction(kernel, expression, arrays[0], name, note, count, work, arrays[1], writes)
 
 
+def _join(terms: Iterable[Term]) -> tuple[int, ...]:
+    # Returns the operands of a sum of products.
+    return tuple(chain.from_iterable(zip(*terms, strict=True)))
+
+
 def _cost(tile: Tile) -> int:
-    # How long a tile takes, about: vectors of products of eight lanes, and what it takes to add them to their sums.
+    # Estimates a tile's time: the vectors of products, for eight lanes, and the additions to their sums.
     return -(-len(tile.columns) // LANES) * len(tile.rows) * (LANES + (2 if _is_run(tile.places[1]) else LANES))
 
 
 def _is_run(rows: Sequence[int]) -> bool:
-    # Whether rows follow each other.
+    # Whether rows are consecutive.
     return list(rows) == list(range(rows[0], rows[0] + len(rows)))
 
 
 def _describe(body: Body) -> tuple[str, str]:
-    # What a kernel is called, and what it is made of.
+    # Returns the name of an expression, and what it computes.
     if len(body.steps) == 1 and body.steps[0][0].text:
         return body.steps[0][0].name, body.steps[0][0].text
     text = str(body) if len(body.steps) < 40 else "…"

@@ -8,7 +8,6 @@ import random
 import sys
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +21,7 @@ from .loops import BATCH
 from .machine import HEAD, Floats, Kernel, Whole, assemble, begin_of, bind, instruction, run
 from .plan import Instruction, Plan, make_plan
 from .surroundings import Surroundings
-from .tracing import Call, Trace, Traced, TraceError, record, trace, undrawn
+from .tracing import Trace, Traced, TraceError, record, refuse_draws, trace
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
@@ -337,9 +336,8 @@ def _trace(function: Callable[..., Any], arguments: Any, differentiate: str, ord
     # Calls the function twice, and raises an error if the calls differ or if they change something.
     before = now = Surroundings(function)
     try:
-        with undrawn(before):
+        with refuse_draws(before):
             call = record(function, arguments)
-            traced = trace(call, differentiate, order)
             changed = before.find_changes()
             now = Surroundings(function) if changed else before
             again = record(function, arguments, call.choices)
@@ -351,30 +349,17 @@ def _trace(function: Callable[..., Any], arguments: Any, differentiate: str, ord
             f"the function changes {', '.join(dict.fromkeys([*changed, *kept]))} each time it is called, which a "
             "program would not do"
         )
-    _compare(traced, again, differentiate, order)
-    traced.surroundings = now
-    return traced
-
-
-def _compare(traced: Trace, again: Call, differentiate: str, order: Sequence[Value]) -> None:
-    # Raises an error if two calls made different graphs. Captured Values that differ are made by the function itself:
-    # they become constants.
-    made, remade = ([node._data for node in nodes] for nodes in (traced.nodes[: traced.forward], again.tracing.made))
-    if not np.array_equal(made, remade, equal_nan=True) or len(traced.outputs) != len(again.outputs):
+    # A function that draws random numbers or counts its calls would be frozen in the state that it had.
+    made, remade = ([node._data for node in nodes] for nodes in (call.tracing.made, again.tracing.made))
+    if not np.array_equal(made, remade, equal_nan=True) or len(call.outputs) != len(again.outputs):
         raise TraceError(
             "the function is not the same each time it is called, and its program would be frozen in one state: it "
             "depends on something that it changes itself, or draws random numbers in another way than by "
             "micrograd.functional.random() and normal()"
         )
-    fresh = set(traced.captured).difference(order)
-    if fresh:
-        fresh.difference_update(again.find_operands())
-    if fresh:
-        is_kept = [leaf not in fresh for leaf in traced.captured]
-        if "captured" in differentiate:
-            of_inputs = [True] * len(traced.inputs) * ("inputs" in differentiate)
-            traced.gradients = list(compress(traced.gradients, [*is_kept, *of_inputs] * len(traced.outputs)))
-        traced.captured = list(compress(traced.captured, is_kept))
+    traced = trace(call, differentiate, order, again)
+    traced.surroundings = now
+    return traced
 
 
 @lru_cache

@@ -1,8 +1,8 @@
 """The first stage: call the function once on Values in place of its arguments, and record the graph that it makes.
 
-The numbers of the call are those of a sample, so every node of the trace knows what Python's floats give there. A
-number that the function reads, or branches on, would be the same for all samples of the program: such a function is
-refused.
+The arguments' numbers are those of one sample, so each node of the trace holds the number that Python's floats give for
+it. If the function reads such a number, or branches on it, its program would repeat this sample's choice for all
+samples. Such a function is refused.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ __all__ = [
     "flatten",
     "is_watched",
     "record",
+    "refuse_draws",
     "trace",
-    "undrawn",
     "unflatten",
 ]
 
 
-# Operations that only traces have: comparisons, the choice between two Values, their largest, an index taken apart.
+# Operations that only traces have: comparisons, a choice between two Values, and a check of an index.
 _LESS = Rule("less", "a, b", "1.0 if a < b else 0.0", ("0.0", "0.0"), {})
 _LESS_EQUAL = Rule("less_equal", "a, b", "1.0 if a <= b else 0.0", ("0.0", "0.0"), {})
 WHERE = Rule("where", "c, a, b", "a if c > 0 else b", ("0.0", "c", "1 - c"), {})
@@ -62,12 +62,12 @@ _MOST = 16  # operands of one operation
 
 
 def combine(name: str, values: Sequence[Value], function: str) -> Value:
-    """A function of a list as nodes of at most 16 operands, which are constants for gradients.
+    """Applies a function such as ``max`` to a list, by nodes of at most 16 operands. Their gradients are 0.
 
     Args:
-        name: what the nodes are called.
-        values: at least one.
-        function: a name in the texts of rules: of parts of the list, and then of what it gives.
+        name: the name of the nodes' rule.
+        values: the list, with at least one Value.
+        function: the function's name in the texts of rules. It is applied to parts of the list, then to their results.
     """
     while len(values) > 1:
         parts = [values[i : i + _MOST] for i in range(0, len(values), _MOST)]
@@ -99,7 +99,7 @@ def _refuse(what: str) -> NoReturn:
 
 
 class Traced(Value):
-    """A node of a trace: what it is worth is not known before the program runs."""
+    """A node of a trace. Its number is known only when the program runs, so reading it is an error."""
 
     __slots__ = ()
 
@@ -146,13 +146,16 @@ def is_watched() -> bool:
 
 
 class Tracing(Watcher):
-    """Keeps each node that this thread makes, and refuses to show a number that a program would freeze.
+    """Records the nodes that this thread makes. Reading a number that the program would freeze is an error.
 
     Attributes:
         made: the nodes, in order.
-        draws: the random numbers that are drawn, with a leaf for each.
-        indexed: Values that were taken as an index.
-        kept: functions that the program calls after it ran, with the Values whose numbers they take.
+        draws: by leaf, the random number that it stands for.
+        indexed: the Values that were used as an index.
+        kept: functions that the program calls after each run, and the Values whose numbers it passes to them.
+        leaves: the leaves of the graph, while the chain rule runs.
+        rows: for each dot product with leaves on one side: the product, that side, and its upstream gradient. They
+            stand for the factors that these leaves would collect.
     """
 
     def __init__(self) -> None:
@@ -161,13 +164,15 @@ class Tracing(Watcher):
         self.draws: dict[Value, Draw] = {}
         self.indexed: dict[Value, None] = {}
         self.kept: list[tuple[Callable[..., object], Sequence[Value]]] = []
+        self.leaves: frozenset[Value] = frozenset()
+        self.rows: list[tuple[Value, slice, Number]] = []
         self._looked: dict[int, Any] = {}
         self._followed: set[int] = set()  # modules whose buffers the program reads and changes itself
         self._rng = random.Random(0)
 
     @property
     def modes(self) -> list[Mode]:
-        """The modules that were asked whether they are in training, with what they depend on then."""
+        """The modules whose ``training`` was read, each with its state."""
         named = [(module, () if key in self._followed else module.buffers) for key, module in self._looked.items()]
         return [(module, names, _mode(module, names)) for module, names in named]
 
@@ -175,6 +180,18 @@ class Tracing(Watcher):
         node: Value = object.__new__(Traced)
         self.made.append(node)
         return node
+
+    def spread(self, node: Value, local: Sequence[Number], upstream: Number) -> None:
+        parents, half = node._parents, len(node._parents) // 2
+        if not self.leaves or node.rule is not rules.dot:
+            super().spread(node, local, upstream)
+            return
+        for side in (slice(half), slice(half, None)):
+            if self.leaves.issuperset(parents[side]):  # the weights of a layer, or its inputs
+                self.rows.append((node, side, upstream))
+            else:
+                for parent, slope in zip(parents[side], local[side], strict=True):
+                    parent._grad += slope, upstream  # type: ignore[operator]
 
     def look(self, owner: Any, attribute: str, how: str) -> None:
         if attribute == "training":
@@ -194,7 +211,7 @@ class Tracing(Watcher):
         return operation(_LESS if compare is operator.lt else _LESS_EQUAL)(a, lift(b))
 
     def draw(self, kind: Kind, rng: Any) -> Value:
-        # The generators of the function are left alone: any numbers will do.
+        # Any number will do for a trace, so the function's own generator is not used.
         owner = getattr(rng.random, "__self__", None)
         leaf = Traced(kind.draw(self._rng))
         self.draws[leaf] = kind, owner if isinstance(owner, random.Random) else rng
@@ -216,7 +233,7 @@ class Tracing(Watcher):
 
 
 class Buffered(Value):
-    """A number of a module's buffer, which a program reads each time that it runs."""
+    """A number in a module's buffer. The program reads it at each run."""
 
     __slots__ = ("_place",)
 
@@ -234,20 +251,20 @@ _buffered: weakref.WeakKeyDictionary[Any, dict[tuple[str, int], Buffered]] = wea
 
 
 Mode = tuple[Any, Sequence[str], Any]
-"""A module, the names of its buffers that count, and its state."""
+"""A module, the names of the buffers that are part of its state, and the state."""
 
 
 def _mode(module: Any, names: Sequence[str]) -> Any:
-    # What a module may depend on besides its parameters: its mode, and what it remembers for it.
+    # The state of a module besides its parameters: whether it is in training, and its buffers.
     return vars(module).get("training"), [copy.copy(getattr(module, name, None)) for name in names]
 
 
 @contextmanager
-def undrawn(surroundings: Surroundings) -> Iterator[None]:
-    """Within the block the function must not draw random numbers; generators that it reaches are restored if it does.
+def refuse_draws(surroundings: Surroundings) -> Iterator[None]:
+    """Checks that no random numbers are drawn within the block; otherwise it restores the generators' states.
 
     Raises:
-        TraceError: if it does.
+        TraceError: if numbers are drawn.
     """
     before: list[tuple[Callable[[], Any], Callable[[Any], object], Any]] = []
     for owner in surroundings.generators:
@@ -273,27 +290,31 @@ def undrawn(surroundings: Surroundings) -> Iterator[None]:
 
 @dataclass(eq=False, repr=False)
 class Trace:
-    """What a call of the function made.
+    """The graph of a call of the function, with that of its gradients.
 
     Attributes:
         inputs: a leaf for each number among the arguments, in order.
-        outputs: what the function gave, flat.
-        structure: the form of what it gave.
-        nodes: all operations, parents first; those of the gradients, too.
-        forward: how many of them are not those of the gradients.
+        outputs: the Values that the function returned, as a flat list.
+        structure: the form of its result, as :func:`flatten` gives it.
+        nodes: all operations, parents before children; those of the gradients come last.
+        forward: the number of operations that do not belong to gradients.
         captured: the Values that the function reads besides its arguments: the parameters.
-        gradients: the derivative of the output by each captured Value, then by each input, as pairs of factors whose
-            products are summed; empty if not wanted.
-        modes: the modules that were asked whether they are in training, with what they depend on then.
-        stands: by captured Value, the leaf that stands for it in this graph: another thread may use it meanwhile.
-        surroundings: what the function can reach besides its arguments, as it was when it was traced.
-        draws: the kind and the generator of each random number that it draws.
-        drawn: a leaf for each of them.
-        stores: functions to call after the program ran, and how many numbers each takes.
-        stored: these numbers, which are further outputs of the program.
-        count: how many outputs there are.
-        is_constant: whether they are plain numbers.
-        shape: that of the array that the outputs of a sample become, or None if they become none.
+        gradients: for each output, the derivatives by the wanted leaves. A derivative is a sum of products of two
+            factors, and is given as the flat list of all its factors.
+        rows: further such products, for leaves that are one side of a dot product: the output's index, the dot
+            product, the side of the leaves, and the upstream gradient. Each leaf's derivative gets the product of the
+            upstream gradient and of the leaf's partner on the other side.
+        wanted: the indexes of the leaves by which derivatives are wanted, among the captured Values and the inputs.
+        modes: the modules whose ``training`` was read, each with its state.
+        stands: by captured Value, its stand-in: a leaf of this graph alone, as other threads may use the Value.
+        surroundings: what the function can reach besides its arguments, in the state in which it was traced.
+        draws: for each random number that the function draws, its kind and its generator.
+        drawn: for each of them, its leaf.
+        stores: functions to call after each run of the program, and how many numbers each takes.
+        stored: the Values of these numbers, which are further outputs of the program.
+        count: the number of outputs.
+        is_constant: whether all outputs are plain numbers.
+        shape: the shape of the array that a sample's outputs form; None if they form no array.
     """
 
     inputs: list[Value]
@@ -302,7 +323,9 @@ class Trace:
     nodes: list[Value]
     forward: int
     captured: list[Value]
-    gradients: list[list[tuple[Number, Number]]]
+    gradients: list[list[Number]]
+    rows: list[tuple[int, Value, slice, Number]]
+    wanted: range
     modes: list[Mode]
     stands: dict[Value, Value]
     draws: list[Draw]
@@ -316,25 +339,24 @@ class Trace:
         self.is_constant = all(map(_is_constant, self.outputs))
 
     def release(self) -> None:
-        """Lets the graph go: what is left is what belongs to the function."""
+        """Frees the graph. What the function needs at each run remains."""
         self.stands.clear()
-        self.gradients.clear()
-        for values in (self.inputs, self.outputs, self.nodes, self.drawn, self.stored):
+        for values in (self.inputs, self.outputs, self.nodes, self.gradients, self.rows, self.drawn, self.stored):
             values.clear()
 
     @property
     def stored_count(self) -> int:
-        """How many further outputs there are."""
+        """The number of further outputs, which are stored."""
         return sum([count for _, count in self.stores])
 
     def store(self, numbers: Sequence[float]) -> None:
-        """Changes the buffers of modules after a run, whose further outputs are these."""
+        """Changes the modules' buffers after a run, whose further outputs are ``numbers``."""
         rest = iter(numbers)
         for store, count in self.stores:
             store(*islice(rest, count))
 
     def is_current(self) -> bool:
-        """Whether what the function reads is as it was when it was traced."""
+        """Whether everything that the function reads is still in the state in which it was traced."""
         if self.surroundings is not None and not self.surroundings.is_current():
             return False
         return not self.modes or all(_mode(module, names) == mode for module, names, mode in self.modes)
@@ -342,14 +364,14 @@ class Trace:
 
 @dataclass(eq=False, repr=False)
 class Call:
-    """A call of the function on Values: its arguments, the numbers among them, and what it gave, flat.
+    """A call of the function on Values.
 
     Attributes:
         given: the arguments.
-        inputs: a leaf for each number among them, in order.
-        tracing: what it did.
-        outputs: what it gave, flat.
-        structure: the form of what it gave.
+        inputs: a leaf for each number among the arguments, in order.
+        tracing: the record of what the function did.
+        outputs: the Values that it returned, as a flat list.
+        structure: the form of its result.
         choices: what it read at indexes.
     """
 
@@ -361,7 +383,7 @@ class Call:
     choices: Choices | None = None
 
     def find_operands(self) -> dict[Value, None]:
-        """What the operations are made of, and what is given or stored as it is: each once, in order."""
+        """The parents of all operations, the outputs and the stored Values: each once, in order."""
         tracing = self.tracing
         stored = chain.from_iterable([values for _, values in tracing.kept])
         parents = chain.from_iterable(map(operator.attrgetter("_parents"), tracing.made))
@@ -372,9 +394,9 @@ def record(function: Callable[..., Any], arguments: Any, choices: Choices | None
     """Calls the function on Values in place of the numbers in its arguments.
 
     Args:
-        function: takes and gives Values, numbers, or lists, tuples and dicts of them.
+        function: takes and returns Values, numbers, or lists, tuples and dicts of them.
         arguments: a tuple of arguments, with numbers in them.
-        choices: what the function reads at indexes, if another call has found it.
+        choices: what the function reads at indexes, if it is known from another call.
 
     Raises:
         TraceError: if the function branches on a Value or reads its data.
@@ -388,13 +410,14 @@ def record(function: Callable[..., Any], arguments: Any, choices: Choices | None
     return call
 
 
-def trace(call: Call, differentiate: str = "", order: Sequence[Value] = ()) -> Trace:
-    """The graph of a call, with that of the gradients.
+def trace(call: Call, differentiate: str = "", order: Sequence[Value] = (), again: Call | None = None) -> Trace:
+    """Adds the graph of the gradients to the graph of a call.
 
     Args:
-        call: what :func:`record` gave.
+        call: the result of :func:`record`.
         differentiate: ``"captured"``, ``"inputs"``, both, or nothing.
-        order: Values that are the first of the captured ones, in this order, whether the function reads them or not.
+        order: Values that come first among the captured ones, in this order, even if the function reads none of them.
+        again: a second call. A leaf that only one of the calls reads was made by the function: it is a constant.
 
     Raises:
         TraceError: if the gradient of an operation can't be computed without its number.
@@ -403,29 +426,36 @@ def trace(call: Call, differentiate: str = "", order: Sequence[Value] = ()) -> T
     made, forward = tracing.made, len(tracing.made)
     with watch(tracing):
         known = {*inputs, *tracing.draws, *made}
-        operands = [x for x in call.find_operands() if x not in known and not _is_constant(x)]
-        captured = list(dict.fromkeys([*order, *operands]))
+        known |= {*order}
+        found = [x for x in call.find_operands() if x not in known and not _is_constant(x)]
+        kept = again.find_operands() if again and found else found
+        captured = [*dict.fromkeys(order), *[x for x in found if x in kept]]
         stands = cut(made, captured) if differentiate else {}
         stored = [value for _, values in tracing.kept for value in values]
         outputs, stored = ([stands.get(out, out) for out in outs] for outs in (outputs, stored))
-        gradients: list[list[tuple[Number, Number]]] = []
-        if differentiate and outputs:
-            wanted = [stands.get(x, x) for x in captured] if "captured" in differentiate else []
-            wanted += inputs if "inputs" in differentiate else []
-            for out in outputs:
-                found = run_chain_rule(out, wanted, lambda pairs: pairs)
-                gradients += [pairs if isinstance(pairs, list) else [(1.0, pairs)] for pairs in found]
+        first, end = 0 if "captured" in differentiate else len(captured), len(captured)
+        wanted = range(first, end + len(inputs) if "inputs" in differentiate else end)
+        gradients: list[list[Number]] = []
+        rows: list[tuple[int, Value, slice, Number]] = []
+        if wanted:
+            leaves = [*[stands.get(x, x) for x in captured], *inputs]
+            tracing.leaves = frozenset([*leaves, *tracing.draws])
+            for i, out in enumerate(outputs):
+                arriving = run_chain_rule(out, leaves[wanted.start : wanted.stop], lambda factors: factors)
+                gradients += [factors if isinstance(factors, list) else [1.0, factors] for factors in arriving]
+                rows += [(i, *row) for row in tracing.rows]
+                tracing.rows.clear()
             _finish(made)
     draws, drawn = list(tracing.draws.values()), list(tracing.draws)
     stores = [(store, len(values)) for store, values in tracing.kept]
     return Trace(
-        inputs, outputs, call.structure, made, forward, captured, gradients, tracing.modes, stands, draws,
-        drawn, stores, stored,
+        inputs, outputs, call.structure, made, forward, captured, gradients, rows, wanted, tracing.modes, stands,
+        draws, drawn, stores, stored,
     )  # fmt: skip
 
 
 def _call(function: Callable[..., Any], arguments: Any, others: dict[int, float] | None = None) -> Call:
-    # Calls the function, with other numbers at some places.
+    # Calls the function; ``others`` replace numbers of the arguments, by their index.
     inputs: list[Value] = []
 
     def placeholder(number: Any) -> Value:
@@ -458,14 +488,14 @@ def _call(function: Callable[..., Any], arguments: Any, others: dict[int, float]
 
 
 def cut(nodes: Iterable[Value], values: Iterable[Value]) -> dict[Value, Value]:
-    """Puts a new leaf into the place of each of these Values, so that no gradient passes through it or is set in it.
+    """Replaces Values by stand-ins: new leaves, so that no gradient reaches or passes the Values.
 
     Args:
-        nodes: those whose parents are changed.
-        values: what they were made of.
+        nodes: the nodes whose parents are replaced.
+        values: the parents to be replaced.
 
     Returns:
-        By Value, the leaf that stands for it.
+        By Value, its stand-in.
     """
     stands = {x: Value(x._data) for x in values}
     for node in nodes if stands else ():
@@ -475,7 +505,7 @@ def cut(nodes: Iterable[Value], values: Iterable[Value]) -> dict[Value, Value]:
 
 
 def _finish(made: list[Value]) -> None:
-    # Leaves out the nodes whose data could not be computed, in a branch that is not taken.
+    # Removes the nodes whose number could not be computed, on the side of a choice that is not taken.
     made[:] = [node for node in made if hasattr(node, "_data")]
 
 
@@ -484,7 +514,7 @@ def _is_constant(node: Value) -> bool:
 
 
 def _map(function: Callable[[Any], Any], tree: Any, arrays: bool = False) -> Any:
-    # The same lists, tuples and dicts with function(number) for each number.
+    # Returns the same lists, tuples and dicts, with function(number) in place of each number.
     if isinstance(tree, (list, tuple)):
         return build(type(tree), [_map(function, item, arrays) for item in tree])
     if isinstance(tree, dict):
@@ -499,7 +529,7 @@ def _map(function: Callable[[Any], Any], tree: Any, arrays: bool = False) -> Any
 
 
 def build(kind: type, items: Any) -> Any:
-    """A list, tuple or dict of this type, whatever the arguments of its class are."""
+    """Makes a list, tuple or dict of this type, without calling its class, which may take other arguments."""
     if issubclass(kind, tuple):
         return tuple.__new__(kind, items)
     out: Any = kind.__new__(kind)
@@ -515,7 +545,7 @@ def _is_array(x: Any) -> bool:
 
 
 def as_values(arguments: Any, make: Callable[[Any], Value], but_indexes: bool = False) -> Any:
-    """The arguments with a Value for each number, as in a trace; but for whole numbers, if they may be indexes."""
+    """The arguments with a Value in place of each number; whole numbers stay if ``but_indexes``."""
     return _map(
         lambda x: x if isinstance(x, Value) or (but_indexes and hasattr(x, "__index__")) else make(x), arguments, True
     )
@@ -526,7 +556,7 @@ def _same(x: Any) -> Any:
 
 
 def flatten(tree: Any, function: Callable[[Any], Any] = _same) -> tuple[list[Any], Any]:
-    """The leaves of lists, tuples, dicts and arrays, and the form without them, which can be compared and hashed.
+    """Returns the leaves of lists, tuples, dicts and arrays, and their form, which can be compared and hashed.
 
     >>> flatten(([1, 2], {"x": 3}))
     ([1, 2, 3], (<class 'tuple'>, (<class 'list'>, None, None), (<class 'dict'>, 'x', None)))
@@ -536,8 +566,8 @@ def flatten(tree: Any, function: Callable[[Any], Any] = _same) -> tuple[list[Any
 
 
 def _take_leaves(tree: Any, function: Callable[[Any], Any], leaves: list[Any]) -> Any:
-    # Adds the leaves to a list, and gives the form. A function in flatten() would keep them in a reference cycle.
-    if isinstance(tree, (Value, float)):  # most are
+    # Appends the leaves to a list, and returns the form. As a function inside flatten(), it would be a reference cycle.
+    if isinstance(tree, (Value, float)):  # the usual case
         leaves.append(function(tree))
         return None
     if isinstance(tree, (list, tuple)):
@@ -556,7 +586,7 @@ def _take_leaves(tree: Any, function: Callable[[Any], Any], leaves: list[Any]) -
 
 
 def unflatten(structure: Any, leaves: Iterator[Any]) -> Any:
-    """The lists, tuples and dicts of a structure with these leaves.
+    """Returns lists, tuples and dicts of this form, with these leaves.
 
     >>> unflatten((tuple, (list, None, None), (dict, "x", None)), iter([1, 2, 3]))
     ([1, 2], {'x': 3})
@@ -577,7 +607,7 @@ def unflatten(structure: Any, leaves: Iterator[Any]) -> Any:
 
 
 def count_leaves(form: Any) -> int:
-    """How many leaves a form has.
+    """The number of leaves of a form.
 
     >>> count_leaves(flatten(([1, 2], {"x": 3}))[1])
     3
@@ -591,7 +621,7 @@ def count_leaves(form: Any) -> int:
 
 
 def find_shape(form: Any) -> tuple[int, ...] | None:
-    """The shape of the array that nested lists of numbers become; None if lengths differ, or with a dict among them.
+    """The shape of the array that nested lists of numbers form; None if lengths differ or if there is a dict.
 
     >>> find_shape(flatten([[1, 2, 3], [4, 5, 6]])[1])
     (2, 3)
