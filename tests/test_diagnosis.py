@@ -1,6 +1,7 @@
 """``diagnose``: faults planted into three engines are named, and right engines are not accused."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -11,7 +12,7 @@ from engines.faults import CLOSURES, FAULTS, TABLE, TAPE, load, write
 from micrograd import Value
 from micrograd.testing import Diagnosis, diagnose
 from micrograd.testing.diagnosis import KINDS
-from micrograd.testing.strategies import Expression
+from micrograd.testing.expression import Expression
 
 
 def name_fault(fault):
@@ -168,16 +169,19 @@ def test_a_trace_function_is_restored():
         sys.settrace(before)
 
 
-def test_only_counterexamples_need_hypothesis():
-    code = (
-        "import sys; sys.modules['hypothesis'] = None\n"
-        "from micrograd import Value; from micrograd.testing import diagnose\n"
-        "assert diagnose(Value).ok\n"
-        "class Student(Value):\n    def relu(self): return self\n"
-        "diagnose(Student)"
+def test_nothing_else_has_to_be_installed(tmp_path):
+    (tmp_path / "hypothesis.py").write_text("raise ImportError('there is no hypothesis')")
+    (tmp_path / "engine.py").write_text(write(CLOSURES, ("1 - t**2", "1 + t**2")))
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+    done = subprocess.run(
+        [sys.executable, "-m", "micrograd", "diagnose", str(tmp_path / "engine.py"), "--json"],
+        capture_output=True,
+        text=True,
+        env=environment,
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert "needs hypothesis: python -m pip install hypothesis" in done.stderr.splitlines()[-1]
+    fields = json.loads(done.stdout)
+    assert (fields["kind"], fields["operation"], done.stderr) == ("local gradient", "tanh", "")
+    assert "x0" in fields["counterexample"]
 
 
 def test_what_is_no_class_is_refused():

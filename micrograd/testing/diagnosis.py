@@ -22,16 +22,14 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..arguments import one_line
 from ..engine import Value, operation
 from ..rules import RULES, Rule
 from ..stepping import contributions
-from .probes import Answer, EndlessError, Probe, Step, agree, apply, ask, find_method, limit_instructions, run_backward
-
-if TYPE_CHECKING:
-    from .strategies import Expression
+from .expression import Expression, Step
+from .probes import Answer, EndlessError, Probe, agree, apply, ask, find_method, limit_instructions, run_backward
 
 __all__ = ["KINDS", "Diagnosis", "describe", "diagnose", "examine"]
 
@@ -177,8 +175,6 @@ def diagnose(engine: Any) -> Diagnosis:
 
     Raises:
         TypeError: if ``engine`` can't be called.
-        ImportError: if something is wrong, and hypothesis is not installed, of whose strategies the counterexample is
-            an expression.
 
     >>> from micrograd import Value
     >>> class Student(Value):

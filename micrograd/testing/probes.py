@@ -5,6 +5,7 @@ A class is expected to have the interface of the published package: ``Value(data
 
 >>> from micrograd import Value
 >>> from micrograd.rules import RULES
+>>> from micrograd.testing.expression import Step
 >>> probe = Probe((3.0, 2.0), (Step(RULES["*"], (0, 1)), Step(RULES["tanh"], (2,))), plain=frozenset([1]))
 >>> print(probe)
 x2 = x0 * 2.0; x3 = x2.tanh(), at x0 = 3.0
@@ -23,25 +24,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 from ..engine import Value, grad, operation
 from ..rules import Rule
-
-if TYPE_CHECKING:
-    from .strategies import Expression
+from .expression import Expression, Step
 
 __all__ = [
     "Answer",
     "EndlessError",
     "Probe",
-    "Step",
     "agree",
     "apply",
     "ask",
     "find_method",
     "limit_instructions",
-    "load_strategies",
     "run_backward",
 ]  # fmt: skip
 
@@ -63,13 +60,6 @@ class EndlessError(BaseException):
     """Code ran more instructions than it may. No ``except Exception`` of that code catches it."""
 
 
-class Step(NamedTuple):
-    """One operation of a graph, and the indexes of the nodes that are its operands."""
-
-    rule: Rule
-    operands: tuple[int, ...]
-
-
 @dataclass(frozen=True)
 class Probe:
     """A graph of at most four nodes.
@@ -86,12 +76,8 @@ class Probe:
 
     @property
     def expression(self) -> Expression:
-        """The graph as an expression of the strategies, whose arguments are also those given as plain numbers."""
-        strategies = load_strategies()
-        expression: Expression = strategies.Expression(
-            self.point, tuple([strategies.Step(*step) for step in self.steps])
-        )
-        return expression
+        """The graph as an expression, whose arguments are also those given as plain numbers."""
+        return Expression(self.point, self.steps)
 
     @cached_property
     def nodes(self) -> list[Value]:
@@ -131,17 +117,6 @@ class Probe:
         count = len(self.point)
         steps = "; ".join(self.write_step(count + i) for i in range(len(self.steps)))
         return f"{steps}, at {', '.join(f'x{i} = {self.point[i]!r}' for i in self.leaves)}"
-
-
-def load_strategies() -> Any:
-    """Imports the strategies, whose expressions are the counterexamples. They need hypothesis; nothing else here does.
-
-    Raises:
-        ImportError: if hypothesis is not installed.
-    """
-    from . import strategies
-
-    return strategies
 
 
 def _write(rule: Rule, names: list[str]) -> str:
