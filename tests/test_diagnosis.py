@@ -133,6 +133,27 @@ def test_the_package_itself_is_right(engine):
     assert diagnose(engine) == Diagnosis("right")
 
 
+# What a student may keep of the contributions that should be added.
+# fmt: off
+KEPT = {
+    "only the last one (= in place of +=)": "slope * out.grad",
+    "only the first one": "operand.grad or slope * out.grad",
+    "only the one of largest magnitude": "max(operand.grad, slope * out.grad, key=abs)",
+    "their average": "(operand.grad + slope * out.grad) / (2 if operand.grad else 1)",
+    "their product": "(operand.grad or 1.0) * slope * out.grad",
+}
+# fmt: on
+
+
+@pytest.mark.parametrize("fate", KEPT)
+def test_what_is_kept_of_contributions_that_should_be_added(fate):
+    found = diagnose(load(write(TAPE, ("operand.grad += slope * out.grad", f"operand.grad = {KEPT[fate]}"))))
+    assert str(found) == (
+        "overwritten: gradients of a node that is used twice are not added. x1 = x0 + x0, at x0 = 3.0: x0.grad should "
+        f"be 2 but is 1. It gets 1 and 1, and keeps {fate}."
+    )
+
+
 def test_what_is_limited_stands_in_the_notes():
     notes = "; ".join(diagnose(load(RIGHT["closures"])).notes)
     assert "recursion" in notes

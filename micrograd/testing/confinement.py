@@ -21,7 +21,8 @@ from typing import Any
 
 from ..arguments import to_float
 from ..rules import RULES
-from .diagnosis import Diagnosis, describe, examine
+from .diagnosis import Diagnosis, describe
+from .examination import examine
 from .expression import Expression, Step
 from .probes import Probe
 

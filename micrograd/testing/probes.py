@@ -17,6 +17,7 @@ True
 from __future__ import annotations
 
 import inspect
+import math
 import operator
 import sys
 from collections.abc import Callable, Iterator
@@ -97,6 +98,14 @@ class Probe:
         """The gradient that every node should have; None for a plain number, which has none."""
         found = grad(self.nodes[-1], self.nodes)
         return [None if i in self.plain else gradient for i, gradient in enumerate(found)]
+
+    @property
+    def is_defined(self) -> bool:
+        """Whether all values and gradients exist."""
+        try:
+            return all(math.isfinite(x or 0.0) for x in (*self.data, *self.gradients))
+        except (ArithmeticError, ValueError):
+            return False
 
     @property
     def leaves(self) -> list[int]:

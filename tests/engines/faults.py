@@ -3,6 +3,7 @@
 Each line is (engine, kind, operation, old text, new text). The old text occurs once.
 """
 
+import re
 from pathlib import Path
 
 ENGINES = Path(__file__).parent
@@ -88,6 +89,17 @@ FAULTS = [
     (CLOSURES, "overwritten", "exp", _EXP, _EXP.replace("+=", "=")),
     (TABLE, "overwritten", "", _GIVE, _GIVE.replace("+=", "=")),
     (TAPE, "overwritten", "", _PULL, _PULL.replace("+=", "=")),
+    (CLOSURES, "overwritten", "*", _MUL, re.sub(r"(\w+)\.grad \+=", r"if not \1.grad: \1.grad =", _MUL)),
+    (CLOSURES, "overwritten", "*", _MUL, re.sub(r"(\w+)\.grad \+= (.*)", r"\1.grad = \2 - \1.grad", _MUL)),
+    (CLOSURES, "overwritten", "+", _ADD, re.sub(r"(\w+)\.grad \+=", r"if \1.grad == 0: \1.grad =", _ADD)),
+    (CLOSURES, "overwritten", "+", _ADD, _ADD.replace("other.grad +=", "if other is not self: other.grad +=")),
+    (CLOSURES, "overwritten", "+", _ADD, _ADD.replace("self.grad += out.grad", "self.grad = max(self.grad, out.grad)")),
+    (CLOSURES, "overwritten", "tanh", _TANH, _TANH.replace("+=", "= self.grad or")),
+    (TABLE, "overwritten", "", _GIVE, re.sub(r"(\S+) \+=", r"if not \1: \1 =", _GIVE)),
+    (TABLE, "overwritten", "", _GIVE, re.sub(r"(\S+) \+= (.*)", r"\1 = max(\1, \2)", _GIVE)),
+    (TABLE, "overwritten", "", _GIVE, re.sub(r"(\S+) \+= (.*)", r"\1 = \2 - \1", _GIVE)),
+    (TAPE, "overwritten", "", _PULL, re.sub(r"(\S+) \+= (.*)", r"\1 = max(\1, \2, key=abs)", _PULL)),
+    (TAPE, "overwritten", "", _PULL, re.sub(r"(\S+) \+= (.*)", r"\1 = (\1 + \2) / (2 if \1 else 1)", _PULL)),
     (TAPE, "overwritten", "", "for operand, slope in pairs:", "for operand, slope in dict(pairs).items():"),
     # visited twice
     (CLOSURES, "visited twice", "", _VISIT, "            if True:\n"),
