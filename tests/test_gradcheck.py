@@ -631,6 +631,36 @@ def test_products_with_the_jacobian():
         check_vjp(f, inputs, 3)
 
 
+@pytest.mark.parametrize("shift", [0.0, 1e6])
+@pytest.mark.parametrize("wrong", [0, 1234, 2999])
+def test_a_wrong_entry_among_many_is_named(wrong, shift):
+    x = {"w": np.linspace(-1, 1, 3000).reshape(30, 100) + shift}
+    factor = np.ones((30, 100))
+    factor.flat[wrong] = 1.001
+    products = 0
+
+    def f(x):
+        return [np.sin(x["w"] - shift).sum(), (x["w"] - shift).sum()]
+
+    def jvp(x, dx, factor=1.0):
+        nonlocal products
+        products += 1
+        return [(np.cos(x["w"] - shift) * dx["w"] * factor).sum(), dx["w"].sum()]
+
+    assert [row.path for row in check_jvp(f, [x], jvp).rows] == [
+        f"{i} by direction {k} of all inputs" for k in (1, 2) for i in (0, 1)
+    ]
+    products = 0
+    with pytest.raises(GradcheckError) as caught:
+        check_jvp(f, [x], partial(jvp, factor=factor))
+    assert products <= 2 * (2 + math.ceil(math.log2(3000)))
+    report = gradcheck(f, [x], grad=lambda x: [np.cos(x["w"] - shift) * factor, factor * 0 + 1], raises=False)
+    for name, found in (("x0", caught.value.report), ("x", report)):
+        named = [row for row in found.rows if "direction" not in row.path]
+        assert [(row.path, row.verdict) for row in named] == [(f"0 by {name}.w.{wrong // 100}.{wrong % 100}", "wrong")]
+        assert named[0].numeric == pytest.approx(named[0].analytic / 1.001)
+
+
 def test_the_plot_is_a_v():
     pytest.importorskip("matplotlib", reason="Matplotlib is not installed").use("Agg")
     report = gradcheck(

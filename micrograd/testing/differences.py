@@ -18,7 +18,18 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import NamedTuple
 
-__all__ = ["EPSILON", "UNDERFLOW", "Line", "Sample", "Verdict", "estimate_noise", "examine", "glance", "judge"]
+__all__ = [
+    "EPSILON",
+    "NOTICED",
+    "UNDERFLOW",
+    "Line",
+    "Sample",
+    "Verdict",
+    "estimate_noise",
+    "examine",
+    "glance",
+    "judge",
+]
 
 EPSILON = 2.0**-52
 UNDERFLOW = 2.0**-1022
