@@ -15,6 +15,7 @@ import gc
 import random
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property, partial
 from itertools import product
 from typing import Any
@@ -81,7 +82,7 @@ class _Examination:
         self.kept: list[Any] = []  # keeps objects alive, so that the addresses of new ones differ
         self.answers: list[tuple[Form, Answer]] = []
         self.kind: Any = engine
-        self.lost: Diagnosis | None = None
+        self.deferred: Diagnosis | None = None
 
     def run(self) -> Diagnosis:
         checks = (
@@ -94,16 +95,17 @@ class _Examination:
             self.check_operands,
             self.check_shared_leaves,
             self.check_shared_nodes,
+            self.check_repeated_operations,
             self.check_local_gradients,
             self.check_more_graphs,
-            self.check_lost_gradients,
+            self.check_deferred,
         )
         try:
             for check in checks:
                 if found := check():
-                    return found
-        except _FoundError as found:
-            return found.diagnosis
+                    return self.blame_equality(found)
+        except _FoundError as error:
+            return error.diagnosis
         return Diagnosis("right", notes=tuple(self.list_limits()))
 
     # Values
@@ -176,14 +178,17 @@ class _Examination:
 
     def check_single_operations(self) -> Diagnosis | None:
         """Whether ``backward()`` runs on one operation and leaves data as they are. Its gradients are judged later."""
-        for form in self.forms:
-            for point in form.points:
-                answer = self.ask(form.make(point))
-                if answer.error is not None or answer.changed:
-                    product = self.ask(self.forms[1].make(PAIRS[0]))
-                    is_general = form is self.forms[0] and (product.error is not None or product.changed)
-                    return self.report_failure(answer, "" if is_general else form.name)
-                self.answers.append((form, answer))
+        for form in [*self.forms]:
+            answers = [self.ask(form.make(point)) for point in form.points]
+            failed = next((answer for answer in answers if answer.error is not None or answer.changed), None)
+            if failed is None:
+                self.answers += [(form, answer) for answer in answers]
+            elif any(answer.list_wrong_leaves() for _, answer in self.answers):
+                self.forms.remove(form)  # it may be made of an operation that is wrong
+            else:
+                product = self.ask(self.forms[1].make(PAIRS[0]))
+                is_general = form is self.forms[0] and (product.error is not None or product.changed)
+                return self.report_failure(failed, "" if is_general else form.name)
         return None
 
     def report_failure(self, answer: Answer, operation: str = "") -> Diagnosis | None:
@@ -239,14 +244,15 @@ class _Examination:
                     should = allowed[-1] * (answer.probe.gradients[leaf] or 0.0)
                     detail = f"{answer.probe}: {what}. x{leaf}.grad should be {should!r} but is {got!r}."
                     found = Diagnosis("left over", "", answer.probe.expression, should, got, detail=detail)
-                    if got:
+                    # One call is simpler than two of the same graph, and what is lost may have a simpler reason.
+                    if got and "twice" not in what:
                         return found
-                    self.lost = found
+                    self.deferred = self.deferred or found
         return None
 
-    def check_lost_gradients(self) -> Diagnosis | None:
-        """Whether earlier calls of ``backward()`` make gradients 0, and nothing simpler is the reason."""
-        return self.lost
+    def check_deferred(self) -> Diagnosis | None:
+        """Whether earlier calls of ``backward()`` change gradients, and nothing simpler is the reason."""
+        return self.deferred
 
     def build_on(self, answer: Answer, zero: bool) -> Answer:
         """Builds an answer's graph again on its leaves, and calls ``backward()``."""
@@ -468,6 +474,20 @@ class _Examination:
             return self.report(answer, "overwritten" if is_lost else "order", detail=detail)
         return self.report(answer, "visited twice", detail=detail)
 
+    def check_repeated_operations(self) -> Diagnosis | None:
+        """Whether an operation that is used twice remembers both uses."""
+        wrong = self.find_wrong(
+            (form.name, probe)
+            for form in self.right_forms
+            for point in form.points
+            if _is_tame(probe := form.make(point, Step(form.rule, (len(point), *range(1, len(point))))))
+        )
+        if not wrong:
+            return None
+        operation = self.blame([name for name, _ in wrong])
+        detail = "It is right once, and wrong if the operation is used twice: is something kept that is of one use?"
+        return self.report(wrong[0][1], "local gradient", operation, detail=detail)
+
     def check_more_graphs(self) -> Diagnosis | None:
         """Whether random graphs of at most four nodes are right."""
         rng = random.Random(0)
@@ -506,6 +526,25 @@ class _Examination:
             return ""
         operators = [form.name for form, answer in self.answers if form.name in REQUIRED and answer.list_wrong_leaves()]
         return operators[0] if operators and names[0] in METHODS else names[0]
+
+    def blame_equality(self, found: Diagnosis) -> Diagnosis:
+        """Blames ``==``, if it may be that the class takes one node for another of the same number."""
+        graph = found.counterexample
+        if graph is None or found.kind not in ("overwritten", "visited twice", "order"):
+            return found
+        numbers = Probe(graph.point, graph.steps).data
+        if len({*numbers}) == len(numbers) or not self.has_equal_values():
+            return found
+        detail = f"{found.detail} Values of the same number are equal (==): one may be taken for the other."
+        return replace(found, kind="order", operation="", detail=detail)
+
+    def has_equal_values(self) -> bool:
+        """Whether two Values of the same number are equal."""
+        try:
+            with limit_instructions():
+                return bool(self.engine(3.0) == self.engine(3.0))
+        except (Exception, EndlessError):
+            return False
 
     def report(self, answer: Answer, kind: str, operation: str = "", detail: str = "") -> Diagnosis:
         """The diagnosis for an answer with a wrong gradient."""

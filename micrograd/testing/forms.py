@@ -43,7 +43,11 @@ POWERS = (2.0, 3.0, -1.0)
 
 def list_forms(engine: Any) -> Iterator[Form]:
     """The forms of the operations that a class has, those that others may be made of first."""
-    for name in REQUIRED:
+    for name in ("+", "*"):
+        yield Form(name, RULES[name], PAIRS)
+    yield from _list_plain_forms("+")
+    yield from _list_plain_forms("*")
+    for name in REQUIRED[2:]:
         if name == "neg":
             yield Form(name, RULES["neg"], tuple((x,) for x in _NUMBERS))
         elif name == "**":
@@ -51,13 +55,16 @@ def list_forms(engine: Any) -> Iterator[Form]:
                 yield Form(name, RULES["power"].bind("power", n=n), ((1.5,), (-2.0,), (0.5,)))
         else:
             yield Form(name, RULES[name], PAIRS)
-    for name in ("+", "*", "-", "/"):
-        for side in (1, 0):
-            yield Form(name, RULES[name], PAIRS, frozenset([side]))
+            yield from _list_plain_forms(name)
     for name in METHODS:
         if find_method(engine, name):
             points = tuple((x,) for x in _NUMBERS if _is_defined(RULES[name], x))
             yield Form(name, RULES[name], (*points, (0.0,)) if name == "relu" else points)
+
+
+def _list_plain_forms(name: str) -> Iterator[Form]:
+    for side in (1, 0):
+        yield Form(name, RULES[name], PAIRS, frozenset([side]))
 
 
 def _is_defined(rule: Rule, x: float) -> bool:

@@ -53,7 +53,6 @@ _OPERATORS: dict[str, Callable[..., Any]] = {
     "/": operator.truediv,
     "**": operator.pow,
     "neg": operator.neg,
-    "abs": abs,
 }
 
 
@@ -154,9 +153,8 @@ def find_method(engine: Any, name: str) -> str:
     >>> [find_method(Student, name) for name in ("relu", "tanh", "log")]
     ['ReLU', '', '']
     """
-    if name == "abs":
-        return "__abs__" if hasattr(engine, "__abs__") else ""
-    found = [method for method in dir(engine) if method.lower() == name and _takes_one(getattr(engine, method, None))]
+    names = (name, f"__{name}__")  # the second is what abs() calls
+    found = [method for method in dir(engine) if method.lower() in names and _takes_one(getattr(engine, method, None))]
     return found[0] if found else ""
 
 

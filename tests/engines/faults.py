@@ -1,4 +1,4 @@
-"""Faults to plant into the three engines: where, of which kind, and the text that is replaced.
+"""Faults to plant into the engines: where, of which kind, and the text that is replaced.
 
 Each line is (engine, kind, operation, old text, new text). The old text occurs once.
 """
@@ -10,6 +10,9 @@ ENGINES = Path(__file__).parent
 CLOSURES = "closures"
 TABLE = "table"
 TAPE = "tape"
+BRANCHES = "branches"
+FUNCTIONS = "functions"
+RECURSIVE = "recursive"
 
 
 def write(engine, *changes):
@@ -278,4 +281,33 @@ FAULTS = [
      "    def backward(self):\n        self.backward()"),
     (TAPE, "crash", "", "        for out, _ in self.entries:\n",
      "        if [0.0] * 10**15:\n            return\n        for out, _ in self.entries:\n"),
+    # as students write them, each engine in another style
+    (BRANCHES, "overwritten", "+", "                p[0].grad += v.grad\n                p[1].grad += v.grad\n",
+     "                p[0].grad = v.grad\n                p[1].grad = v.grad\n"),
+    (BRANCHES, "local gradient", "-", "p[1].grad -= v.grad", "p[1].grad += v.grad"),
+    (BRANCHES, "local gradient", "/", '(self, o), "/")', '(self, o), "div")'),
+    (BRANCHES, "local gradient", "exp", 'elif v._op == "exp":', 'elif v._op == "Exp":'),
+    (BRANCHES, "seed", "", "        self.grad = 1.0\n", ""),
+    (BRANCHES, "order", "", "order[::-1]", "order"),
+    (BRANCHES, "visited twice", "", "        if self in seen:\n            return seen\n", ""),
+    (BRANCHES, "order", "", "    def __neg__", """    def __eq__(self, o):
+        return isinstance(o, Value) and self.data == o.data
+
+    __hash__ = object.__hash__
+
+    def __neg__"""),
+    (FUNCTIONS, "overwritten", "", "g if x.grad is None else x.grad + g", "g"),
+    (FUNCTIONS, "overwritten", "", "g if x.grad is None else x.grad + g", "g if x.grad is None else x.grad"),
+    (FUNCTIONS, "local gradient", "*", "return g * self.b, g * self.a", "return (g * self.b,)"),
+    (FUNCTIONS, "local gradient", "tanh", "self.y = math.tanh(a)\n        return self.y",
+     "Tanh.y = math.tanh(a)\n        return Tanh.y"),
+    (FUNCTIONS, "crash", "**", "return (g * self.n * self.a ** (self.n - 1),)",
+     "return g * self.n * self.a ** (self.n - 1)"),
+    (RECURSIVE, "visited twice", "", "self.back(g)", "self.back(self.grad)"),
+    (RECURSIVE, "seed", "", "g=1.0", "g=0.0"),
+    (RECURSIVE, "overwritten", "", "self.grad += g", "self.grad = g"),
+    (RECURSIVE, "local gradient", "abs", "g if self.data > 0 else -g", "g"),
+    (RECURSIVE, "operator", "*", """            other = Value(other)
+        return Value(self.data * other.data""", """            pass
+        return Value(self.data * other.data"""),
 ]
