@@ -547,10 +547,28 @@ def test_gradients_of_jax():
     assert [row.analytic for row in report.rows] == pytest.approx([2.7015114, 0.84147096, 0.84147096])
 
 
+def test_arguments_of_a_jax_function_that_are_no_inputs():
+    jnp = pytest.importorskip("jax.numpy", reason="JAX is not installed")
+
+    def f(x, factor, flags):
+        return jnp.sin(x["b"]) * x["a"].sum() * factor if flags["sine"] is True and flags["name"] == "f" else 0.0
+
+    x = {"b": jnp.array(1.0), "a": jnp.array([2.0, 3.0])}
+    report = gradcheck(f, [x, 2.0, {"sine": True, "name": "f", "none": None}])
+    assert [row.path for row in report.rows] == ["x.b", "x.a.0", "x.a.1"]
+    assert [row.analytic for row in report.rows] == pytest.approx([5.4030228, 1.6829419, 1.6829419])
+
+
 def test_a_report_is_a_table_in_a_notebook():
     html = gradcheck(lambda d: d["<a>"] * 2, {"<a>": 1.0})._repr_html_()
     assert html.count("<tr>") == 2
     assert "<td>d.&lt;a&gt;</td><td>2</td><td>2</td>" in html
+
+
+@pytest.mark.parametrize("nothing", [[], np.array([]), {"a": []}, "text"])
+def test_no_inputs_are_an_error(nothing):
+    with pytest.raises(ValueError, match="there is nothing to check: the inputs hold neither a Value nor a number"):
+        gradcheck(lambda x: 1.0, [nothing], grad=lambda x: [])
 
 
 def test_a_million_inputs_take_few_calls():
