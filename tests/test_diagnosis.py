@@ -180,6 +180,15 @@ def test_a_diagnosis_as_json():
     assert json.loads(Diagnosis("value", got=float("nan")).to_json())["got"] == "nan"
 
 
+def test_a_gradient_that_is_no_number():
+    found = diagnose(load(write(CLOSURES, ("        self.grad = 1\n", "        self.grad = [1]\n"))))
+    assert "backward() fails on x2 = x0 + x1, at x0 = 3.0, x1 = 2.0: TypeError" in str(found)
+    found = diagnose(load(write(CLOSURES, ("        self.data = data\n", "        self.data = [data]\n"))))
+    assert str(found) == (
+        "crash: it fails. Value(3.0) can't be made: TypeError: its data is no number, but list [3.0]."
+    )
+
+
 def test_a_trace_function_is_restored():
     def trace(frame, event, argument):
         return None

@@ -101,9 +101,16 @@ def _read_answer(answer: Path, code: int | None, limits: str) -> Diagnosis:
         return Diagnosis(name, operation, expression, expected, got, tuple(notes), detail)
     expression = _make_expression(fields[0]) if kind == "asked" else None
     when = f"the last graph was {fields[1]}" if kind == "asked" else "it happened when the file was loaded"
-    if code is None or code < 0:
-        return Diagnosis("crash", "", expression, detail=f"It was stopped: it took more than {limits}; {when}.")
-    return Diagnosis("crash", "", expression, detail=f"It ended its process, with exit code {code}; {when}.")
+    if code is None or code in _STOPPED:
+        what = f"It was stopped: it took more than {limits}"
+    else:
+        how = f"the signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        what = f"It ended its process, with {how}"
+    return Diagnosis("crash", "", expression, detail=f"{what}; {when}.")
+
+
+# What the system ends a process with that takes too much time or memory.
+_STOPPED = {-getattr(signal, name, 0) for name in ("SIGKILL", "SIGXCPU")} - {0}
 
 
 def _write_graph(graph: Probe | Expression) -> Any:

@@ -89,7 +89,10 @@ class Diagnosis:
 
 def describe(error: BaseException) -> str:
     """An error in one line, with the line of code outside this package that raised it."""
-    text = one_line(str(error), 200)
+    try:
+        text = one_line(str(error), 200)
+    except Exception:  # its class may be of somebody's making, too
+        text = ""
     place = ""
     for frame in traceback.extract_tb(error.__traceback__):
         if not frame.filename.startswith((_PACKAGE, "<frozen")):

@@ -26,7 +26,7 @@ from .diagnosis import Diagnosis, describe
 from .explanations import describe_slope, describe_sum, is_multiple, judge_shared_leaf, list_contributions
 from .expression import Step
 from .forms import METHODS, PAIRS, POWERS, REQUIRED, Form, list_forms
-from .probes import Answer, EndlessError, Probe, agree, apply, ask, limit_instructions, run_backward
+from .probes import Answer, EndlessError, Probe, agree, apply, ask, limit_instructions, read_number, run_backward
 
 __all__ = ["diagnose", "examine"]
 
@@ -116,7 +116,7 @@ class _Examination:
             try:
                 with limit_instructions():
                     node = self.engine(x)
-                    found = float(node.data)
+                    found = read_number(node, "data")
                     missing = [name for name in ("grad", "backward") if not hasattr(node, name)]
             except (Exception, SystemExit, EndlessError) as error:
                 return Diagnosis("crash", detail=f"Value({x!r}) can't be made: {describe(error)}.")

@@ -40,6 +40,7 @@ __all__ = [
     "ask",
     "find_method",
     "limit_instructions",
+    "read_number",
     "run_backward",
 ]  # fmt: skip
 
@@ -239,12 +240,14 @@ def ask(
             answer.during = "forward"
             for step in probe.steps:
                 answer.nodes.append(apply(step.rule, [answer.nodes[i] for i in step.operands]))
-                answer.data.append(_read(answer.nodes[-1], "data"))
+                answer.data.append(read_number(answer.nodes[-1], "data"))
             if backward:
                 answer.during = "backward"
                 run_backward(answer)
             answer.during = ""
-    except (Exception, SystemExit, EndlessError) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever the class raises is found out about it
         answer.error = error
     return answer
 
@@ -258,14 +261,27 @@ def run_backward(answer: Answer) -> None:
 
 
 def _read_all(answer: Answer, attribute: str) -> list[float]:
-    return [x if i in answer.probe.plain else _read(x, attribute) for i, x in enumerate(answer.nodes)]
+    return [x if i in answer.probe.plain else read_number(x, attribute) for i, x in enumerate(answer.nodes)]
 
 
-def _read(node: Any, attribute: str) -> float:
+def read_number(node: Any, attribute: str) -> float:
+    """The number that an attribute of an object holds; None counts as 0.
+
+    Raises:
+        TypeError: if there is no such attribute, or it is no number.
+
+    >>> read_number([], "data")
+    Traceback (most recent call last):
+        ...
+    TypeError: list [] has no data: it is not a Value
+    """
     if not hasattr(node, attribute):
         raise TypeError(f"{type(node).__name__} {node!r:.80} has no {attribute}: it is not a Value")
     number = getattr(node, attribute)
-    return 0.0 if number is None else float(number)
+    try:
+        return 0.0 if number is None else float(number)
+    except TypeError:
+        raise TypeError(f"its {attribute} is no number, but {type(number).__name__} {number!r:.80}") from None
 
 
 @contextmanager
