@@ -565,6 +565,28 @@ def test_a_report_is_a_table_in_a_notebook():
     assert "<td>d.&lt;a&gt;</td><td>2</td><td>2</td>" in html
 
 
+@pytest.mark.parametrize("width", [1e-3, 1e-5, 1e-7])
+def test_a_narrow_bump_that_large_steps_do_not_see(width):
+    """Its slope is 1 within the bump, and 2 beyond it; differences of both sides cancel what the bump adds."""
+
+    def f(x):
+        return width / math.hypot(1.0, x / width) + 2 * x - width * math.tanh(x / width)
+
+    assert gradcheck(f, [0.0], grad=lambda x: 1.0).ok
+    assert not any(row.verdict == "ok" for row in gradcheck(f, [0.0], grad=lambda x: 2.0, raises=False).rows)
+
+
+def test_a_narrow_bump_that_large_steps_cancel():
+    """A random expression whose right gradient was called wrong: a bump of height and width 1e-7, where x is 0."""
+    width = 1.192092896e-07
+
+    def f(x):
+        power = RULES["power_slope"](width, RULES["weigh"](x, x=(1.0,)) + 1.19, 1.19)
+        return RULES["hypot_slope"](width, x).cosh() ** power
+
+    assert gradcheck(f, [0.0]).ok
+
+
 @pytest.mark.parametrize("nothing", [[], np.array([]), {"a": []}, "text"])
 def test_no_inputs_are_an_error(nothing):
     with pytest.raises(ValueError, match="there is nothing to check: the inputs hold neither a Value nor a number"):
