@@ -17,7 +17,20 @@ HERE = __file__
 MASKED = "This branch is masked: "
 POINTS = {"+": (0.7, 1.1), "bce": (0.7, 0.3), "log": (2.1,), "sqrt": (2.1,), "**": (1.6, 2.3), "/": (1.1, 2.3)}
 FLAT = ("floor", "round")
-STRAIGHT = ("+", "-", "neg", "abs", "relu", "leaky_relu", "maximum", "minimum", "stop_gradient", "sum", "weigh")
+STRAIGHT = (
+    "+",
+    "-",
+    "neg",
+    "abs",
+    "relu",
+    "leaky_relu",
+    "maximum",
+    "first_maximum",
+    "minimum",
+    "stop_gradient",
+    "sum",
+    "weigh",
+)
 
 
 def log_softmax_by_hand(x, y):
