@@ -68,11 +68,14 @@ class _Detector(Watcher):
         return node
 
     def check(self, root: Value, operations: Sequence[Value]) -> None:
-        if all(_is_finite(parent) for node in operations for parent in node._parents):
-            return
-        sums: dict[Value, float] = {}
-        for node in reversed(operations):
-            _check(root, node, sums)
+        backwards = operations[::-1]
+        if not all(_is_finite(parent) for node in operations for parent in node._parents):
+            sums: dict[Value, float] = {}
+            for node in backwards:
+                _check(root, node, sums)
+        if self.digits is not None:
+            steps = ((node, _origin(node), contributions(node, lift(node._grad)._data)) for node in backwards)
+            self.digits.replay_backward(root, steps)
 
 
 @overload
@@ -88,8 +91,8 @@ def detect_anomaly(digits: bool = False) -> AbstractContextManager[Digits | None
     The block applies to all threads. Blocks may be nested.
 
     Args:
-        digits: also compute each value with 50 digits (by mpmath), and yield a table of the operations and lines where
-            most digits are lost. This is slow.
+        digits: also compute each value and each gradient with 50 digits (by mpmath), and yield a table of the
+            operations and lines where most digits are lost. This is slow.
 
     Raises:
         AnomalyError: at the first nan or infinity. Leaves keep the ``grad`` that they had.
@@ -105,9 +108,11 @@ def detect_anomaly(digits: bool = False) -> AbstractContextManager[Digits | None
     >>> x = Value(1e-7)
     >>> with detect_anomaly(digits=True) as digits:
     ...     y = (1 - x.cos()) / x**2
+    ...     y.backward()
     >>> print(digits)
-    operation  lost  right  times  value              with 50 digits  line
-    -          12.9    3.1      1  4.99600361081e-15  5e-15           <doctest ...>:2
+    operation        lost  right  times  value              with 50 digits      line
+    -                12.9    3.1      1  4.99600361081e-15  5e-15               <doctest ...>:2
+    gradient of cos   3.1    0.0      1  7992.77837357      -8.33333333333e-09  <doctest ...>:2
     ...
     """
     return _detect(Digits() if digits else None)

@@ -53,9 +53,15 @@ HOSTILE = {
     "is no Python": ("def f(:", "can't be loaded: SyntaxError"),
     "has no class": ("x = 1", "there is no class Value in it"),
     "is empty": ("", "there is no class Value in it"),
+    "raises no Exception": (engine("raise GeneratorExit"), "fails: GeneratorExit (line"),
+    "raises what has no text": (
+        "class Mute(Exception):\n    def __str__(self): raise self\n" + engine("raise Mute"),
+        "fails: Mute (line",
+    ),
     "imports what is not there": ("import nowhere_at_all", "No module named 'nowhere_at_all'"),
 }
 ON_POSIX = {
+    "reads address 0": (engine("import ctypes", "ctypes.string_at(0)"), "ended its process, with the signal SIGSEGV"),
     "forks": ("import os\nos.fork()", "without leave to start processes"),
 }
 ON_LINUX = {

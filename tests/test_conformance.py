@@ -11,7 +11,7 @@ pytest.importorskip("mpmath", reason="mpmath is not installed")
 from micrograd.rules import RULES
 from micrograd.testing import conformance
 from micrograd.testing.conformance import LIBRARIES, Library, compare, find_differences
-from micrograd.testing.strategies import Expression, Step
+from micrograd.testing.expression import Expression, Step
 
 
 class Number:

@@ -547,10 +547,50 @@ def test_gradients_of_jax():
     assert [row.analytic for row in report.rows] == pytest.approx([2.7015114, 0.84147096, 0.84147096])
 
 
+def test_arguments_of_a_jax_function_that_are_no_inputs():
+    jnp = pytest.importorskip("jax.numpy", reason="JAX is not installed")
+
+    def f(x, factor, flags):
+        return jnp.sin(x["b"]) * x["a"].sum() * factor if flags["sine"] is True and flags["name"] == "f" else 0.0
+
+    x = {"b": jnp.array(1.0), "a": jnp.array([2.0, 3.0])}
+    report = gradcheck(f, [x, 2.0, {"sine": True, "name": "f", "none": None}])
+    assert [row.path for row in report.rows] == ["x.b", "x.a.0", "x.a.1"]
+    assert [row.analytic for row in report.rows] == pytest.approx([5.4030228, 1.6829419, 1.6829419])
+
+
 def test_a_report_is_a_table_in_a_notebook():
     html = gradcheck(lambda d: d["<a>"] * 2, {"<a>": 1.0})._repr_html_()
     assert html.count("<tr>") == 2
     assert "<td>d.&lt;a&gt;</td><td>2</td><td>2</td>" in html
+
+
+@pytest.mark.parametrize("width", [1e-3, 1e-5, 1e-7])
+def test_a_narrow_bump_that_large_steps_do_not_see(width):
+    """Its slope is 1 within the bump, and 2 beyond it; differences of both sides cancel what the bump adds."""
+
+    def f(x):
+        return width / math.hypot(1.0, x / width) + 2 * x - width * math.tanh(x / width)
+
+    assert gradcheck(f, [0.0], grad=lambda x: 1.0).ok
+    assert not any(row.verdict == "ok" for row in gradcheck(f, [0.0], grad=lambda x: 2.0, raises=False).rows)
+
+
+def test_a_narrow_bump_that_large_steps_cancel():
+    """A random expression whose right gradient was called wrong: a bump of height and width 1e-7, where x is 0."""
+    width = 1.192092896e-07
+
+    def f(x):
+        power = RULES["power_slope"](width, RULES["weigh"](x, x=(1.0,)) + 1.19, 1.19)
+        return RULES["hypot_slope"](width, x).cosh() ** power
+
+    assert gradcheck(f, [0.0]).ok
+
+
+@pytest.mark.parametrize("nothing", [[], np.array([]), {"a": []}, "text"])
+def test_no_inputs_are_an_error(nothing):
+    with pytest.raises(ValueError, match="there is nothing to check: the inputs hold neither a Value nor a number"):
+        gradcheck(lambda x: 1.0, [nothing], grad=lambda x: [])
 
 
 def test_a_million_inputs_take_few_calls():
@@ -629,6 +669,36 @@ def test_products_with_the_jacobian():
     assert not check_jvp(lambda x: np.sin(x).sum(), x, lambda x, dx: (np.cos(x) * dx).sum() * 1.001, raises=False).ok
     with pytest.raises(TypeError, match=r"check_vjp\(vjp=…\) takes a function"):
         check_vjp(f, inputs, 3)
+
+
+@pytest.mark.parametrize("shift", [0.0, 1e6])
+@pytest.mark.parametrize("wrong", [0, 1234, 2999])
+def test_a_wrong_entry_among_many_is_named(wrong, shift):
+    x = {"w": np.linspace(-1, 1, 3000).reshape(30, 100) + shift}
+    factor = np.ones((30, 100))
+    factor.flat[wrong] = 1.001
+    products = 0
+
+    def f(x):
+        return [np.sin(x["w"] - shift).sum(), (x["w"] - shift).sum()]
+
+    def jvp(x, dx, factor=1.0):
+        nonlocal products
+        products += 1
+        return [(np.cos(x["w"] - shift) * dx["w"] * factor).sum(), dx["w"].sum()]
+
+    assert [row.path for row in check_jvp(f, [x], jvp).rows] == [
+        f"{i} by direction {k} of all inputs" for k in (1, 2) for i in (0, 1)
+    ]
+    products = 0
+    with pytest.raises(GradcheckError) as caught:
+        check_jvp(f, [x], partial(jvp, factor=factor))
+    assert products <= 2 * (2 + math.ceil(math.log2(3000)))
+    report = gradcheck(f, [x], grad=lambda x: [np.cos(x["w"] - shift) * factor, factor * 0 + 1], raises=False)
+    for name, found in (("x0", caught.value.report), ("x", report)):
+        named = [row for row in found.rows if "direction" not in row.path]
+        assert [(row.path, row.verdict) for row in named] == [(f"0 by {name}.w.{wrong // 100}.{wrong % 100}", "wrong")]
+        assert named[0].numeric == pytest.approx(named[0].analytic / 1.001)
 
 
 def test_the_plot_is_a_v():

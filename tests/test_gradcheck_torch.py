@@ -92,3 +92,16 @@ def test_functions_of_several_outputs_and_second_derivatives():
 def test_dropout_is_random():
     with pytest.raises(ValueError, match="is random"):
         gradcheck(torch.nn.Dropout(), torch.ones(3, dtype=torch.float64))
+
+
+def test_outputs_that_depend_on_no_input_have_the_gradient_0():
+    x = torch.tensor([0.5, 2.0], dtype=torch.double)
+    assert gradcheck(lambda x: [x.sum(), torch.tensor(3.0), (x > 1).sum()], [x]).ok
+    with pytest.raises(GradcheckError, match=r"wrong by 0 by x\.0, 0 by x\.1, 1 by x\.0, 1 by x\.1"):
+        gradcheck(lambda x: [x.detach().sum(), (x * x).sum().item() + x.sum()], [x])
+
+
+def test_an_expanded_tensor_is_an_input():
+    x = torch.tensor([2.0], dtype=torch.double).expand(3)
+    assert len(gradcheck(lambda x: (x * x).sum(), [x]).rows) == 3
+    assert x.tolist() == [2.0] * 3

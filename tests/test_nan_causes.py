@@ -8,12 +8,29 @@ import math
 
 import pytest
 
-from micrograd import Value, detect_anomaly, nn
+from micrograd import Value, detect_anomaly, grad, nn
 from micrograd import functional as F  # noqa: N812
 from micrograd.anomaly import AnomalyError
+from micrograd.rules import RULES, rule
 
 HERE = __file__
 MASKED = "This branch is masked: "
+POINTS = {"+": (0.7, 1.1), "bce": (0.7, 0.3), "log": (2.1,), "sqrt": (2.1,), "**": (1.6, 2.3), "/": (1.1, 2.3)}
+FLAT = ("floor", "round")
+STRAIGHT = (
+    "+",
+    "-",
+    "neg",
+    "abs",
+    "relu",
+    "leaky_relu",
+    "maximum",
+    "first_maximum",
+    "minimum",
+    "stop_gradient",
+    "sum",
+    "weigh",
+)
 
 
 def log_softmax_by_hand(x, y):
@@ -191,6 +208,55 @@ def test_nothing_is_lost_in_a_network():
         F.cross_entropy(model([0.5, -1.0, 2.0]), 1).backward()
     assert max(row.lost for row in digits.rows) < 3
     assert {row.operation for row in digits.rows} > {"tanh", "dot"}
+
+
+def test_the_line_where_digits_of_a_gradient_are_lost():
+    x = Value(0.1)
+    with detect_anomaly(digits=True) as digits:
+        (x * 1e16 + x * 1.1 - x * 1e16).backward()
+    first = digits.rows[0]
+    assert (first.operation, first.times, first.exact, first.value) == ("gradient of *", 3, pytest.approx(1.1), x.grad)
+    assert first.lost > 15
+    assert first.line.startswith(HERE)
+
+
+@pytest.fixture
+def textbook():
+    yield rule("textbook", "a", "tanh(a)", "1 - out * out")
+    del RULES["textbook"]
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_a_slope_that_loses_digits(textbook, create_graph):
+    x = Value(20.0)
+    with detect_anomaly(digits=True) as digits:
+        y = textbook(x)
+        grad(y, [x], create_graph=create_graph)
+    first = digits.rows[0] if not create_graph else next(row for row in digits.rows if "gradient" in row.operation)
+    assert (first.operation, first.value, first.right) == ("gradient of textbook", 0.0, 0.0)
+    assert first.exact == pytest.approx(4 * math.exp(-40))
+
+
+@pytest.mark.parametrize("name", [name for name in RULES if name != "upper_half"])
+def test_every_rule_is_computed_with_50_digits(name):
+    """The operands have lost digits: the result with 50 digits is that of the operands as they should be."""
+    chosen, point = RULES[name], POINTS.get(name, (0.7, 1.3, -0.4, 2.1))
+    if chosen.constants.get("x") is not None:
+        chosen = chosen.bind(name, x=(0.5, -2.0, 3.0, 1.0))
+    point = point[: 4 if chosen.variadic else len(chosen.names)]
+    with detect_anomaly(digits=True) as digits:
+        operands = [Value(x) + 2.0**30 - 2.0**30 for x in point]
+        chosen(*operands).backward()
+    rows = {row.operation: row for row in sorted(digits.rows, key=lambda row: row.line)}
+    leaves = [Value(x) for x in point]
+    right = chosen(*leaves)
+    right.backward()
+    assert rows[name].exact == pytest.approx(right.data, rel=1e-14)
+    assert any(rows[f"gradient of {name}"].exact == pytest.approx(x.grad, rel=1e-14) for x in leaves)
+    if name not in FLAT:
+        assert rows[name].exact != rows[name].value
+    if name not in (*FLAT, *STRAIGHT):
+        assert rows[f"gradient of {name}"].exact != rows[f"gradient of {name}"].value
 
 
 def test_a_line_that_runs_often_is_one_row():

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .checks import gradcheck, gradgradcheck
     from .confinement import diagnose_file
-    from .diagnosis import Diagnosis, diagnose
+    from .diagnosis import Diagnosis
+    from .examination import diagnose
     from .products import check_jvp, check_vjp
     from .report import GradcheckError, Report, Row
 
@@ -41,7 +42,7 @@ _HOMES = {
     "Row": "report",
     "check_jvp": "products",
     "check_vjp": "products",
-    "diagnose": "diagnosis",
+    "diagnose": "examination",
     "diagnose_file": "confinement",
     "gradcheck": "checks",
     "gradgradcheck": "checks",

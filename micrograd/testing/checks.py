@@ -14,7 +14,8 @@ from ..arguments import check_callable
 from ..engine import Value
 from ..engine import grad as differentiate
 from ..nn import Module
-from .differences import EPSILON, UNDERFLOW, Line, Sample, Verdict, estimate_noise, examine, glance
+from .differences import EPSILON, NOTICED, UNDERFLOW, Line, Sample, Verdict, estimate_noise, examine, glance
+from .directions import DIRECTIONS, MANY, draw_direction, find_wrong_input, move
 from .inputs import Inputs
 from .report import GradcheckError, Report, Row
 from .subjects import Subject, find_gradient, list_outputs, subject_of_numbers, subject_of_values
@@ -23,9 +24,6 @@ from .surroundings import Surroundings
 __all__ = ["gradcheck", "gradgradcheck"]
 
 Function = Callable[..., Any]
-
-DIRECTIONS = 2  # the number of random directions for many inputs
-MANY = 1000  # more inputs than this are checked along random directions first
 
 
 def gradcheck(f: Function, inputs: Any, *more: Any, grad: Any = None, raises: bool = True) -> Report:
@@ -205,7 +203,7 @@ def _compare_along_directions(subject: Subject, noises: Sequence[float]) -> list
     rows: dict[str, Row] = {}
     rng = random.Random(0)
     for k in range(DIRECTIONS):
-        direction = _draw_direction(subject.inputs.point, rng)
+        direction = draw_direction(subject.inputs.point, rng)
         line = _move_all(subject, direction)
         for i, noise in enumerate(noises):
             verdict, analytic = _examine_direction(subject, line, i, direction, noise, examine)
@@ -225,27 +223,21 @@ def _examine_direction(
     analytic = math.fsum(slope * d for slope, d in zip(slopes, direction, strict=True))
     rounding = math.fsum(abs(own * d) for own, d in zip(subject.roundings[i], direction, strict=True))
     # The moved inputs are rounded.
-    moved = EPSILON * math.hypot(*(slope * x for slope, x in zip(slopes, point, strict=True)))
+    moved = EPSILON * math.hypot(*(slope * x for slope, x, d in zip(slopes, point, direction, strict=True) if d))
     return judge(line, i, analytic, rounding, noise + moved), analytic
 
 
 def _find_wrong_input(subject: Subject, i: int, direction: Any, noise: float) -> Row | None:
-    # Halves the inputs that move, and goes on with the half that is wrong.
-    low, high = 0, len(direction)
-    while high - low > 1:
-        middle = (low + high) // 2
-        part = direction.copy()
-        part[:low], part[middle:] = [0.0] * low, [0.0] * (len(part) - middle)
-        verdict, _ = _examine_direction(subject, _move_all(subject, part), i, part, noise, glance)
-        low, high = (low, middle) if verdict.verdict == "wrong" else (middle, high)
-    row = _make_row(subject, _move_one(subject, low), i, low, noise)
+    def is_wrong(part: Any) -> bool:
+        line = _move_all(subject, part)
+        verdict, _ = _examine_direction(subject, line, i, part, noise, glance)
+        if verdict.verdict != "ok" and not verdict.noticed <= NOTICED:
+            verdict, _ = _examine_direction(subject, line, i, part, noise, examine)
+        return verdict.verdict == "wrong"
+
+    j = find_wrong_input(direction, is_wrong)
+    row = _make_row(subject, _move_one(subject, j), i, j, noise)
     return row if row.verdict == "wrong" else None
-
-
-def _draw_direction(point: Any, rng: random.Random) -> Any:
-    # Each input moves by about its own size.
-    drawn = [rng.choice((-1, 1)) * rng.uniform(0.5, 1.0) * (abs(x) or 1.0) for x in point]
-    return drawn if isinstance(point, list) else point * 0 + drawn
 
 
 def _move_one(subject: Subject, j: int) -> Line:
@@ -264,15 +256,9 @@ def _move_all(subject: Subject, direction: Any) -> Line:
     point = subject.inputs.point
 
     def evaluate(t: float) -> tuple[float, list[float]]:
-        return t, _try(subject, _add(point, t, direction))
+        return t, _try(subject, move(point, t, direction))
 
     return Line(evaluate, 1.0, subject.at)
-
-
-def _add(point: Any, t: float, direction: Any) -> Any:
-    if isinstance(point, list):
-        return [x + t * d for x, d in zip(point, direction, strict=True)]
-    return point + t * direction
 
 
 def _try(subject: Subject, point: Sequence[float]) -> list[float]:
@@ -303,7 +289,7 @@ def _measure_noise(subject: Subject) -> list[float]:
         direction = [(1 + j % 7) * distance * 2 * math.ulp(x or 1.0) for j, x in enumerate(point)]
         if not isinstance(point, list):
             direction = point * 0 + direction
-        values = [_try(subject, _add(point, k, direction)) for k in range(1, 9)]
+        values = [_try(subject, move(point, k, direction)) for k in range(1, 9)]
         for i, own in enumerate(zip(*values, strict=True)):
             noise = estimate_noise(own)
             # Where far points look noisier than near ones, and as large as the function, the function oscillates.

@@ -17,15 +17,14 @@ import sys
 import tempfile
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..arguments import to_float
 from ..rules import RULES
-from .diagnosis import Diagnosis, describe, examine
-from .probes import Probe, Step, load_strategies
-
-if TYPE_CHECKING:
-    from .strategies import Expression
+from .diagnosis import Diagnosis, describe
+from .examination import examine
+from .expression import Expression, Step
+from .probes import Probe
 
 __all__ = ["diagnose_file", "serve"]
 
@@ -47,7 +46,6 @@ def diagnose_file(file: str | Path, seconds: float = 20.0, megabytes: float = 20
     Raises:
         OSError: if the file can't be read.
         ValueError: if a limit is not above 0.
-        ImportError: if hypothesis is not installed, of whose strategies the counterexample is an expression.
 
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     file = Path(folder, "engine.py")
@@ -58,7 +56,6 @@ def diagnose_file(file: str | Path, seconds: float = 20.0, megabytes: float = 20
     for name, limit in (("seconds", seconds), ("megabytes", megabytes)):
         if not to_float(limit) > 0:
             raise ValueError(f"{name} must be above 0, not {limit}")
-    load_strategies()
     file = Path(file).resolve()
     with open(file, "rb"):  # an error here is the caller's
         pass
@@ -104,20 +101,27 @@ def _read_answer(answer: Path, code: int | None, limits: str) -> Diagnosis:
         return Diagnosis(name, operation, expression, expected, got, tuple(notes), detail)
     expression = _make_expression(fields[0]) if kind == "asked" else None
     when = f"the last graph was {fields[1]}" if kind == "asked" else "it happened when the file was loaded"
-    if code is None or code < 0:
-        return Diagnosis("crash", "", expression, detail=f"It was stopped: it took more than {limits}; {when}.")
-    return Diagnosis("crash", "", expression, detail=f"It ended its process, with exit code {code}; {when}.")
+    if code is None or code in _STOPPED:
+        what = f"It was stopped: it took more than {limits}"
+    else:
+        how = f"the signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        what = f"It ended its process, with {how}"
+    return Diagnosis("crash", "", expression, detail=f"{what}; {when}.")
 
 
-def _write_probe(probe: Any) -> Any:
-    # A probe, or an expression, as JSON can hold it.
-    return probe.point, [(step.rule.name, step.rule.constants, step.operands) for step in probe.steps]
+# What the system ends a process with that takes too much time or memory.
+_STOPPED = {-getattr(signal, name, 0) for name in ("SIGKILL", "SIGXCPU")} - {0}
+
+
+def _write_graph(graph: Probe | Expression) -> Any:
+    # A graph as JSON can hold it.
+    return graph.point, [(step.rule.name, step.rule.constants, step.operands) for step in graph.steps]
 
 
 def _make_expression(fields: Any) -> Expression:
     point, steps = fields
     made = [Step(RULES[name].bind(name, **given) if given else RULES[name], tuple(of)) for name, given, of in steps]
-    return Probe(tuple(point), tuple(made)).expression
+    return Expression(tuple(point), tuple(made))
 
 
 # In the process of its own
@@ -125,7 +129,6 @@ def _make_expression(fields: Any) -> Expression:
 
 def serve() -> None:
     """Examines the file that the command line of this process names, and ends the process."""
-    load_strategies()  # before there are limits
     _, file, answer, seconds, megabytes = sys.argv[1:]
     with open(answer, "a", encoding="utf-8") as out:
 
@@ -134,7 +137,7 @@ def serve() -> None:
             out.flush()
 
         def report_probe(probe: Probe) -> None:
-            write("asked", _write_probe(probe), str(probe))
+            write("asked", _write_graph(probe), str(probe))
 
         _limit(float(seconds), float(megabytes))
         sys.addaudithook(_Guard(Path.cwd()))
@@ -144,7 +147,7 @@ def serve() -> None:
             found = Diagnosis("crash", detail=f"The file can't be loaded: {describe(error)}.")
         else:
             found = examine(engine, report_probe)
-        graph = found.counterexample and _write_probe(found.counterexample)
+        graph = found.counterexample and _write_graph(found.counterexample)
         numbers = found.expected, found.got
         write("found", found.kind, found.operation, graph, *numbers, found.notes, found.detail)
     os._exit(0)  # whatever threads it started

@@ -18,7 +18,8 @@ from typing import Any
 
 from ..arguments import require
 from ..engine import Value, grad
-from .strategies import Expression, expressions, finite_floats
+from .expression import Expression
+from .strategies import expressions, finite_floats
 
 __all__ = ["LIBRARIES", "Difference", "Library", "compare", "find_differences", "main"]
 

@@ -18,7 +18,18 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import NamedTuple
 
-__all__ = ["EPSILON", "UNDERFLOW", "Line", "Sample", "Verdict", "estimate_noise", "examine", "glance", "judge"]
+__all__ = [
+    "EPSILON",
+    "NOTICED",
+    "UNDERFLOW",
+    "Line",
+    "Sample",
+    "Verdict",
+    "estimate_noise",
+    "examine",
+    "glance",
+    "judge",
+]
 
 EPSILON = 2.0**-52
 UNDERFLOW = 2.0**-1022
@@ -249,9 +260,9 @@ def judge(analytic: float, rounding: float, at: float, noise: float, samples: Se
         return _judge_growth(analytic, sides, growths)
     gap = _Limit(0.0, 0.0, math.inf)
     if both:
-        gap = _extrapolate(
-            [_Quotient(a.h, b.slope - a.slope, a.noise + b.noise) for a, b in zip(left, right, strict=True)], 1
-        )
+        gaps = [_Quotient(a.h, b.slope - a.slope, a.noise + b.noise) for a, b in zip(left, right, strict=True)]
+        gap = _extrapolate(gaps, 1)
+        gap = gap._replace(reach=_step_inside(gaps, gap.reach))
     limits = [_extrapolate([q for q in side if q.h <= gap.reach], 1) for side in sides]
     if not math.isfinite(analytic):
         return Verdict(limits[0].value, limits[0].error, math.nan, "wrong", f"the gradient is {analytic}")
@@ -319,6 +330,14 @@ def _judge_growth(analytic: float, sides: Sequence[Sequence[_Quotient]], growths
     if low <= analytic <= high:
         return Verdict(numeric, high / 2 - low / 2, math.inf, "jump")
     return Verdict(numeric, math.nan, math.nan, "wrong", what)
+
+
+def _step_inside(gaps: Sequence[_Quotient], reach: float) -> float:
+    # The largest step that sees no more than it should of a narrow and symmetric bump at the point. Beyond the bump,
+    # the slopes on both sides differ less than within it, and those of larger steps are the slopes of another function.
+    within = [gap for gap in gaps if gap.h <= reach and math.isfinite(gap.slope)]
+    peak = max((gap for gap in within if abs(gap.slope) > 8 * gap.noise), key=lambda gap: abs(gap.slope), default=None)
+    return peak.h / 4 if peak and abs(peak.slope) > 8 * abs(within[0].slope) else reach
 
 
 def _measure_growth(side: Sequence[_Quotient]) -> float:

@@ -61,7 +61,7 @@ class Inputs:
 
     def check(self) -> None:
         """Raises a ValueError if there are no numbers, or one is not finite."""
-        if not self._blocks:
+        if not len(self.point):
             raise ValueError("there is nothing to check: the inputs hold neither a Value nor a number")
         for i, x in enumerate(self.point):
             if not math.isfinite(x):

@@ -5,6 +5,7 @@ A class is expected to have the interface of the published package: ``Value(data
 
 >>> from micrograd import Value
 >>> from micrograd.rules import RULES
+>>> from micrograd.testing.expression import Step
 >>> probe = Probe((3.0, 2.0), (Step(RULES["*"], (0, 1)), Step(RULES["tanh"], (2,))), plain=frozenset([1]))
 >>> print(probe)
 x2 = x0 * 2.0; x3 = x2.tanh(), at x0 = 3.0
@@ -16,6 +17,7 @@ True
 from __future__ import annotations
 
 import inspect
+import math
 import operator
 import sys
 from collections.abc import Callable, Iterator
@@ -23,25 +25,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 from ..engine import Value, grad, operation
 from ..rules import Rule
-
-if TYPE_CHECKING:
-    from .strategies import Expression
+from .expression import Expression, Step
 
 __all__ = [
     "Answer",
     "EndlessError",
     "Probe",
-    "Step",
     "agree",
     "apply",
     "ask",
     "find_method",
     "limit_instructions",
-    "load_strategies",
+    "read_number",
     "run_backward",
 ]  # fmt: skip
 
@@ -55,19 +54,11 @@ _OPERATORS: dict[str, Callable[..., Any]] = {
     "/": operator.truediv,
     "**": operator.pow,
     "neg": operator.neg,
-    "abs": abs,
 }
 
 
 class EndlessError(BaseException):
     """Code ran more instructions than it may. No ``except Exception`` of that code catches it."""
-
-
-class Step(NamedTuple):
-    """One operation of a graph, and the indexes of the nodes that are its operands."""
-
-    rule: Rule
-    operands: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -86,12 +77,8 @@ class Probe:
 
     @property
     def expression(self) -> Expression:
-        """The graph as an expression of the strategies, whose arguments are also those given as plain numbers."""
-        strategies = load_strategies()
-        expression: Expression = strategies.Expression(
-            self.point, tuple([strategies.Step(*step) for step in self.steps])
-        )
-        return expression
+        """The graph as an expression, whose arguments are also those given as plain numbers."""
+        return Expression(self.point, self.steps)
 
     @cached_property
     def nodes(self) -> list[Value]:
@@ -113,6 +100,14 @@ class Probe:
         return [None if i in self.plain else gradient for i, gradient in enumerate(found)]
 
     @property
+    def is_defined(self) -> bool:
+        """Whether all values and gradients exist."""
+        try:
+            return all(math.isfinite(x or 0.0) for x in (*self.data, *self.gradients))
+        except (ArithmeticError, ValueError):
+            return False
+
+    @property
     def leaves(self) -> list[int]:
         """The indexes of the arguments that are Values."""
         return [i for i in range(len(self.point)) if i not in self.plain]
@@ -131,17 +126,6 @@ class Probe:
         count = len(self.point)
         steps = "; ".join(self.write_step(count + i) for i in range(len(self.steps)))
         return f"{steps}, at {', '.join(f'x{i} = {self.point[i]!r}' for i in self.leaves)}"
-
-
-def load_strategies() -> Any:
-    """Imports the strategies, whose expressions are the counterexamples. They need hypothesis; nothing else here does.
-
-    Raises:
-        ImportError: if hypothesis is not installed.
-    """
-    from . import strategies
-
-    return strategies
 
 
 def _write(rule: Rule, names: list[str]) -> str:
@@ -170,9 +154,8 @@ def find_method(engine: Any, name: str) -> str:
     >>> [find_method(Student, name) for name in ("relu", "tanh", "log")]
     ['ReLU', '', '']
     """
-    if name == "abs":
-        return "__abs__" if hasattr(engine, "__abs__") else ""
-    found = [method for method in dir(engine) if method.lower() == name and _takes_one(getattr(engine, method, None))]
+    names = (name, f"__{name}__")  # the second is what abs() calls
+    found = [method for method in dir(engine) if method.lower() in names and _takes_one(getattr(engine, method, None))]
     return found[0] if found else ""
 
 
@@ -257,12 +240,14 @@ def ask(
             answer.during = "forward"
             for step in probe.steps:
                 answer.nodes.append(apply(step.rule, [answer.nodes[i] for i in step.operands]))
-                answer.data.append(_read(answer.nodes[-1], "data"))
+                answer.data.append(read_number(answer.nodes[-1], "data"))
             if backward:
                 answer.during = "backward"
                 run_backward(answer)
             answer.during = ""
-    except (Exception, SystemExit, EndlessError) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever the class raises is found out about it
         answer.error = error
     return answer
 
@@ -276,14 +261,27 @@ def run_backward(answer: Answer) -> None:
 
 
 def _read_all(answer: Answer, attribute: str) -> list[float]:
-    return [x if i in answer.probe.plain else _read(x, attribute) for i, x in enumerate(answer.nodes)]
+    return [x if i in answer.probe.plain else read_number(x, attribute) for i, x in enumerate(answer.nodes)]
 
 
-def _read(node: Any, attribute: str) -> float:
+def read_number(node: Any, attribute: str) -> float:
+    """The number that an attribute of an object holds; None counts as 0.
+
+    Raises:
+        TypeError: if there is no such attribute, or it is no number.
+
+    >>> read_number([], "data")
+    Traceback (most recent call last):
+        ...
+    TypeError: list [] has no data: it is not a Value
+    """
     if not hasattr(node, attribute):
         raise TypeError(f"{type(node).__name__} {node!r:.80} has no {attribute}: it is not a Value")
     number = getattr(node, attribute)
-    return 0.0 if number is None else float(number)
+    try:
+        return 0.0 if number is None else float(number)
+    except TypeError:
+        raise TypeError(f"its {attribute} is no number, but {type(number).__name__} {number!r:.80}") from None
 
 
 @contextmanager

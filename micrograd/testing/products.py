@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
-from functools import wraps
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from functools import partial, wraps
 from typing import Any
 
 from ..arguments import check_callable
-from .checks import MANY, gradcheck
+from .checks import gradcheck
+from .directions import DIRECTIONS, MANY, draw_direction, find_wrong_input, move
 from .inputs import Inputs, flatten
-from .report import Report
+from .report import GradcheckError, Report, Row
 
 __all__ = ["check_jvp", "check_vjp"]
 
@@ -74,8 +76,8 @@ def check_jvp(f: Callable[..., Any], inputs: Any, jvp: Callable[..., Any], raise
         raises: raise an error if a product is wrong; otherwise only the report says so.
 
     Returns:
-        A report as that of :func:`gradcheck`. More than 1000 inputs move along two random directions; then ``d0`` and
-        ``d1`` are the derivatives in these.
+        A report as that of :func:`gradcheck`. More than 1000 inputs move together along two random directions. If the
+        product with one of these is wrong, a wrong input is searched for, and gets a row.
 
     Raises:
         GradcheckError: if a product is wrong.
@@ -93,20 +95,42 @@ def check_jvp(f: Callable[..., Any], inputs: Any, jvp: Callable[..., Any], raise
     read = Inputs(arguments, [f"x{i}" for i in range(len(arguments))])
     count = len(read.point)
 
-    def differentiate(arguments: Sequence[Any], directions: Sequence[Sequence[float]]) -> list[float]:
+    def differentiate(arguments: Sequence[Any], directions: Iterable[Sequence[float]]) -> list[float]:
         columns = [flatten(jvp(*arguments, *read.fill(direction)), "the product") for direction in directions]
         return [number for row in zip(*columns, strict=True) for number in row]
 
     if count <= MANY:
         return gradcheck(f, arguments, grad=lambda *arguments: differentiate(arguments, _units(count)), raises=raises)
-    directions = _draw(count)
 
-    def along(d0: float, d1: float) -> Any:
-        return f(*read.fill([x + d0 * a + d1 * b for x, a, b in zip(read.point, *directions, strict=True)]))
+    def check_along(direction: Any, name: str, start: float = 1.0) -> list[Row]:
+        def along(t: float) -> Any:
+            return f(*read.fill(move(read.point, t - start, direction)))
 
-    return gradcheck(
-        along, [0.0, 0.0], grad=lambda d0, d1: differentiate(read.fill(read.point), directions), raises=raises
-    )
+        def product(t: float) -> list[float]:
+            return differentiate(read.fill(read.point), [direction])
+
+        rows = gradcheck(along, [start], grad=product, raises=False).rows
+        return [replace(row, path=row.path.removesuffix("t") + name) for row in rows]
+
+    def is_wrong_along(output: int, direction: Any) -> bool:
+        return check_along(direction, "")[output].verdict == "wrong"
+
+    rng = random.Random(0)
+    rows: dict[str, Row] = {}
+    for k in range(DIRECTIONS):
+        direction = draw_direction(read.point, rng)
+        for i, row in enumerate(check_along(direction, f"direction {k + 1} of all inputs")):
+            rows[row.path] = row
+            if row.verdict == "wrong":
+                j = find_wrong_input(direction, partial(is_wrong_along, i))
+                unit = move(read.point, -1.0, read.point)
+                unit[j] = 1.0
+                found = check_along(unit, read.name(j), float(read.point[j]))[i]
+                rows.update({found.path: found} if found.verdict == "wrong" else {})
+    report = Report([*rows.values()])
+    if raises and not report.ok:
+        raise GradcheckError(report)
+    return report
 
 
 def _units(count: int) -> list[list[float]]:

@@ -230,7 +230,10 @@ def _differentiate_torch(f: Function, *arguments: Any) -> Any:
     rows = []
     for output in _list_arrays(f(*arguments)):
         for number in output.reshape(-1):
-            gradients = torch.autograd.grad(number, leaves, create_graph=True, allow_unused=True)
+            if number.requires_grad:
+                gradients = torch.autograd.grad(number, leaves, create_graph=True, allow_unused=True)
+            else:  # it depends on no input, as far as PyTorch knows
+                gradients = [None] * len(leaves)
             rows += [
                 (torch.zeros_like(leaf) if g is None else g).reshape(-1)
                 for g, leaf in zip(gradients, leaves, strict=True)
@@ -246,11 +249,18 @@ def _list_arrays(tree: Any) -> list[Any]:
 
 def _differentiate_jax(f: Function, *arguments: Any) -> Any:
     jax, jnp = sys.modules["jax"], sys.modules["jax.numpy"]
-    output, pull = jax.vjp(lambda *x: jnp.concatenate([jnp.ravel(y) for y in _list_arrays(f(*x))]), *arguments)
-    return jnp.concatenate(
-        [
-            jnp.ravel(array)
-            for row in jnp.eye(output.size, dtype=output.dtype)
-            for array in _list_arrays(_order_as(arguments, pull(row)))
-        ]
-    )
+    leaves, structure = jax.tree_util.tree_flatten(arguments)
+    places = [i for i, leaf in enumerate(leaves) if is_array(leaf) and library_of(leaf) == "jax"]
+
+    def put(arrays: Sequence[Any], others: Sequence[Any]) -> Any:
+        # The arguments, or None for each that is no input, with arrays in place of the inputs.
+        found = dict(zip(places, arrays, strict=True))
+        return structure.unflatten([found.get(i, other) for i, other in enumerate(others)])
+
+    def flat(*arrays: Any) -> Any:
+        return jnp.concatenate([jnp.ravel(y) for y in _list_arrays(f(*put(arrays, leaves)))])
+
+    output, pull = jax.vjp(flat, *[leaves[i] for i in places])
+    trees = [put(pull(row), [None] * len(leaves)) for row in jnp.eye(output.size, dtype=output.dtype)]
+    parts = [part for tree in trees for part in _list_arrays(_order_as(arguments, tree)) if part is not None]
+    return jnp.concatenate([jnp.ravel(part) for part in parts])

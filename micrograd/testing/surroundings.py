@@ -78,7 +78,7 @@ class Surroundings:
 
     def _add_tensor(self, tensor: Any) -> None:
         grad = None if tensor.grad is None else tensor.grad.clone()
-        self._restorers.append(partial(tensor.data.copy_, tensor.detach().clone()))
+        self._restorers.append(partial(_set_numbers, tensor.detach(), tensor.detach().clone()))
         self._restorers.append(partial(_set_attributes, tensor, requires_grad=tensor.requires_grad, grad=grad))
 
     def _add_generator(self, read: Callable[[], Any], write: Callable[[Any], object]) -> None:
@@ -89,6 +89,11 @@ class Surroundings:
 def _set_attributes(thing: Any, **attributes: Any) -> None:
     for name, value in attributes.items():
         setattr(thing, name, value)
+
+
+def _set_numbers(tensor: Any, before: Any) -> None:
+    if not tensor.equal(before):  # an expanded tensor can't be written to
+        tensor.copy_(before)
 
 
 def _set_state(state: dict[str, Any], before: dict[str, Any]) -> None:

@@ -1,14 +1,18 @@
-"""Faults to plant into the three engines: where, of which kind, and the text that is replaced.
+"""Faults to plant into the engines: where, of which kind, and the text that is replaced.
 
 Each line is (engine, kind, operation, old text, new text). The old text occurs once.
 """
 
+import re
 from pathlib import Path
 
 ENGINES = Path(__file__).parent
 CLOSURES = "closures"
 TABLE = "table"
 TAPE = "tape"
+BRANCHES = "branches"
+FUNCTIONS = "functions"
+RECURSIVE = "recursive"
 
 
 def write(engine, *changes):
@@ -88,6 +92,17 @@ FAULTS = [
     (CLOSURES, "overwritten", "exp", _EXP, _EXP.replace("+=", "=")),
     (TABLE, "overwritten", "", _GIVE, _GIVE.replace("+=", "=")),
     (TAPE, "overwritten", "", _PULL, _PULL.replace("+=", "=")),
+    (CLOSURES, "overwritten", "*", _MUL, re.sub(r"(\w+)\.grad \+=", r"if not \1.grad: \1.grad =", _MUL)),
+    (CLOSURES, "overwritten", "*", _MUL, re.sub(r"(\w+)\.grad \+= (.*)", r"\1.grad = \2 - \1.grad", _MUL)),
+    (CLOSURES, "overwritten", "+", _ADD, re.sub(r"(\w+)\.grad \+=", r"if \1.grad == 0: \1.grad =", _ADD)),
+    (CLOSURES, "overwritten", "+", _ADD, _ADD.replace("other.grad +=", "if other is not self: other.grad +=")),
+    (CLOSURES, "overwritten", "+", _ADD, _ADD.replace("self.grad += out.grad", "self.grad = max(self.grad, out.grad)")),
+    (CLOSURES, "overwritten", "tanh", _TANH, _TANH.replace("+=", "= self.grad or")),
+    (TABLE, "overwritten", "", _GIVE, re.sub(r"(\S+) \+=", r"if not \1: \1 =", _GIVE)),
+    (TABLE, "overwritten", "", _GIVE, re.sub(r"(\S+) \+= (.*)", r"\1 = max(\1, \2)", _GIVE)),
+    (TABLE, "overwritten", "", _GIVE, re.sub(r"(\S+) \+= (.*)", r"\1 = \2 - \1", _GIVE)),
+    (TAPE, "overwritten", "", _PULL, re.sub(r"(\S+) \+= (.*)", r"\1 = max(\1, \2, key=abs)", _PULL)),
+    (TAPE, "overwritten", "", _PULL, re.sub(r"(\S+) \+= (.*)", r"\1 = (\1 + \2) / (2 if \1 else 1)", _PULL)),
     (TAPE, "overwritten", "", "for operand, slope in pairs:", "for operand, slope in dict(pairs).items():"),
     # visited twice
     (CLOSURES, "visited twice", "", _VISIT, "            if True:\n"),
@@ -266,4 +281,33 @@ FAULTS = [
      "    def backward(self):\n        self.backward()"),
     (TAPE, "crash", "", "        for out, _ in self.entries:\n",
      "        if [0.0] * 10**15:\n            return\n        for out, _ in self.entries:\n"),
+    # as students write them, each engine in another style
+    (BRANCHES, "overwritten", "+", "                p[0].grad += v.grad\n                p[1].grad += v.grad\n",
+     "                p[0].grad = v.grad\n                p[1].grad = v.grad\n"),
+    (BRANCHES, "local gradient", "-", "p[1].grad -= v.grad", "p[1].grad += v.grad"),
+    (BRANCHES, "local gradient", "/", '(self, o), "/")', '(self, o), "div")'),
+    (BRANCHES, "local gradient", "exp", 'elif v._op == "exp":', 'elif v._op == "Exp":'),
+    (BRANCHES, "seed", "", "        self.grad = 1.0\n", ""),
+    (BRANCHES, "order", "", "order[::-1]", "order"),
+    (BRANCHES, "visited twice", "", "        if self in seen:\n            return seen\n", ""),
+    (BRANCHES, "order", "", "    def __neg__", """    def __eq__(self, o):
+        return isinstance(o, Value) and self.data == o.data
+
+    __hash__ = object.__hash__
+
+    def __neg__"""),
+    (FUNCTIONS, "overwritten", "", "g if x.grad is None else x.grad + g", "g"),
+    (FUNCTIONS, "overwritten", "", "g if x.grad is None else x.grad + g", "g if x.grad is None else x.grad"),
+    (FUNCTIONS, "local gradient", "*", "return g * self.b, g * self.a", "return (g * self.b,)"),
+    (FUNCTIONS, "local gradient", "tanh", "self.y = math.tanh(a)\n        return self.y",
+     "Tanh.y = math.tanh(a)\n        return Tanh.y"),
+    (FUNCTIONS, "crash", "**", "return (g * self.n * self.a ** (self.n - 1),)",
+     "return g * self.n * self.a ** (self.n - 1)"),
+    (RECURSIVE, "visited twice", "", "self.back(g)", "self.back(self.grad)"),
+    (RECURSIVE, "seed", "", "g=1.0", "g=0.0"),
+    (RECURSIVE, "overwritten", "", "self.grad += g", "self.grad = g"),
+    (RECURSIVE, "local gradient", "abs", "g if self.data > 0 else -g", "g"),
+    (RECURSIVE, "operator", "*", """            other = Value(other)
+        return Value(self.data * other.data""", """            pass
+        return Value(self.data * other.data"""),
 ]
