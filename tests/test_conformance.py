@@ -95,3 +95,11 @@ def test_the_command_says_what_is_missing(capsys):
     if missing:
         conformance.main([missing, "--seconds", "1"])
         assert f"{missing} is not installed" in capsys.readouterr().out
+
+
+def test_a_library_that_cannot_run_is_no_list_of_differences(library, monkeypatch, capsys):
+    broken = Library("pytest", TEXTS, lambda names, point, text: ["import a_compiler_that_is_missing"])
+    monkeypatch.setitem(LIBRARIES, "tinygrad", broken)
+    conformance.main(["tinygrad", "--seconds", "1"])
+    _, line = capsys.readouterr().out.splitlines()
+    assert line.startswith("it can't add two numbers here: ModuleNotFoundError")

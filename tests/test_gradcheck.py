@@ -152,7 +152,7 @@ def test_edges_of_a_domain_are_told_from_bugs():
     assert [row.verdict for row in gradcheck(lambda x: x**1.5, [0.0]).rows] == ["edge"]
     assert [row.verdict for row in gradcheck(lambda x: x.log(), [1e-5]).rows] == ["ok"]
     assert [row.verdict for row in gradcheck(lambda x: x.log(), [1e-200]).rows] == ["ok"]
-    assert [row.verdict for row in gradcheck(lambda x, y: x**y, [-2.0, 3.0]).rows] == ["ok", "edge"]
+    assert [row.verdict for row in gradcheck(lambda x, y: x**y, [-2.0, 3.0]).rows] == ["ok", "cannot tell"]
     half = Rule("half", "a", "a + 0 * sqrt(a)", ("1.5",), {})
     with pytest.raises(GradcheckError):
         gradcheck(lambda x: half(x), [0.0])

@@ -18,7 +18,8 @@ from typing import Any
 
 from ..arguments import require
 from ..engine import Value, grad
-from .expression import Expression
+from ..rules import RULES
+from .expression import Expression, Step
 from .strategies import expressions, finite_floats
 
 __all__ = ["LIBRARIES", "Difference", "Library", "compare", "find_differences", "main"]
@@ -379,6 +380,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(f"{name} is not installed")
             continue
         print(f"{name} {library.version}:")
+        failure = compare(library, Expression((0.5,), (Step(RULES["+"], (0, 0)),)))
+        if failure and isinstance(failure.got, str):  # a compiler that it needs is missing, for example
+            print(f"it can't add two numbers here: {failure.got}")
+            continue
         for difference in find_differences(library, options.seconds):
             print(f"\n{difference}", flush=True)
 

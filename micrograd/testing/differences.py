@@ -251,7 +251,7 @@ def judge(analytic: float, rounding: float, at: float, noise: float, samples: Se
     right = [divide(s.right, at, s.above) for s in samples]
     sides = [side for side in (left, right) if math.isfinite(side[-1].slope)]
     if not sides:
-        return Verdict(math.nan, math.inf, math.inf, "edge", "the function is undefined on both sides")
+        return Verdict(math.nan, math.inf, math.inf, "cannot tell", "the function is undefined on both sides")
     if math.isnan(analytic):
         return Verdict(_extrapolate(sides[-1], 1).value, math.nan, math.nan, "wrong", "the gradient is nan")
     both = len(sides) == 2
