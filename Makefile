@@ -54,7 +54,7 @@ demos: .venv/demo
 	$(BIN)/python demos/descent.py --epochs 3
 	$(BIN)/python demos/vanishing.py --steps 1
 	$(BIN)/python demos/regularise.py --epochs 3
-	$(BIN)/python demos/gpt.py --steps 20
+	set -e; for file in demos/*/*.py; do $(BIN)/python $$file --quick; done
 	$(BIN)/jupyter-execute demos/tour.ipynb
 
 bench: build/peers/installed

@@ -3,6 +3,7 @@
 import gzip
 import importlib.util
 import random
+import re
 import struct
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ DEMOS = Path(__file__).parents[1] / "demos"
 
 
 def load(name):
-    spec = importlib.util.spec_from_file_location(name, DEMOS / f"{name}.py")
+    spec = importlib.util.spec_from_file_location(Path(name).name, DEMOS / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -128,12 +129,40 @@ def test_a_gpt_learns_names_and_invents_new_ones(tmp_path, monkeypatch, capsys, 
     names.write_text("anna\nnana\nhanna\n" + "x" * 16 + "\n\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["gpt.py", "--file", str(names), "--steps", "112", *how])
-    load("gpt").main()
+    load("read/gpt").main()
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "3 names in 3 characters, 3456 parameters"
     before, after = (float(part.split()[-1]) for part in lines[2].split(";"))
     assert after < 0.7 * before
-    assert (tmp_path / "out" / "gpt" / "loss.png").exists()
+    assert (tmp_path / "out" / "read" / "gpt" / "loss.png").exists()
+
+
+ZOO = sorted(path.relative_to(DEMOS).with_suffix("").as_posix() for path in DEMOS.glob("*/*.py"))
+
+
+@pytest.mark.parametrize("table", ["README.md", "README.zh.md"])
+def test_the_tables_of_the_zoo_name_each_animal_and_its_picture(table):
+    text = (DEMOS / table).read_text(encoding="utf-8")
+    for name in ZOO:
+        assert f"]({name}.py)" in text
+    for picture in re.findall(r'src="([^"]*)"', text):
+        assert (DEMOS / picture).exists()
+
+
+def test_the_cart_moves_as_that_of_gymnasium():
+    gymnasium = pytest.importorskip("gymnasium")
+    move, rng = load("learn/reinforce").move, random.Random(0)
+    world = gymnasium.make("CartPole-v1").unwrapped
+    for seed in range(20):
+        state = world.reset(seed=seed)[0].tolist()
+        fell = False
+        while not fell:
+            world.state = tuple(state)
+            action = rng.randrange(2)
+            expected, _, over, *_ = world.step(action)
+            state, fell = move(state, action)
+            assert state == pytest.approx(expected.tolist(), rel=1e-5, abs=1e-6)
+            assert fell == over
 
 
 def test_optimizers_race_down_valleys_whose_floor_is_0():

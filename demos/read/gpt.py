@@ -1,11 +1,11 @@
 """Trains a GPT of Values on the names of Python's modules, character by character, and invents new names.
 
-    python demos/gpt.py                 the public modules of the standard library
-    python demos/gpt.py --file FILE     the lines of a text file
-    python demos/gpt.py --eager         the same training, not compiled
+    python demos/read/gpt.py                 the public modules of the standard library
+    python demos/read/gpt.py --file FILE     the lines of a text file
+    python demos/read/gpt.py --eager         the same training, not compiled
 
 The model is a small GPT-2, after Karpathy's microgpt: one layer, with RMSNorm and ReLU, without biases. The demo prints
-the loss and the invented names, and draws the history of the training to out/gpt/loss.png.
+the loss and the invented names, and draws the history of the training to out/read/gpt/loss.png.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from pathlib import Path
 from micrograd import Value, fit, nn, optim
 from micrograd.functional import dot, logsumexp, mean, one_hot, softmax, weighted_sums
 
-OUT = Path("out/gpt")
+OUT = Path("out/read/gpt")
 MODULES = [name for name in sys.stdlib_module_names if name.islower() and not name.startswith("_")]
 WIDTH, HEADS, LONGEST = 16, 4, 15  # longer names are left out
 LEARNING_RATE = 0.007  # in the first epoch; it falls along a cosine to 0 after the last
@@ -95,8 +95,10 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1000, help="how many steps to train, a name each (default 1000)")
     parser.add_argument("--seed", type=int, default=0, help="for the initial weights, the order and the inventions")
     parser.add_argument("--file", type=Path, help="a text file with a name in each line")
+    parser.add_argument("--quick", action="store_true", help="do 20 steps only")
     parser.add_argument("--eager", action="store_true", help="do not compile")
     options = parser.parse_args()
+    options.steps = 20 if options.quick else options.steps
 
     if options.steps < 1:
         parser.error("--steps takes a number above 0")
