@@ -591,11 +591,16 @@ def stack_columns(columns: Sequence[Any]) -> tuple[_Parts, Any] | None:
     ([array([[1., 4.],
            [2., 5.]]), array([[3., 6.]])], (<class 'tuple'>, (<class 'list'>, None, None), None))
     """
-    parts, forms = list[Floats](), list[Any]([tuple])
+    parts: list[Floats] = []
+    forms: list[Any] = [tuple]
     for column in columns:
         if isinstance(column, np.ndarray) and column.dtype.kind in "fiub":
-            forms.append(None if column.ndim == 1 else (ARRAY, *column.shape[1:]))
-        elif type(column) in (list, tuple):
+            is_flat = column.ndim == 1
+            forms.append(None if is_flat else (ARRAY, *column.shape[1:]))
+            part = column[None] if is_flat else column.reshape(len(column), -1).T
+            parts.append(np.ascontiguousarray(part, np.float64))
+            continue
+        if type(column) in (list, tuple):
             kinds = {*map(type, column)}
             if kinds == {list} or kinds == {tuple}:
                 if len({*map(len, column)}) > 1:

@@ -110,17 +110,30 @@ def _write_batch(f: Function, v: Pointer, u: Pointer, g: Pointer, c: Pointer) ->
                     v[lane] = u[0]
                 _fill(f, v, m, stride, start, o)
                 execute(f, code, o.begin, o.end, (v, u, g), m)
-                with f.loop(0, o.outputs) as i:
-                    row, column = v + rows[i] * stride, out + (i * o.out_step + start)
-                    whole = m // LANES * LANES
-                    with f.loop(0, whole, LANES) as lane:
-                        numbers = row.vector(lane)
-                        column.put(lane, numbers)
-                        check.value = check.value + numbers * 0.0
-                    with f.loop(whole, m) as lane:
-                        column[lane] = row[lane]
-                        check.value = check.value + f.splat(row[lane]) * 0.0
+                with f.either(stride == 1) as (one, block):
+                    with one:
+                        check.value = check.value + f.splat(_write_outputs_of_one(f, v, rows, out + start, o)) * 0.0
+                    with block, f.loop(0, o.outputs) as i:
+                        row, column = v + rows[i] * stride, out + (i * o.out_step + start)
+                        whole = m // LANES * LANES
+                        with f.loop(0, whole, LANES) as lane:
+                            numbers = row.vector(lane)
+                            column.put(lane, numbers)
+                            check.value = check.value + numbers * 0.0
+                        with f.loop(whole, m) as lane:
+                            column[lane] = row[lane]
+                            check.value = check.value + f.splat(row[lane]) * 0.0
     o.is_finite = f.choose_whole(f.sum(check.value) == 0.0, 1, 0)
+
+
+def _write_outputs_of_one(f: Function, v: Pointer, rows: Pointer, out: Pointer, o: Operands) -> Number:
+    # Copies the outputs of a single lane. Returns a number that is finite if they are.
+    check, step = f.variable(f.real(0.0)), o.out_step
+    with f.loop(0, o.outputs) as i:
+        number = v[rows[i]]
+        out[i * step] = number
+        check.value = check.value + number * 0.0
+    return check.value
 
 
 BATCH = Kernel("batch", _write_batch, BATCH_OPERANDS)
