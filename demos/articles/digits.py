@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.datasets import load_digits
 
-from micrograd import Value, compile, fit, functional, nn, optim  # noqa: A004
+from micrograd import Value, compile, fit, functional, nn, optim
 from micrograd.data import split
 
 EPOCHS = 100

@@ -14,7 +14,7 @@ import argparse
 import random
 from pathlib import Path
 
-from micrograd import compile, fit, nn, optim  # noqa: A004
+from micrograd import compile, fit, nn, optim
 from micrograd.data import split
 from micrograd.functional import cross_entropy
 

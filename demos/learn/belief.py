@@ -15,7 +15,7 @@ import argparse
 import random
 from pathlib import Path
 
-from micrograd import Value, compile, fit, functional, nn, optim  # noqa: A004
+from micrograd import Value, compile, fit, functional, nn, optim
 from micrograd.data import split
 from micrograd.functional import cross_entropy, dot, sigmoid, softplus, where
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from micrograd import Value, compile, fit, nn, optim  # noqa: A004
+from micrograd import Value, compile, fit, nn, optim
 from micrograd.functional import cross_entropy, info_nce
 
 HIDDEN, FEATURES, PROJECTED = 48, 8, 16

@@ -15,7 +15,7 @@ import math
 import random
 from pathlib import Path
 
-from micrograd import compile, nn, optim  # noqa: A004
+from micrograd import compile, nn, optim
 from micrograd.functional import cross_entropy
 from micrograd.training import Stepper
 

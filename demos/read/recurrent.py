@@ -16,7 +16,7 @@ import random
 from functools import partial
 from pathlib import Path
 
-from micrograd import Value, compile, fit, nn, optim  # noqa: A004
+from micrograd import Value, compile, fit, nn, optim
 
 STEPS_OF_TIME, UNITS = 50, 12
 SAMPLES, EPOCHS = 2000, 45

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from micrograd import Value, compile, fit, nn, optim  # noqa: A004
+from micrograd import Value, compile, fit, nn, optim
 from micrograd.functional import add, cross_entropy
 
 LENGTH, DIM, HEADS, UNITS = 8, 16, 2, 32

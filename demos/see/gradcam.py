@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from micrograd import compile, fit, nn, optim  # noqa: A004
+from micrograd import compile, fit, nn, optim
 from micrograd.data import split
 from micrograd.functional import cross_entropy, dot, one_hot
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from micrograd import Value, compile, fit, nn, optim  # noqa: A004
+from micrograd import Value, compile, fit, nn, optim
 from micrograd.data import split
 from micrograd.functional import cross_entropy, dot, one_hot
 

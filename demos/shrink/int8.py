@@ -16,7 +16,7 @@ import copy
 import random
 from pathlib import Path
 
-from micrograd import Value, compile, fit, nn, optim  # noqa: A004
+from micrograd import Value, compile, fit, nn, optim
 from micrograd.data import split
 from micrograd.functional import cross_entropy, dot, floor, maximum, minimum, stop_gradient
 
